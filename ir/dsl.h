@@ -1,0 +1,195 @@
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <source_location>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ir/graph.h"
+
+/// The language networks are declared in. A `Network` collects a graph; a `Scope` is a place in the
+/// module tree and makes layers whose parameters are named by their path, exactly as the state_dict
+/// of the reference names them; a `Tensor` is a value in the graph. A mistake throws Error(usage) at
+/// the line that made it, with both operands' types and the caller's file:line.
+/// Not synchronised: one thread builds one network.
+namespace facet {
+
+class Scope;
+struct NetworkState;
+
+/// A value of the network under construction. Cheap to copy; valid while its Network lives.
+class Tensor {
+ public:
+  Tensor(NetworkState* state, Value value) : state_(state), value_(value) {}
+  Value value() const { return value_; }
+  NetworkState* state() const { return state_; }
+  const Shape& shape() const { return value_.shape(); }
+  std::int64_t rank() const { return value_.type().rank(); }
+  /// Extent of axis 1. Throws Error(usage) if it is symbolic or missing.
+  std::int64_t channels() const;
+  /// Extent of `axis` (negative counts from the end). Throws Error(usage) if symbolic.
+  std::int64_t extent(std::int64_t axis) const;
+
+ private:
+  NetworkState* state_;
+  Value value_;
+};
+
+/// A tensor or a number as an operand, with the line of the call that used it.
+class Operand {
+ public:
+  Operand(Tensor tensor, std::source_location at = std::source_location::current())  // NOLINT
+      : tensor_(tensor), at_(at) {}
+  Operand(double number, std::source_location at = std::source_location::current())  // NOLINT
+      : number_(number), at_(at) {}
+  const std::optional<Tensor>& tensor() const { return tensor_; }
+  double number() const { return number_; }
+  const std::source_location& at() const { return at_; }
+
+ private:
+  std::optional<Tensor> tensor_;
+  double number_ = 0;
+  std::source_location at_;
+};
+
+/// Options of the layers. `init` unset: the framework default, uniform(-1/sqrt(fan_in), +...).
+struct ConvOptions {
+  std::int64_t out = 0;  ///< output channels; required
+  std::int64_t kernel = 1;
+  std::int64_t stride = 1;
+  std::int64_t padding = 0;
+  std::int64_t dilation = 1;
+  std::int64_t groups = 1;
+  bool bias = true;
+  std::optional<Initializer> init = std::nullopt;
+};
+struct LinearOptions {
+  std::int64_t out = 0;  ///< output features; required
+  bool bias = true;
+  std::optional<Initializer> init = std::nullopt;
+};
+struct BatchNormOptions {
+  double epsilon = 1e-5;
+  double momentum = 0.1;
+  bool trainable_weight = true;
+};
+struct PoolOptions {
+  std::int64_t kernel = 2;
+  std::int64_t stride = 2;
+  std::int64_t padding = 0;
+};
+struct PReluOptions {
+  bool shared = false;  ///< one slope for all channels
+  double init = 0.25;
+};
+
+/// A place in the module tree. Cheap to copy.
+class Scope {
+ public:
+  using At = std::source_location;
+
+  /// The child scope `name`; dots step down several levels ("spatial.2").
+  Scope operator/(std::string_view name) const;
+  Scope operator/(std::int64_t index) const { return *this / std::to_string(index); }
+  /// The same place, where declaring a layer again means using its parameters again. Without it a
+  /// second declaration of a key is an error.
+  Scope shared() const;
+  /// State_dict order of the children that are about to be declared, when it differs from the order
+  /// of use. Children that are not named follow in order of declaration.
+  void order(std::initializer_list<std::string_view> children) const;
+  /// Records `x` as this module's output (for `--tap`, profiles and `explain`) and returns it. The
+  /// first call of a module that runs several times counts. Layers below do it for themselves.
+  Tensor output(Tensor x) const;
+  /// "layer1.0.conv1"; empty at the root.
+  std::string path() const;
+
+  /// x [N, C, H, W] -> [N, out, H', W']; `weight` [out, C/groups, k, k], `bias` [out].
+  Tensor conv(std::string_view name, Tensor x, ConvOptions options, At at = At::current()) const;
+  /// x [..., in] -> [..., out]; `weight` [out, in], `bias` [out].
+  Tensor linear(std::string_view name, Tensor x, LinearOptions options, At at = At::current()) const;
+  /// Over axis 1; `weight`, `bias`, `running_mean`, `running_var`, `num_batches_tracked`.
+  Tensor batch_norm(std::string_view name, Tensor x, BatchNormOptions options = {},
+                    At at = At::current()) const;
+  /// max(x, 0) + weight[c] * min(x, 0); `weight` [C], or [1] when shared.
+  Tensor prelu(std::string_view name, Tensor x, PReluOptions options = {},
+               At at = At::current()) const;
+  /// A bare parameter.
+  Tensor parameter(std::string_view name, std::vector<std::int64_t> shape, Initializer init,
+                   ParameterRole role = ParameterRole::other, At at = At::current()) const;
+  /// A buffer with fixed values (an index table); part of the state_dict, never trained.
+  Tensor buffer(std::string_view name, HostTensor values, At at = At::current()) const;
+  NetworkState* state() const { return state_; }
+
+ private:
+  friend class Network;
+  Scope(NetworkState* state, int place, bool shared)
+      : state_(state), place_(place), shared_(shared) {}
+  NetworkState* state_;
+  int place_;
+  bool shared_;
+};
+
+/// A network under construction.
+class Network {
+ public:
+  explicit Network(std::string name);
+  ~Network();
+  Network(Network&&) noexcept;
+
+  /// A graph input; a Dim may be a symbol such as "N".
+  Tensor input(std::string name, Shape shape, DType dtype = DType::f32);
+  Scope root();
+  void output(std::string name, Tensor value);
+  /// The finished, verified graph: what no output or tap needs is removed, but the state_dict stays
+  /// whole. The Network must not be used afterwards.
+  Graph finish();
+
+ private:
+  std::unique_ptr<NetworkState> state_;
+};
+
+// Functions without parameters. Binary ones broadcast as NumPy does.
+Tensor operator+(Operand a, Operand b);
+Tensor operator-(Operand a, Operand b);
+Tensor operator*(Operand a, Operand b);
+Tensor operator/(Operand a, Operand b);
+Tensor maximum(Operand a, Operand b);
+Tensor minimum(Operand a, Operand b);
+
+using At = std::source_location;
+Tensor relu(Tensor x, At at = At::current());
+Tensor sigmoid(Tensor x, At at = At::current());
+Tensor tanh(Tensor x, At at = At::current());
+Tensor exp(Tensor x, At at = At::current());
+Tensor sqrt(Tensor x, At at = At::current());
+Tensor clamp(Tensor x, double lo, double hi, At at = At::current());
+Tensor softmax(Tensor x, std::int64_t axis, At at = At::current());
+
+Tensor max_pool(Tensor x, PoolOptions options, At at = At::current());
+/// The mean of each window; padding counts as zeros.
+Tensor avg_pool(Tensor x, PoolOptions options, At at = At::current());
+/// Reductions keep the reduced axes with extent 1.
+Tensor mean(Tensor x, Ints axes, At at = At::current());
+Tensor sum(Tensor x, Ints axes, At at = At::current());
+Tensor max(Tensor x, Ints axes, At at = At::current());
+
+/// [..., m, k] x [..., k, n]; a transposed operand swaps its last two axes first.
+Tensor matmul(Tensor a, Tensor b, At at = At::current());
+Tensor matmul_transposed(Tensor a, bool transpose_a, Tensor b, bool transpose_b,
+                         At at = At::current());
+/// 0 copies the operand's extent at that place, one -1 is inferred.
+Tensor reshape(Tensor x, Ints shape, At at = At::current());
+Tensor transpose(Tensor x, Ints permutation, At at = At::current());
+/// [N, ...] -> [N, product of the rest].
+Tensor flatten(Tensor x, At at = At::current());
+Tensor concat(std::vector<Tensor> inputs, std::int64_t axis, At at = At::current());
+Tensor slice(Tensor x, std::int64_t axis, std::int64_t start, std::int64_t end,
+             At at = At::current());
+/// x / max(||x||_2, epsilon) over the last axis.
+Tensor l2_normalize(Tensor x, double epsilon = 1e-12, At at = At::current());
+
+}  // namespace facet
