@@ -61,7 +61,7 @@ class Builder {
 class Gradient {
  public:
   using Rule = std::vector<Value> (*)(Builder& build, Node& node, std::span<const Value> cotangents);
-  static Gradient rule(Rule rule) { return Gradient(rule, {}); }
+  static Gradient rule(Rule function) { return Gradient(function, {}); }
   /// The gradient of the op's decomposition.
   static Gradient decomposed() { return Gradient(nullptr, {}); }
   /// No gradient, and why.
@@ -70,7 +70,7 @@ class Gradient {
   std::string_view reason() const { return reason_; }
 
  private:
-  Gradient(Rule rule, std::string_view reason) : rule_(rule), reason_(reason) {}
+  Gradient(Rule function, std::string_view why) : rule_(function), reason_(why) {}
   Rule rule_;
   std::string_view reason_;
 };
@@ -100,11 +100,11 @@ class Decomposition {
   using Rule = std::vector<Value> (*)(Builder& build, Node& node);
   /// The op is a plain one.
   static Decomposition primitive() { return Decomposition(nullptr); }
-  static Decomposition rule(Rule rule) { return Decomposition(rule); }
+  static Decomposition rule(Rule function) { return Decomposition(function); }
   Rule function() const { return rule_; }
 
  private:
-  explicit Decomposition(Rule rule) : rule_(rule) {}
+  explicit Decomposition(Rule function) : rule_(function) {}
   Rule rule_;
 };
 
@@ -113,15 +113,15 @@ class Cost {
  public:
   using Flops = double (*)(const Node& node);
   /// Multiply-adds count two. `compute` marks the steps whose time a floor is computed for.
-  static Cost compute(Flops flops) { return Cost(flops, true); }
-  static Cost memory(Flops flops) { return Cost(flops, false); }
+  static Cost compute(Flops count) { return Cost(count, true); }
+  static Cost memory(Flops count) { return Cost(count, false); }
   static Cost free() { return Cost(nullptr, false); }
   double flops(const Node& node) const { return flops_ != nullptr ? flops_(node) : 0; }
   bool is_compute() const { return compute_; }
   bool is_free() const { return flops_ == nullptr; }
 
  private:
-  Cost(Flops flops, bool compute) : flops_(flops), compute_(compute) {}
+  Cost(Flops count, bool heavy) : flops_(count), compute_(heavy) {}
   Flops flops_;
   bool compute_;
 };
@@ -160,14 +160,14 @@ struct Sample {
 class Samples {
  public:
   using Make = std::vector<Sample> (*)();
-  static Samples cases(Make make) { return Samples(make, {}); }
+  static Samples cases(Make function) { return Samples(function, {}); }
   /// No case of its own, and why (leaf ops).
-  static Samples none(std::string_view reason) { return Samples(nullptr, reason); }
+  static Samples none(std::string_view why) { return Samples(nullptr, why); }
   std::vector<Sample> make() const { return make_ != nullptr ? make_() : std::vector<Sample>{}; }
   std::string_view reason() const { return reason_; }
 
  private:
-  Samples(Make make, std::string_view reason) : make_(make), reason_(reason) {}
+  Samples(Make function, std::string_view why) : make_(function), reason_(why) {}
   Make make_;
   std::string_view reason_;
 };

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ir/graph.h"
+
+namespace facet {
+
+/// Layouts a compute node wants: one per operand and per result.
+struct LayoutChoice {
+  std::vector<Layout> operands;
+  std::vector<Layout> results;
+};
+
+/// What passes ask of the device that will run the graph. Immutable; safe from several threads.
+class Target {
+ public:
+  virtual ~Target() = default;
+
+  /// "reference", "cpu".
+  virtual std::string_view name() const = 0;
+  /// Whether the node runs as it is; otherwise it is decomposed.
+  virtual bool supports(const Node& node) const = 0;
+  /// Whether `entry` ("relu", "add", ...) may be appended to the epilogue of the compute node;
+  /// `extra` is the type of the operand the entry reads, null for one that reads none.
+  virtual bool accepts_epilogue(const Node& node, std::string_view entry,
+                                const Type* extra) const = 0;
+  /// Layouts for a node of role `compute` with static shapes.
+  virtual LayoutChoice choose_layouts(const Node& node) const = 0;
+  /// Whether the node can write result `index` (read operand `index`) as a slice of a wider buffer:
+  /// same layout, but with gaps between the rows of the sliced axis.
+  virtual bool writes_slices(const Node& node, int index) const = 0;
+  virtual bool reads_slices(const Node& node, int index) const = 0;
+};
+
+}  // namespace facet
