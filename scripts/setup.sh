@@ -54,11 +54,12 @@ own_sources() {
   done
 }
 
+# trixie_stanza [ARCHIVES]: the source entry for Debian 13, derived from an entry of one of these addresses.
 trixie_stanza() {
   local files
   mapfile -t files < <(own_sources)
   if ((${#files[@]} == 0)); then return 4; fi
-  awk -f "$root/scripts/trixie_sources.awk" "${files[@]}"
+  awk -v archives="${1:-}" -f "$root/scripts/trixie_sources.awk" "${files[@]}"
 }
 
 # native, bookworm (Debian 12, also after its base-files came from 13) or other.
@@ -117,7 +118,7 @@ install_packages() {
   # Nobody's packages are removed for ours. A library that another one replaces under the name + "t64" is no loss.
   lost=$(apt install --simulate --no-install-recommends "${options[@]}" "$@" 2>/dev/null |
     awk '$1 == "Inst" { new[$2] } $1 == "Remv" { old[$2] } END { for (p in old) if (!((p "t64") in new)) print p }' |
-    sort | tr '\n' ' ')
+    sort | tr '\n' ' ') || lost=''  # the installation itself says what is wrong
   if [[ -n $lost ]]; then
     fail "installing $* would remove: $lost- nothing was changed. Remove these yourself if you can do without, then run this again."
   fi
@@ -127,21 +128,26 @@ install_packages() {
     fail "apt could not install: $*. The reason is above; 'apt-get install $*' shows all of it."
 }
 
-# Adds Debian 13's list at priority 100: below every installed or Debian 12 package, so nothing else is upgraded from it.
+# Adds Debian 13's list at priority 100, so that nothing is taken from it but what is asked for by name.
+# The package lists must have been read: they tell which of the configured archives is Debian itself.
 add_trixie() {
-  local stanza status=0
-  stanza=$(trixie_stanza) || status=$?
+  local archives stanza status=0
+  # shellcheck disable=SC2016  # apt's own placeholders
+  archives=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Codename: bookworm' \
+    'Component: main' | sort -u | tr '\n' ' ')
+  stanza=$(trixie_stanza "$archives") || status=$?
   case $status in
     0) ;;
     3) return 0 ;;  # the user has trixie configured: their list and their priority stand
     *) fail "no 'deb ... bookworm main' entry in /etc/apt to take the mirror from. Add one, or a list of Debian 13's, and run this again." ;;
   esac
-  if [[ -r $trixie_sources && $(<"$trixie_sources") == "$stanza" && -r $trixie_preferences ]]; then return 0; fi
+  if [[ -r $trixie_preferences && -r $trixie_sources && $(<"$trixie_sources") == "$stanza" ]]; then return 0; fi
   say "adding Debian 13's package list at priority 100 ($trixie_sources)"
   # The pin first: the list must never be seen without it.
   printf 'Package: *\nPin: release n=trixie\nPin-Priority: 100\n' >"$trixie_preferences"
   printf '%s\n' "$stanza" >"$trixie_sources"
   chmod 644 "$trixie_preferences" "$trixie_sources"
+  refresh
 }
 
 set_up_debian() {
@@ -156,8 +162,8 @@ set_up_debian() {
   log=$(mktemp)
   trap 'rm -f "$log"' EXIT
   if [[ $where == bookworm ]]; then
-    if ((${#need_libraries[@]})); then add_trixie; fi
     refresh
+    if ((${#need_libraries[@]})); then add_trixie; fi
     install_packages "Debian 12" -- "${need_system[@]}"
     install_packages "Debian 13" -t trixie -- "${need_libraries[@]}"
   else

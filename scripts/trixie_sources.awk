@@ -1,9 +1,22 @@
 # Writes the apt source stanza for Debian 13 (trixie), with the mirror, key and options the machine already uses for
 # Debian 12 (bookworm). Reads apt source files of both forms (*.sources in deb822, *.list one per line) as arguments.
+# With -v archives="URI..." only entries of these addresses count: other archives have a suite "bookworm main" too.
 #
 # Exit code: 0 the stanza is on stdout; 3 trixie is configured already; 4 no usable bookworm entry was found.
 
 function has_word(list, word) { return (" " list " ") ~ ("[ \t]" word "[ \t]") }
+
+function is_archive(uris,    list, words, count, i) {
+  if (archives == "") return 1
+  list = archives
+  gsub(/\/( |$)/, " ", list)
+  count = split(uris, words, " ")
+  for (i = 1; i <= count; ++i) {
+    sub(/\/$/, "", words[i])
+    if (index(" " list " ", " " words[i] " ")) return 1
+  }
+  return 0
+}
 
 # One entry of either form: remember the first one that serves bookworm's main packages.
 function entry(types, uris, suites, components, enabled, options) {
@@ -11,7 +24,7 @@ function entry(types, uris, suites, components, enabled, options) {
   if (has_word(suites, "trixie")) trixie_seen = 1
   if (!has_word(components, "main")) return
   if (uris == "" || (!has_word(suites, "bookworm") && !has_word(suites, "oldstable"))) return
-  if (stanza != "") return
+  if (stanza != "" || !is_archive(uris)) return
   stanza = "Types: deb\nURIs: " uris "\nSuites: trixie\nComponents: main\n" options
 }
 
