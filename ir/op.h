@@ -70,7 +70,7 @@ class Gradient {
   std::string_view reason() const { return reason_; }
 
  private:
-  Gradient(Rule function, std::string_view why) : rule_(function), reason_(why) {}
+  Gradient(Rule how, std::string_view why) : rule_(how), reason_(why) {}
   Rule rule_;
   std::string_view reason_;
 };
@@ -104,7 +104,7 @@ class Decomposition {
   Rule function() const { return rule_; }
 
  private:
-  explicit Decomposition(Rule function) : rule_(function) {}
+  explicit Decomposition(Rule how) : rule_(how) {}
   Rule rule_;
 };
 
@@ -195,7 +195,8 @@ struct OpDef {
 const OpDef& find_op(std::string_view name);
 const std::vector<const OpDef*>& all_ops();
 
-/// Replaces `node` by its decomposition. Returns false (and changes nothing) for a primitive op.
+/// Replaces `node` by its decomposition. Returns false (and changes nothing) for a primitive op or a
+/// node that is plain already (an empty epilogue).
 bool decompose(Graph& graph, Node* node);
 
 }  // namespace facet

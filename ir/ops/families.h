@@ -1,0 +1,30 @@
+#pragma once
+
+#include <vector>
+
+#include "ir/op.h"
+
+/// The op families; ops/registry.cpp lists them. Each file defines its ops as OpDef literals.
+namespace facet::ops {
+
+std::vector<OpDef> leaf_ops();
+std::vector<OpDef> compute_ops();
+std::vector<OpDef> elementwise_ops();
+std::vector<OpDef> reduction_ops();
+std::vector<OpDef> pooling_ops();
+std::vector<OpDef> shape_ops();
+
+/// The reason every op gives while no backward op is lowered.
+inline constexpr std::string_view kInferenceOnly = "training steps are not lowered yet";
+
+inline Type f32(Shape shape) { return Type{DType::f32, std::move(shape), {}}; }
+/// `axis` counted from the front. Throws Error(usage) when it is out of range.
+std::int64_t normalize_axis(std::int64_t axis, std::int64_t rank);
+/// The type that mixed float operands compute to: f64 over all, else the narrowest (bf16 and f16
+/// before f32). Non-float operands must agree. Throws Error(usage).
+DType result_dtype(const InferContext& context);
+/// Elements of the node's first result.
+double result_elements(const Node& node);
+double operand_elements(const Node& node);
+
+}  // namespace facet::ops

@@ -1,0 +1,92 @@
+#include <algorithm>
+
+#include "ir/error.h"
+#include "ir/ops/families.h"
+
+namespace facet::ops {
+namespace {
+
+std::vector<Type> infer_reduce(const InferContext& context) {
+  const Type& x = context.operand(0);
+  std::vector<bool> reduced(x.shape.size(), false);
+  for (const std::int64_t axis : context.attributes.ints("axes")) {
+    const auto i = static_cast<std::size_t>(normalize_axis(axis, x.rank()));
+    if (reduced[i]) throw usage_error("a reduction names an axis twice");
+    reduced[i] = true;
+  }
+  const bool keep = context.attributes.boolean("keepdims");
+  Type result{x.dtype, {}, {}};
+  for (std::size_t i = 0; i < x.shape.size(); ++i) {
+    if (!reduced[i]) {
+      result.shape.push_back(x.shape[i]);
+    } else if (keep) {
+      result.shape.emplace_back(1);
+    }
+  }
+  return {result};
+}
+
+std::vector<Type> infer_softmax(const InferContext& context) {
+  normalize_axis(context.attributes.integer("axis"), context.operand(0).rank());
+  return {context.operand(0)};
+}
+
+std::vector<Sample> reduce_samples() {
+  const Type x = f32({2, 16, 5, 3});
+  return {{{x}, {{"axes", Ints{2, 3}}}},
+          {{x}, {{"axes", Ints{1}}}},
+          {{x}, {{"axes", Ints{-1}}, {"keepdims", false}}},
+          {{x}, {{"axes", Ints{0, 1, 2, 3}}}},
+          {{f32({3, 7})}, {{"axes", Ints{1}}}},
+          {{f32({2, 5, 6})}, {{"axes", Ints{1}}, {"keepdims", false}}}};
+}
+
+std::vector<Sample> softmax_samples() {
+  return {{{f32({3, 10})}, {}},
+          {{f32({2, 49, 49})}, {{"axis", std::int64_t{-1}}}, -4, 4},
+          {{f32({2, 6, 4, 3})}, {{"axis", std::int64_t{1}}}}};
+}
+
+double elements_read(const Node& node) { return operand_elements(node); }
+double softmax_flops(const Node& node) { return 4 * operand_elements(node); }
+
+OpDef reduction(std::string_view name, std::string_view doc, std::string_view onnx) {
+  return OpDef{.name = name,
+               .doc = doc,
+               .signature = Signature({"x"}, {"y"}),
+               .attributes = {{"axes", Ints{}, true}, {"keepdims", true}},
+               .infer = infer_reduce,
+               .gradient = Gradient::none(kInferenceOnly),
+               .layout = LayoutRole::axis_aware,
+               .aliasing = Aliasing::fresh,
+               .precision = PrecisionPolicy::follow,
+               .decomposition = Decomposition::primitive(),
+               .cost = Cost::memory(elements_read),
+               .onnx = OnnxMapping::op(onnx, 1),
+               .samples = Samples::cases(reduce_samples)};
+}
+
+}  // namespace
+
+std::vector<OpDef> reduction_ops() {
+  std::vector<OpDef> list;
+  list.push_back(reduction("reduce_mean", "Mean over the axes, accumulated in f32.", "ReduceMean"));
+  list.push_back(reduction("reduce_sum", "Sum over the axes, accumulated in f32.", "ReduceSum"));
+  list.push_back(reduction("reduce_max", "Largest element over the axes.", "ReduceMax"));
+  list.push_back(OpDef{.name = "softmax",
+                       .doc = "exp(x - max) / sum(exp(x - max)) along one axis.",
+                       .signature = Signature({"x"}, {"y"}),
+                       .attributes = {{"axis", std::int64_t{-1}}},
+                       .infer = infer_softmax,
+                       .gradient = Gradient::none(kInferenceOnly),
+                       .layout = LayoutRole::plain,
+                       .aliasing = Aliasing::in_place,
+                       .precision = PrecisionPolicy::follow,
+                       .decomposition = Decomposition::primitive(),
+                       .cost = Cost::memory(softmax_flops),
+                       .onnx = OnnxMapping::op("Softmax", 13),
+                       .samples = Samples::cases(softmax_samples)});
+  return list;
+}
+
+}  // namespace facet::ops

@@ -1,0 +1,81 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "ir/error.h"
+#include "ir/ops/families.h"
+
+namespace facet {
+namespace {
+
+struct OpTable {
+  std::vector<OpDef> definitions;
+  std::vector<const OpDef*> order;
+  std::map<std::string_view, const OpDef*> by_name;
+
+  OpTable() {
+    for (auto* family : {ops::leaf_ops, ops::compute_ops, ops::elementwise_ops, ops::reduction_ops,
+                         ops::pooling_ops, ops::shape_ops}) {
+      for (OpDef& definition : family()) definitions.push_back(std::move(definition));
+    }
+    for (const OpDef& definition : definitions) {
+      order.push_back(&definition);
+      by_name.emplace(definition.name, &definition);
+    }
+  }
+};
+
+const OpTable& table() {
+  static const OpTable instance;
+  return instance;
+}
+
+}  // namespace
+
+const std::vector<const OpDef*>& all_ops() { return table().order; }
+
+const OpDef& find_op(std::string_view name) {
+  const auto it = table().by_name.find(name);
+  if (it != table().by_name.end()) return *it->second;
+  std::vector<std::string> known;
+  for (const OpDef* op : table().order) known.emplace_back(op->name);
+  throw usage_error(fmt::format("there is no op '{}'; {}", name, did_you_mean(name, known)));
+}
+
+namespace ops {
+
+std::int64_t normalize_axis(std::int64_t axis, std::int64_t rank) {
+  if (axis < -rank || axis >= rank) {
+    throw usage_error(fmt::format("axis {} is outside a value of rank {}", axis, rank));
+  }
+  return axis < 0 ? axis + rank : axis;
+}
+
+DType result_dtype(const InferContext& context) {
+  DType result = context.operand(0).dtype;
+  for (const Type& type : context.operands) {
+    if (type.dtype == result) continue;
+    if (!is_float(type.dtype) || !is_float(result)) {
+      throw usage_error(fmt::format("dtypes {} and {} do not mix", to_string(result),
+                                    to_string(type.dtype)));
+    }
+    const bool wider = type.dtype == DType::f64 || (size_of(type.dtype) < size_of(result) &&
+                                                    result != DType::f64);
+    if (wider) result = type.dtype;
+  }
+  return result;
+}
+
+double result_elements(const Node& node) {
+  const Dim count = element_count(node.result_types()[0].shape);
+  return static_cast<double>(count.factor);
+}
+
+double operand_elements(const Node& node) {
+  const Dim count = element_count(node.operand(0).shape());
+  return static_cast<double>(count.factor);
+}
+
+}  // namespace ops
+}  // namespace facet
