@@ -1,0 +1,27 @@
+#include "backends/reference/evaluators.h"
+
+namespace facet::reference {
+
+const EvaluatorTable& evaluators() {
+  static const EvaluatorTable table = [] {
+    EvaluatorTable all;
+    add_leaf_ops(all);
+    add_convolution_ops(all);
+    add_matrix_ops(all);
+    add_normalization_ops(all);
+    add_elementwise_ops(all);
+    add_reduction_ops(all);
+    add_pooling_ops(all);
+    add_shape_ops(all);
+    return all;
+  }();
+  return table;
+}
+
+std::int64_t product(const Extents& extents, std::size_t first, std::size_t last) {
+  std::int64_t count = 1;
+  for (std::size_t i = first; i < last; ++i) count *= extents[i];
+  return count;
+}
+
+}  // namespace facet::reference

@@ -1,0 +1,87 @@
+// Ops that move values and change none: reshape, transpose, concat, slice, cast, reorder.
+
+#include <algorithm>
+#include <cmath>
+
+#include "backends/reference/broadcast.h"
+#include "backends/reference/evaluators.h"
+
+namespace facet::reference {
+namespace {
+
+std::vector<HostTensor> reshape(const Call& call) {
+  return {call.operand(0).reshaped(call.shape())};
+}
+
+std::vector<HostTensor> transpose(const Call& call) {
+  const HostTensor& x = call.operand(0);
+  const Extents own = row_major_strides(x.shape());
+  Extents strides;  // of the operand, along the result's axes
+  for (const std::int64_t axis : call.attributes().ints("permutation")) {
+    strides.push_back(own.at(normal_axis(axis, x.rank())));
+  }
+  HostTensor result = call.result();
+  const double* from = x.as<double>();
+  double* to = result.as_mutable<double>();
+  for_each_offset(result.shape(), strides,
+                  [&](std::int64_t i, std::int64_t offset) { to[i] = from[offset]; });
+  return {result};
+}
+
+std::vector<HostTensor> concat(const Call& call) {
+  HostTensor result = call.result();
+  const std::size_t axis = normal_axis(call.attributes().integer("axis"), result.rank());
+  double* to = result.as_mutable<double>();
+  for (std::int64_t outer = 0; outer < product(result.shape(), 0, axis); ++outer) {
+    for (const HostTensor& part : call.operands) {
+      const std::int64_t row = product(part.shape(), axis, part.shape().size());
+      to = std::copy_n(part.as<double>() + outer * row, row, to);
+    }
+  }
+  return {result};
+}
+
+std::vector<HostTensor> slice(const Call& call) {
+  const HostTensor& x = call.operand(0);
+  HostTensor result = call.result();
+  const std::size_t axis = normal_axis(call.attributes().integer("axis"), x.rank());
+  const std::size_t rank = x.shape().size();
+  const std::int64_t start = call.attributes().integer("start");
+  const std::int64_t first = start < 0 ? start + x.shape()[axis] : start;
+  const std::int64_t row = product(result.shape(), axis, rank);
+  double* to = result.as_mutable<double>();
+  for (std::int64_t outer = 0; outer < product(x.shape(), 0, axis); ++outer) {
+    const std::int64_t from =
+        outer * product(x.shape(), axis, rank) + first * product(x.shape(), axis + 1, rank);
+    to = std::copy_n(x.as<double>() + from, row, to);
+  }
+  return {result};
+}
+
+/// Casts between float types change nothing here; one to an integer type drops the fraction.
+std::vector<HostTensor> cast(const Call& call) {
+  const DType dtype = parse_dtype(call.attributes().text("dtype"));
+  if (is_float(dtype)) return {call.operand(0)};
+  HostTensor result = call.operand(0).clone();
+  double* values = result.as_mutable<double>();
+  for (std::int64_t i = 0; i < result.element_count(); ++i) {
+    values[i] =
+        dtype == DType::boolean ? static_cast<double>(values[i] != 0) : std::trunc(values[i]);
+  }
+  return {result};
+}
+
+std::vector<HostTensor> reorder(const Call& call) { return {call.operand(0)}; }
+
+}  // namespace
+
+void add_shape_ops(EvaluatorTable& table) {
+  table["reshape"] = reshape;
+  table["transpose"] = transpose;
+  table["concat"] = concat;
+  table["slice"] = slice;
+  table["cast"] = cast;
+  table["reorder"] = reorder;
+}
+
+}  // namespace facet::reference
