@@ -178,8 +178,9 @@ set_up_debian() {
 }
 
 # Another system: CMake decides whether all is there. Only asked until a build is configured.
+probe=
 set_up_other() {
-  local probe
+  local generator=()
   if [[ -e $root/build/CMakeCache.txt ]]; then return 0; fi
   probe=$(mktemp -d)
   trap 'rm -rf "$probe"' EXIT
@@ -190,7 +191,8 @@ foreach(package dnnl ONNX Protobuf fmt GTest benchmark CLI11 nlohmann_json Eigen
   find_package(${package} REQUIRED)
 endforeach()
 CMAKE
-  if cmake -S "$probe" -B "$probe/build" >"$probe/log" 2>&1; then return 0; fi
+  if command -v ninja >/dev/null; then generator=(-G Ninja); fi
+  if cmake -S "$probe" -B "$probe/build" "${generator[@]}" >"$probe/log" 2>&1; then return 0; fi
   if [[ -s $probe/log ]]; then grep -A 3 'CMake Error' "$probe/log" >&2 || true; fi
   say "this system is not Debian 12, Debian 13 or Ubuntu 25.04 or newer, so nothing is installed by itself. Needed:"
   say "  a C++20 compiler, CMake 3.25, Ninja (optional), ccache (optional)"
