@@ -144,8 +144,8 @@ class Network {
   Tensor input(std::string name, Shape shape, DType dtype = DType::f32);
   Scope root();
   void output(std::string name, Tensor value);
-  /// The finished, verified graph: what no output or tap needs is removed, but the state_dict stays
-  /// whole. The Network must not be used afterwards.
+  /// The finished, verified graph: what no output needs is removed, but the state_dict stays whole.
+  /// The Network must not be used afterwards.
   Graph finish();
 
  private:
