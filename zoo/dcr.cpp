@@ -1,0 +1,105 @@
+#include "zoo/dcr.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "ir/error.h"
+#include "zoo/dcr_trunks.h"
+
+namespace facet::zoo {
+namespace {
+
+constexpr std::string_view resnet_prefix = "ResNet-";
+
+void check(const DcrOptions& options) {
+  const auto reject = [](const std::string& why) { throw usage_error("dcr: " + why); };
+  const bool stock = options.backbone.starts_with(resnet_prefix);
+  if (!options.use_bn && options.backbone != "NewDCRTrunk") {
+    reject(fmt::format("use_bn=false needs backbone=NewDCRTrunk; {} cannot do without BN",
+                       options.backbone));
+  }
+  if (stock && options.layers != DcrOptions{}.layers) {
+    reject(fmt::format("layers belongs to DCRTrunk and NewDCRTrunk; {} has its own",
+                       options.backbone));
+  }
+  if (options.layers.size() != 4 ||
+      std::ranges::any_of(options.layers, [](auto n) { return n < 1; })) {
+    reject("layers takes four positive numbers, the blocks of each stage");
+  }
+  if (options.input_size < 16) {
+    reject(
+        fmt::format("input_size={} is too small; the trunk halves the image four times, so use "
+                    "16 or more",
+                    options.input_size));
+  }
+  if (options.branch && (*options.branch < 0 || *options.branch >= options.num_scales)) {
+    reject(
+        fmt::format("there is no branch {}: num_scales={} makes branches 0 to {}; or take "
+                    "branch=trunk",
+                    *options.branch, options.num_scales, options.num_scales - 1));
+  }
+}
+
+Tensor features(Scope scope, Tensor x, const DcrOptions& options) {
+  const std::string_view name = options.backbone;
+  if (name == "DCRTrunk") return dcr_trunk(scope, x, options.layers);
+  if (name == "NewDCRTrunk") return new_dcr_trunk(scope, x, options.layers, options.use_bn);
+  std::int64_t depth = 0;
+  if (name.starts_with(resnet_prefix)) {
+    const std::string_view digits = name.substr(resnet_prefix.size());
+    std::from_chars(digits.data(), digits.data() + digits.size(), depth);
+    return resnet_trunk(scope, x, depth);
+  }
+  throw usage_error(fmt::format(
+      "dcr: unknown backbone '{}'; choose DCRTrunk, NewDCRTrunk or ResNet-<depth>", name));
+}
+
+/// A linear layer `fc1`, brought to length 1 if the options ask for it.
+Tensor embed(Scope scope, Tensor x, std::int64_t size, bool normalized) {
+  const Tensor e = scope.linear("fc1", x, {.out = size});
+  return normalized ? l2_normalize(e) : e;
+}
+
+/// What a trunk or a branch makes.
+struct Head {
+  Tensor embedding;
+  Tensor logits;
+};
+
+Head trunk(Scope scope, Tensor image, const DcrOptions& options) {
+  const Tensor x = features(scope, image, options);
+  const Tensor e = embed(scope, x, options.out_channels, options.normalized_embeddings);
+  return {e, scope.linear("fc2", e, {.out = options.num_classes})};
+}
+
+/// e = fc1(t), logits = fc2(prelu(e)) with one slope. The embedding is e ahead of the PReLU.
+Head branch(Scope scope, Tensor t, const DcrOptions& options) {
+  scope.order({"fc1", "fc2", "relu"});
+  const Tensor e = embed(scope, t, options.mid_channels, options.normalized_embeddings);
+  const Tensor active = scope.prelu("relu", e, {.shared = true});
+  return {e, scope.linear("fc2", active, {.out = options.num_classes})};
+}
+
+}  // namespace
+
+Graph dcr(const DcrOptions& options) {
+  check(options);
+  Network network("dcr");
+  const Scope root = network.root();
+  const Tensor image = network.input("input", {"N", 3, options.input_size, options.input_size});
+  const Head shared = trunk(root / "trunk", image, options);
+  network.output("trunk_embeddings", shared.embedding);
+  if (!options.branch) network.output("trunk_logits", shared.logits);
+  // Every branch is declared, for the state_dict; what the chosen outputs do not need is dropped.
+  for (std::int64_t i = 0; i < options.num_scales; ++i) {
+    const Head own = branch(root / "branches" / i, shared.embedding, options);
+    if (options.branch != i) continue;
+    network.output("branch_embeddings", own.embedding);
+    network.output("branch_logits", own.logits);
+  }
+  return network.finish();
+}
+
+}  // namespace facet::zoo

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "ir/dsl.h"
+
+namespace facet::zoo {
+
+struct DcrOptions {
+  /// "DCRTrunk", "NewDCRTrunk", "ResNet-18", "ResNet-34", "ResNet-50", "ResNet-101", "ResNet-152".
+  std::string backbone = "DCRTrunk";
+  std::int64_t num_classes = 10575;
+  std::int64_t num_scales = 5;             ///< one branch each; 0 is the full resolution
+  std::optional<std::int64_t> branch = 0;  ///< the branch that runs; none: the trunk's classifier
+  Ints layers = {1, 2, 5, 3};              ///< residual blocks of the four stages; not for ResNet-*
+  bool use_bn = true;                      ///< false: no BN, NewDCRTrunk only
+  bool normalized_embeddings = false;      ///< embeddings of trunk and branch get length 1
+  std::int64_t out_channels = 512;         ///< width of the trunk's embedding
+  std::int64_t mid_channels = 512;         ///< width of a branch's embedding
+  std::int64_t input_size = 120;           ///< height and width of the image, pixels; at least 16
+};
+
+/// Deep Coupled ResNet (Lu, Jiang and Kot, "Deep Coupled ResNet for Low-Resolution Face
+/// Recognition", IEEE SPL 25(4), 2018): one trunk for all resolutions, one small branch for each.
+///
+/// input [N, 3, S, S] -> trunk_embeddings [N, out_channels], and
+///   with a branch: branch_embeddings [N, mid_channels] and branch_logits [N, num_classes];
+///   without:       trunk_logits [N, num_classes].
+/// The state_dict always holds the trunk's classifier and every branch.
+/// Throws Error(usage) when options are out of range or contradict each other.
+Graph dcr(const DcrOptions& options = {});
+
+}  // namespace facet::zoo
