@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -92,7 +93,7 @@ HostTensor HostTensor::from_floats(std::vector<std::int64_t> shape,
     throw usage_error(fmt::format("{} values do not fill the shape [{}]", values.size(),
                                   fmt::join(tensor.shape(), ", ")));
   }
-  std::memcpy(tensor.mutable_data(), values.data(), values.size() * sizeof(float));
+  std::copy(values.begin(), values.end(), tensor.as_mutable<float>());
   return tensor;
 }
 
@@ -103,7 +104,7 @@ HostTensor HostTensor::from_doubles(std::vector<std::int64_t> shape,
     throw usage_error(fmt::format("{} values do not fill the shape [{}]", values.size(),
                                   fmt::join(tensor.shape(), ", ")));
   }
-  std::memcpy(tensor.mutable_data(), values.data(), values.size() * sizeof(double));
+  std::copy(values.begin(), values.end(), tensor.as_mutable<double>());
   return tensor;
 }
 

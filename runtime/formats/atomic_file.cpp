@@ -18,7 +18,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kLargestWrite = std::size_t{1} << 30;  // Linux writes less than 2 GiB a call
-constexpr int kAttempts = 100;
+constexpr int kAttempts = 100;                               // at a name nobody has
+constexpr int kLargestHops = 40;  // along symbolic links, as Linux has it
 
 std::string_view advice(int error) {
   switch (error) {
@@ -67,9 +68,15 @@ void sync_folder(const fs::path& folder) {
 }  // namespace
 
 AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
+  target_ = path;
   std::error_code error;
-  target_ = fs::is_symlink(path, error) ? fs::weakly_canonical(path, error) : path;
-  if (target_.empty()) target_ = path;
+  for (int hops = 0; fs::is_symlink(target_, error); ++hops) {
+    if (hops == kLargestHops) {
+      errno = ELOOP;
+      fail("create");
+    }
+    target_ = target_.parent_path() / fs::read_symlink(target_, error);
+  }
   if (!target_.has_parent_path()) target_ = "." / target_;
 
   struct stat existing = {};
@@ -87,7 +94,8 @@ AtomicFile::AtomicFile(const fs::path& path) : path_(path) {
   descriptor_ = create_beside(target_, 0666, temporary);
   if (descriptor_ < 0) fail("create");
   temporary_ = temporary;
-  if (exists && ::fchmod(descriptor_, existing.st_mode & 07777) != 0) fail("set the permissions of");
+  if (exists && ::fchmod(descriptor_, existing.st_mode & 07777) != 0)
+    fail("set the permissions of");
 }
 
 AtomicFile::~AtomicFile() { discard(); }

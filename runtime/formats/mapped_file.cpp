@@ -24,8 +24,8 @@ struct Descriptor {
 };
 
 Error cannot_read(const std::filesystem::path& path, std::string_view why) {
-  return failure(fmt::format("cannot read {}: {}; check the name and its permissions",
-                             path.string(), why));
+  return failure(
+      fmt::format("cannot read {}: {}; check the name and its permissions", path.string(), why));
 }
 
 }  // namespace
@@ -56,7 +56,8 @@ HostTensor tensor_in(const std::shared_ptr<const MappedFile>& file, DType dtype,
                      std::vector<std::int64_t> shape, std::size_t offset) {
   const std::byte* bytes = file->bytes().data() + offset;
   const HostTensor view(dtype, std::move(shape), bytes, file);
-  const auto misaligned = reinterpret_cast<std::uintptr_t>(bytes) % static_cast<std::uintptr_t>(size_of(dtype));
+  const auto misaligned =
+      reinterpret_cast<std::uintptr_t>(bytes) % static_cast<std::uintptr_t>(size_of(dtype));
   return misaligned == 0 ? view : view.clone();
 }
 

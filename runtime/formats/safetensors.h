@@ -25,12 +25,14 @@ class SafetensorsFile {
   SafetensorsFile(std::string path, NamedTensors tensors, Metadata metadata);
 
   /// In the order of the file's header.
-  const NamedTensors& tensors() const { return tensors_; }
-  const Metadata& metadata() const { return metadata_; }
+  const NamedTensors& tensors() const& { return tensors_; }
+  NamedTensors tensors() && { return std::move(tensors_); }
+  const Metadata& metadata() const& { return metadata_; }
+  Metadata metadata() && { return std::move(metadata_); }
   /// Null if there is no tensor of that name.
   const HostTensor* find(std::string_view name) const;
   /// Throws Error(failure) that suggests the nearest names.
-  const HostTensor& at(std::string_view name) const;
+  HostTensor at(std::string_view name) const;
   TensorMap to_map() const { return {tensors_.begin(), tensors_.end()}; }
 
  private:
@@ -42,13 +44,13 @@ class SafetensorsFile {
 
 /// Maps and checks a whole file before any tensor is handed out: the header (JSON, at most 100 MB,
 /// at most the file), names (unique), dtypes, shapes (no overflow), and that the tensors fill the
-/// data without gap or overlap to the last byte. Memory is bounded by a small multiple of the header.
-/// Throws Error(failure) that names the file, the tensor and what is wrong.
-/// Format: https://github.com/huggingface/safetensors ("Format").
+/// data without gap or overlap to the last byte. Memory is bounded by a small multiple of the
+/// header. Throws Error(failure) that names the file, the tensor and what is wrong. Format:
+/// https://github.com/huggingface/safetensors ("Format").
 SafetensorsFile read_safetensors(const std::filesystem::path& path);
 
-/// Writes atomically (see AtomicFile); the header keeps the order of `tensors`, the data is sorted by
-/// element size so that every tensor is aligned. Throws Error(usage) for a name that is double,
+/// Writes atomically (see AtomicFile); the header keeps the order of `tensors`, the data is sorted
+/// by element size so that every tensor is aligned. Throws Error(usage) for a name that is double,
 /// reserved or not UTF-8 and for a tensor without bytes, Error(failure) if it cannot be written.
 void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                        const Metadata& metadata = {});

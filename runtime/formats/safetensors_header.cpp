@@ -18,14 +18,22 @@ namespace {
 constexpr std::size_t kLargestRank = 64;
 
 constexpr std::array<std::pair<std::string_view, DType>, 9> kDTypes = {{{"F64", DType::f64},
-                                                                       {"F32", DType::f32},
-                                                                       {"F16", DType::f16},
-                                                                       {"BF16", DType::bf16},
-                                                                       {"I64", DType::i64},
-                                                                       {"I32", DType::i32},
-                                                                       {"I8", DType::i8},
-                                                                       {"U8", DType::u8},
-                                                                       {"BOOL", DType::boolean}}};
+                                                                        {"F32", DType::f32},
+                                                                        {"F16", DType::f16},
+                                                                        {"BF16", DType::bf16},
+                                                                        {"I64", DType::i64},
+                                                                        {"I32", DType::i32},
+                                                                        {"I8", DType::i8},
+                                                                        {"U8", DType::u8},
+                                                                        {"BOOL", DType::boolean}}};
+
+/// Text of the file for a message: cut short, and without bytes a terminal would act on.
+std::string in_quotes(const std::string& text) {
+  constexpr std::size_t kLongest = 100;
+  const bool cut = text.size() > kLongest;
+  return nlohmann::json(cut ? text.substr(0, kLongest) + "..." : text)
+      .dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+}
 
 /// Takes the JSON event by event; every event that the format does not have is an error at once.
 class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
@@ -34,7 +42,9 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
   bool null() override { unexpected("null"); }
   bool boolean(bool) override { unexpected("a boolean"); }
-  bool number_float(number_float_t, const string_t& text) override { unexpected(text); }
+  bool number_float(number_float_t, const string_t& text) override {
+    unexpected(fmt::format("the number {}", in_quotes(text)));
+  }
   bool binary(binary_t&) override { unexpected("binary data"); }
 
   bool number_integer(number_integer_t value) override {
@@ -68,13 +78,14 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
       const auto* known = std::find_if(kDTypes.begin(), kDTypes.end(),
                                        [&](const auto& item) { return item.first == text; });
       if (known == kDTypes.end()) {
-        unexpected(fmt::format("the dtype \"{}\", which is not one of F64, F32, F16, BF16, I64, "
-                               "I32, I8, U8, BOOL",
-                               text));
+        unexpected(
+            fmt::format("the dtype {}, which is not one of F64, F32, F16, BF16, I64, I32, "
+                        "I8, U8, BOOL",
+                        in_quotes(text)));
       }
       header_.entries.back().dtype = known->second;
     } else {
-      unexpected(fmt::format("the text \"{}\"", text));
+      unexpected(fmt::format("the text {}", in_quotes(text)));
     }
     return true;
   }
@@ -96,10 +107,10 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   bool key(string_t& text) override {
     const bool is_tensor_field = text == "dtype" || text == "shape" || text == "data_offsets";
     if (place_ == Place::tensor && !is_tensor_field) {
-      unexpected(fmt::format("the field \"{}\"", text));
+      unexpected(fmt::format("the field {}", in_quotes(text)));
     }
     auto& seen = place_ == Place::top ? names_ : fields_;
-    if (!seen.insert(text).second) unexpected(fmt::format("\"{}\" twice", text));
+    if (!seen.insert(text).second) unexpected(fmt::format("{} twice", in_quotes(text)));
     key_ = std::move(text);
     return true;
   }
@@ -143,7 +154,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     const bool in_tensor =
         place_ == Place::tensor || place_ == Place::shape || place_ == Place::offsets;
     throw failure(fmt::format("the header has {}{}", what,
-                              in_tensor ? fmt::format(" in tensor \"{}\"", header_.entries.back().name)
+                              in_tensor ? " in tensor " + in_quotes(header_.entries.back().name)
                               : place_ == Place::metadata ? " in __metadata__"
                                                           : ""));
   }
@@ -158,9 +169,10 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
 void check_extent(const SafetensorsEntry& entry, std::uint64_t data_size) {
   if (entry.begin > entry.end || entry.end > data_size) {
-    throw failure(fmt::format("tensor \"{}\" has data offsets {} to {} of {} bytes of data; the "
-                              "file may be cut short",
-                              entry.name, entry.begin, entry.end, data_size));
+    throw failure(
+        fmt::format("tensor {} has data offsets {} to {} of {} bytes of data; the "
+                    "file may be cut short",
+                    in_quotes(entry.name), entry.begin, entry.end, data_size));
   }
   std::int64_t count = 1;
   std::int64_t size = 0;
@@ -169,9 +181,10 @@ void check_extent(const SafetensorsEntry& entry, std::uint64_t data_size) {
     overflow = overflow || __builtin_mul_overflow(count, extent, &count);
   }
   overflow = overflow || __builtin_mul_overflow(count, size_of(entry.dtype), &size);
-  if (overflow) throw failure(fmt::format("the shape of tensor \"{}\" overflows", entry.name));
+  if (overflow)
+    throw failure(fmt::format("the shape of tensor {} overflows", in_quotes(entry.name)));
   if (static_cast<std::uint64_t>(size) != entry.end - entry.begin) {
-    throw failure(fmt::format("tensor \"{}\" needs {} bytes but has {}", entry.name, size,
+    throw failure(fmt::format("tensor {} needs {} bytes but has {}", in_quotes(entry.name), size,
                               entry.end - entry.begin));
   }
 }
@@ -187,16 +200,16 @@ void check_layout(const std::vector<SafetensorsEntry>& entries, std::uint64_t da
   std::uint64_t end = 0;
   for (const auto* entry : sorted) {
     if (entry->begin != end) {
-      throw failure(fmt::format("tensor \"{}\" begins at data byte {}, {} the data before it ends "
-                                "({})",
-                                entry->name, entry->begin, entry->begin < end ? "before" : "after",
-                                end));
+      throw failure(fmt::format(
+          "tensor {} begins at data byte {}, {} the data before it ends "
+          "({})",
+          in_quotes(entry->name), entry->begin, entry->begin < end ? "before" : "after", end));
     }
     end = entry->end;
   }
   if (end != data_size) {
-    throw failure(fmt::format("the tensors fill {} bytes but {} bytes of data are there", end,
-                              data_size));
+    throw failure(
+        fmt::format("the tensors fill {} bytes but {} bytes of data are there", end, data_size));
   }
 }
 

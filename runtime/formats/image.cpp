@@ -1,0 +1,89 @@
+#include "runtime/formats/image.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <cstring>
+
+#include "ir/error.h"
+#include "runtime/formats/atomic_file.h"
+#include "runtime/formats/image_codecs.h"
+#include "runtime/formats/mapped_file.h"
+
+namespace facet {
+namespace {
+
+constexpr std::array<unsigned char, 3> kJpegMagic = {0xFF, 0xD8, 0xFF};
+constexpr std::array<unsigned char, 8> kPngMagic = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};
+
+template <std::size_t N>
+bool begins_with(std::span<const std::byte> bytes, const std::array<unsigned char, N>& magic) {
+  return bytes.size() >= N && std::memcmp(bytes.data(), magic.data(), N) == 0;
+}
+
+}  // namespace
+
+void check_image_size(std::int64_t width, std::int64_t height) {
+  if (width <= 0 || height <= 0) {
+    throw failure(fmt::format("an image of {} x {} pixels is not possible", width, height));
+  }
+  if (width > kLargestPixelCount / height) {
+    throw failure(fmt::format("{} x {} pixels are more than the {} allowed; scale it down first",
+                              width, height, kLargestPixelCount));
+  }
+}
+
+void check_image(const Image& image) {
+  const auto expected = static_cast<std::int64_t>(image.width) * image.height * Image::channels;
+  if (image.width <= 0 || image.height <= 0 ||
+      static_cast<std::int64_t>(image.pixels.size()) != expected) {
+    throw usage_error(fmt::format("{} bytes are not an image of {} x {} pixels",
+                                  image.pixels.size(), image.width, image.height));
+  }
+}
+
+Image make_image(std::int64_t width, std::int64_t height) {
+  check_image_size(width, height);
+  Image image{static_cast<int>(width), static_cast<int>(height), {}};
+  image.pixels.resize(static_cast<std::size_t>(width * height * Image::channels));
+  return image;
+}
+
+Image image_from_grey(std::span<const std::uint8_t> grey, int width, int height) {
+  Image image = make_image(width, height);
+  if (grey.size() * Image::channels != image.pixels.size()) {
+    throw usage_error(
+        fmt::format("{} grey levels do not fill {} x {} pixels", grey.size(), width, height));
+  }
+  std::uint8_t* pixel = image.pixels.data();
+  for (const std::uint8_t level : grey) {
+    for (int channel = 0; channel < Image::channels; ++channel) *pixel++ = level;
+  }
+  return image;
+}
+
+Image decode_image(std::span<const std::byte> bytes, std::string_view name) {
+  try {
+    if (begins_with(bytes, kJpegMagic)) return decode_jpeg(bytes);
+    if (begins_with(bytes, kPngMagic)) return decode_png(bytes);
+  } catch (const Error& error) {
+    throw failure(fmt::format("{}: cannot be read as an image: {}", name, error.what()));
+  }
+  throw failure(fmt::format("{}: is neither a JPEG nor a PNG image ({})", name,
+                            bytes.empty() ? "it is empty" : "by its first bytes"));
+}
+
+Image read_image(const std::filesystem::path& path) {
+  const auto file = MappedFile::open(path);
+  return decode_image(file->bytes(), file->path());
+}
+
+void write_png(const std::filesystem::path& path, const Image& image) {
+  check_image(image);
+  const auto bytes = encode_png(image);
+  AtomicFile file(path);
+  file.write(bytes);
+  file.commit();
+}
+
+}  // namespace facet

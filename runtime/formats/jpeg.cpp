@@ -1,0 +1,51 @@
+#include <fmt/format.h>
+#include <turbojpeg.h>
+
+#include <limits>
+#include <memory>
+
+#include "ir/error.h"
+#include "runtime/formats/image_codecs.h"
+
+namespace facet {
+namespace {
+
+struct Destroy {
+  void operator()(void* handle) const { tjDestroy(handle); }
+};
+
+Error broken(tjhandle handle) {
+  return failure(
+      fmt::format("libjpeg says \"{}\"; save it again from the original", tjGetErrorStr2(handle)));
+}
+
+}  // namespace
+
+Image decode_jpeg(std::span<const std::byte> bytes) {
+  const std::unique_ptr<void, Destroy> decoder(tjInitDecompress());
+  if (!decoder) throw failure(fmt::format("libjpeg cannot start: {}", tjGetErrorStr2(nullptr)));
+  const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
+  const auto size = static_cast<unsigned long>(bytes.size());
+
+  int width = 0;
+  int height = 0;
+  int subsampling = 0;
+  int colours = 0;
+  if (tjDecompressHeader3(decoder.get(), data, size, &width, &height, &subsampling, &colours) !=
+      0) {
+    throw broken(decoder.get());
+  }
+  if (colours == TJCS_CMYK || colours == TJCS_YCCK) {
+    throw failure("its colours are CMYK; convert it to RGB first");
+  }
+  Image image = make_image(width, height);
+  // libjpeg only warns where data is missing or damaged and fills in grey: here that is an error.
+  constexpr int kFlags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS;
+  if (tjDecompress2(decoder.get(), data, size, image.pixels.data(), width, width * Image::channels,
+                    height, TJPF_RGB, kFlags) != 0) {
+    throw broken(decoder.get());
+  }
+  return image;
+}
+
+}  // namespace facet

@@ -1,0 +1,106 @@
+#include "runtime/formats/preprocess.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "ir/error.h"
+
+namespace facet {
+namespace {
+
+void check_settings(const Preprocess& settings) {
+  if (settings.width <= 0 || settings.height <= 0) {
+    throw usage_error(
+        fmt::format("an input of {} x {} pixels is not possible", settings.width, settings.height));
+  }
+  const int least = std::max(settings.width, settings.height);
+  if (settings.fit == Preprocess::Fit::center_crop && settings.shorter_side != 0 &&
+      settings.shorter_side < least) {
+    throw usage_error(
+        fmt::format("a shorter side of {} pixels does not cover a crop of {} x {}; "
+                    "use at least {}",
+                    settings.shorter_side, settings.width, settings.height, least));
+  }
+  for (std::size_t channel = 0; channel < 3; ++channel) {
+    if (!std::isfinite(settings.mean[channel]) || !std::isfinite(settings.std[channel]) ||
+        settings.std[channel] == 0) {
+      throw usage_error(fmt::format("channel {} cannot be normalised with mean {} and std {}",
+                                    channel, settings.mean[channel], settings.std[channel]));
+    }
+  }
+}
+
+/// Half of what is cut off, halves to even: 0.5 -> 0, 1.5 -> 2.
+int crop_offset(int size, int crop) {
+  return static_cast<int>(std::nearbyint((size - crop) / 2.0));
+}
+
+Image crop(const Image& image, int left, int top, int width, int height) {
+  Image result = make_image(width, height);
+  const auto bytes = static_cast<std::size_t>(width) * Image::channels;
+  for (int y = 0; y < height; ++y) {
+    const auto from = (static_cast<std::size_t>(top + y) * static_cast<std::size_t>(image.width) +
+                       static_cast<std::size_t>(left)) *
+                      Image::channels;
+    std::copy_n(image.pixels.begin() + static_cast<std::ptrdiff_t>(from), bytes,
+                result.pixels.begin() + static_cast<std::ptrdiff_t>(bytes) * y);
+  }
+  return result;
+}
+
+/// `shorter * longer_in / shorter_in`, rounded down, in 64 bits.
+int scaled(int shorter, int longer_in, int shorter_in) {
+  const auto longer = static_cast<std::int64_t>(shorter) * longer_in / shorter_in;
+  check_image_size(longer, shorter);
+  return static_cast<int>(longer);
+}
+
+}  // namespace
+
+Image fit_image(const Image& image, const Preprocess& settings) {
+  check_settings(settings);
+  check_image(image);
+  if (settings.fit == Preprocess::Fit::stretch) {
+    return resize(image, settings.width, settings.height, settings.filter);
+  }
+  const int shorter = settings.shorter_side != 0 ? settings.shorter_side
+                                                 : std::max(settings.width, settings.height);
+  const bool portrait = image.width <= image.height;
+  const int width = portrait ? shorter : scaled(shorter, image.width, image.height);
+  const int height = portrait ? scaled(shorter, image.height, image.width) : shorter;
+  const Image resized = resize(image, width, height, settings.filter);
+  return crop(resized, crop_offset(width, settings.width), crop_offset(height, settings.height),
+              settings.width, settings.height);
+}
+
+void preprocess_into(const Image& image, const Preprocess& settings, std::span<float> to) {
+  const Image fitted = fit_image(image, settings);
+  if (to.size() != fitted.pixels.size()) {
+    throw usage_error(fmt::format("{} elements do not hold an input of 3 x {} x {}", to.size(),
+                                  settings.height, settings.width));
+  }
+  const std::size_t plane = fitted.pixels.size() / Image::channels;
+  for (std::size_t channel = 0; channel < Image::channels; ++channel) {
+    // 256 levels: the division is done once for each, in float as the reference does.
+    std::array<float, 256> value{};
+    for (std::size_t level = 0; level < value.size(); ++level) {
+      value[level] =
+          (static_cast<float>(level) / 255.0F - settings.mean[channel]) / settings.std[channel];
+    }
+    const std::uint8_t* from = fitted.pixels.data() + (settings.bgr ? 2 - channel : channel);
+    float* out = to.data() + channel * plane;
+    for (std::size_t i = 0; i < plane; ++i) out[i] = value[from[i * Image::channels]];
+  }
+}
+
+HostTensor preprocess(const Image& image, const Preprocess& settings) {
+  check_settings(settings);
+  HostTensor tensor(DType::f32, {1, Image::channels, settings.height, settings.width});
+  preprocess_into(image, settings,
+                  {tensor.as_mutable<float>(), static_cast<std::size_t>(tensor.element_count())});
+  return tensor;
+}
+
+}  // namespace facet
