@@ -1,0 +1,115 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ir/graph.h"
+#include "ir/host_tensor.h"
+#include "passes/pass.h"
+
+namespace facet {
+
+enum class Device { cpu, reference };
+enum class Precision { f32, bf16 };
+/// "cpu", "reference" / "f32", "bf16". Throw Error(usage) with the known names.
+Device parse_device(std::string_view name);
+Precision parse_precision(std::string_view name);
+std::string_view to_string(Device device);
+std::string_view to_string(Precision precision);
+
+struct CompileOptions {
+  Device device = Device::cpu;
+  /// f32 unless asked; bf16 computes convolutions and matrix products on bf16 operands with f32
+  /// accumulation, stores activations in bf16, and gives f32 outputs.
+  Precision precision = Precision::f32;
+  /// Scopes whose outputs become outputs too.
+  std::vector<std::string> taps;
+  /// Outputs to keep; empty keeps all.
+  std::vector<std::string> outputs;
+  /// false: only what the target needs to run the graph (decomposition, layouts), no fusion and no
+  /// sharing of memory.
+  bool optimize = true;
+  /// Names of passes to skip.
+  std::vector<std::string> disabled_passes;
+  /// Called after each pass that runs, e.g. to print the graph.
+  std::function<void(std::string_view pass, const Graph& graph)> after_pass;
+};
+
+/// One step of a compiled program, for profiles, reports and floors.
+struct StepInfo {
+  std::string kind;            ///< op name
+  std::string scope;           ///< DSL scope
+  std::vector<std::string> origins;  ///< scopes a fused step stands for
+  std::string implementation;  ///< "brg_conv_fwd:avx512_core"
+  std::string result_type;
+  double flops = 0;
+  double bytes = 0;  ///< operands and results, each once
+  bool is_compute = false;
+};
+
+/// What a program of one batch size is made of.
+struct ProgramInfo {
+  std::int64_t batch = 0;
+  std::vector<StepInfo> steps;
+  std::int64_t arena_bytes = 0;
+  std::int64_t lower_bound_bytes = 0;
+  std::int64_t prepared_bytes = 0;  ///< weights as the kernels read them
+  int reorders = 0;                 ///< layout changes of activations, at run time
+  int concat_slices = 0;
+  int concat_copies = 0;
+  std::vector<PassReport> passes;
+  std::vector<Remark> remarks;
+  std::string graph_text;  ///< after the last pass
+  double compile_seconds = 0;  ///< passes, lowering, plan; without weights
+  double prepare_seconds = 0;  ///< folding and prepacking weights
+};
+
+class Context;
+
+/// A compiled network with its weights. Immutable as seen from outside and shared; safe from several
+/// threads. Programs for further batch sizes are compiled when first asked for and kept (the eight
+/// used last); all share the weights and prepared copies that are equal.
+class Executable {
+ public:
+  virtual ~Executable() = default;
+  virtual const Graph& graph() const = 0;  ///< as given, taps promoted
+  virtual const CompileOptions& options() const = 0;
+  /// The program for this batch size; compiles it if needed. For a graph without symbols, pass 1.
+  virtual const ProgramInfo& program(std::int64_t batch) const = 0;
+  /// One thread's working memory and bound kernels.
+  virtual std::unique_ptr<Context> make_context() const = 0;
+};
+
+struct ProfileRow {
+  std::size_t step = 0;  ///< index into ProgramInfo::steps
+  double milliseconds = 0;
+};
+
+/// Runs an Executable on one thread's OpenMP team. Not synchronised.
+class Context {
+ public:
+  virtual ~Context() = default;
+  /// All inputs by name, row-major; float inputs of another dtype are converted. Returns all outputs
+  /// in f32 (f64 on the reference device). Throws Error(usage) for a missing, unknown or mis-shaped
+  /// input, with what is expected.
+  virtual TensorMap run(const TensorMap& inputs) = 0;
+  /// The same, timing every step.
+  virtual TensorMap profile(const TensorMap& inputs, std::vector<ProfileRow>& rows) = 0;
+  /// Runs the program of this batch `repeats` times on inputs already in place (zeros at first) and
+  /// returns each run's milliseconds: what benchmarks time, without copies in and out.
+  virtual std::vector<double> time(std::int64_t batch, int repeats) = 0;
+  /// Frees the arenas of all batch sizes; the next run allocates anew.
+  virtual void trim() = 0;
+};
+
+/// Compiles for `batch` at once (others on demand). `weights` holds the whole state_dict.
+std::shared_ptr<const Executable> compile(const Graph& graph, const TensorMap& weights,
+                                          const CompileOptions& options = {},
+                                          std::int64_t batch = 1);
+
+}  // namespace facet
