@@ -11,8 +11,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # Libraries, with the oldest version that works. On Debian 12 these come from Debian 13.
 libraries=(
-  libdnnl-dev=3.4 libonnx-dev=1.16 libprotobuf-dev=3.21 protobuf-compiler=3.21 libfmt-dev=10 libgtest-dev=1.14
-  libbenchmark-dev=1.8 libcli11-dev=2.4 nlohmann-json3-dev=3.11.3 libonnx-testdata=1.16
+  libdnnl-dev=3.4 libonnx-dev=1.16 libprotobuf-dev=3.21 protobuf-compiler=3.21 libfmt-dev=10
+  libgtest-dev=1.14 libgmock-dev=1.14 libbenchmark-dev=1.8 libcli11-dev=2.4 nlohmann-json3-dev=3.11.3 libonnx-testdata=1.16
 )
 # Tools, small libraries and data of the system's own release; any version works.
 system_packages=(
@@ -187,7 +187,7 @@ set_up_other() {
   cat >"$probe/CMakeLists.txt" <<'CMAKE'
 cmake_minimum_required(VERSION 3.25)
 project(probe LANGUAGES CXX)
-foreach(package dnnl ONNX Protobuf fmt GTest benchmark CLI11 nlohmann_json Eigen3 PNG JPEG libjpeg-turbo ZLIB)
+foreach(package dnnl ONNX Protobuf fmt GTest benchmark CLI11 nlohmann_json Eigen3 PNG JPEG libjpeg-turbo ZLIB OpenMP)
   find_package(${package} REQUIRED)
 endforeach()
 CMAKE
@@ -196,8 +196,8 @@ CMAKE
   if [[ -s $probe/log ]]; then grep -A 3 'CMake Error' "$probe/log" >&2 || true; fi
   say "this system is not Debian 12, Debian 13 or Ubuntu 25.04 or newer, so nothing is installed by itself. Needed:"
   say "  a C++20 compiler, CMake 3.25, Ninja (optional), ccache (optional)"
-  say "  oneDNN 3.4, ONNX 1.16, Protobuf 3.21, fmt 10, GoogleTest 1.14, Benchmark 1.8, CLI11 2.4, nlohmann-json 3.11, Eigen 3.4,"
-  say "  libjpeg-turbo with TurboJPEG, libpng, zlib - with their CMake packages (CMAKE_PREFIX_PATH says where they are)"
+  say "  oneDNN 3.4, ONNX 1.16, Protobuf 3.21, fmt 10, GoogleTest 1.14 with GoogleMock, Benchmark 1.8,"
+  say "  CLI11 2.4, nlohmann-json 3.11, Eigen 3.4, libjpeg-turbo with TurboJPEG, libpng, zlib - with their CMake packages (CMAKE_PREFIX_PATH says where they are)"
   fail "as Debian names them: ${system_packages[*]} ${libraries[*]%%=*}"
 }
 
