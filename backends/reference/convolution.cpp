@@ -20,7 +20,6 @@ struct Window {
 void gather_columns(const double* image, std::int64_t channels, const Window& window,
                     double* columns) {
   const std::int64_t taps = window.kernel_h * window.kernel_w;
-#pragma omp parallel for
   for (std::int64_t row = 0; row < channels * taps; ++row) {
     const double* plane = image + row / taps * window.input_h * window.input_w;
     const std::int64_t kh = row % taps / window.kernel_w;
