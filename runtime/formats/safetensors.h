@@ -44,9 +44,9 @@ class SafetensorsFile {
 
 /// Maps and checks a whole file before any tensor is handed out: the header (JSON, at most 100 MB,
 /// at most the file), names (unique), dtypes, shapes (no overflow), and that the tensors fill the
-/// data without gap or overlap to the last byte. Memory is bounded by a small multiple of the
-/// header. Throws Error(failure) that names the file, the tensor and what is wrong. Format:
-/// https://github.com/huggingface/safetensors ("Format").
+/// data without gap or overlap to the last byte. Memory is at most some 20 times the header.
+/// Throws Error(failure) that names the file, the tensor and what is wrong.
+/// Format: https://github.com/huggingface/safetensors ("Format").
 SafetensorsFile read_safetensors(const std::filesystem::path& path);
 
 /// Writes atomically (see AtomicFile); the header keeps the order of `tensors`, the data is sorted

@@ -109,8 +109,10 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     if (place_ == Place::tensor && !is_tensor_field) {
       unexpected(fmt::format("the field {}", in_quotes(text)));
     }
-    auto& seen = place_ == Place::top ? names_ : fields_;
-    if (!seen.insert(text).second) unexpected(fmt::format("{} twice", in_quotes(text)));
+    const bool is_new = place_ == Place::top        ? names_.insert(text).second
+                        : place_ == Place::metadata ? header_.metadata.emplace(text, "").second
+                                                    : fields_.insert(text).second;
+    if (!is_new) unexpected(fmt::format("{} twice", in_quotes(text)));
     key_ = std::move(text);
     return true;
   }
@@ -163,7 +165,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   Place place_ = Place::start;
   std::string key_;
   std::set<std::string> names_;   // of the whole header
-  std::set<std::string> fields_;  // of the object being read
+  std::set<std::string> fields_;  // of the tensor being read
   int offsets_ = 0;
 };
 

@@ -2,10 +2,12 @@
 
 #include <gmock/gmock.h>
 
+#include <cctype>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tests/formats/temp_folder.h"
+#include "tests/support/fill.h"
 
 namespace facet::test {
 namespace {
@@ -14,20 +16,11 @@ using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::HasSubstr;
 
-/// uniform(name, shape, 0, 1)[i] of the golden numbers' README.
-double uniform(const std::string& name, std::uint64_t i) {
-  std::uint64_t hash = 0xCBF29CE484222325;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
-  std::uint64_t z = hash + i + 0x9E3779B97F4A7C15;
-  z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9;
-  z = (z ^ z >> 27) * 0x94D049BB133111EB;
-  return static_cast<double>((z ^ z >> 31) >> 40) / 16777216.0;
-}
-
 Image golden_image(const std::string& name, int width, int height) {
   Image image = make_image(width, height);
+  const auto values = facet::testing::uniform(name, {height, width, 3}, 0, 1).to_doubles();
   for (std::size_t i = 0; i < image.pixels.size(); ++i) {
-    image.pixels[i] = static_cast<std::uint8_t>(255.999 * uniform(name, i));
+    image.pixels[i] = static_cast<std::uint8_t>(255.999 * values[i]);
   }
   return image;
 }

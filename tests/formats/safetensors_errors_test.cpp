@@ -36,7 +36,7 @@ struct BadHeader {
 
 void PrintTo(const BadHeader& bad, std::ostream* out) { *out << bad.name; }
 
-class SafetensorsHeader : public testing::TestWithParam<BadHeader> {};
+class SafetensorsHeader : public ::testing::TestWithParam<BadHeader> {};
 
 TEST_P(SafetensorsHeader, IsRefused) {
   const auto& bad = GetParam();
@@ -45,7 +45,7 @@ TEST_P(SafetensorsHeader, IsRefused) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, SafetensorsHeader,
-    testing::Values(
+    ::testing::Values(
         BadHeader{"Empty", "", 0, "does not begin with '{'"},
         BadHeader{"Blank", " {}", 0, "does not begin with '{'"},
         BadHeader{"List", "[]", 0, "does not begin with '{'"},
