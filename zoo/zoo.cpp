@@ -25,7 +25,7 @@ ModelSpec lscnn_spec() {
       {"input_size", OptionKind::integer, "128", "height and width of the image, 127 to 142"},
   };
   spec.height = spec.width = 128;
-  spec.preprocessing.resize = Preprocessing::Resize::shorter_side;
+  spec.preprocessing.fit = Preprocessing::Fit::center_crop;
   spec.outputs = {{"embedding", "[N, 512]"}, {"logits", "[N, num_classes]"}};
   spec.declare = [](const Settings& settings) {
     return lscnn({.num_classes = settings.integer("num_classes"),

@@ -13,15 +13,15 @@
 namespace facet::zoo {
 
 /// How a photo becomes the model's input. Pixels are RGB, 8 bit; a resize is bilinear with
-/// antialiasing, and value = (pixel / 255 - mean) / deviation.
+/// antialiasing, and value = (pixel / 255 - mean) / std per channel.
 struct Preprocessing {
-  enum class Resize {
-    exact,        ///< to height x width, whatever the aspect
-    shorter_side  ///< the shorter side to fit, then the centre height x width
+  enum class Fit {
+    stretch,     ///< to height x width, whatever the aspect
+    center_crop  ///< the shorter side to fit, then height x width out of the middle
   };
-  Resize resize = Resize::exact;
-  std::array<double, 3> mean = {0.5, 0.5, 0.5};       ///< R, G, B
-  std::array<double, 3> deviation = {0.5, 0.5, 0.5};  ///< R, G, B
+  Fit fit = Fit::stretch;
+  std::array<float, 3> mean = {0.5F, 0.5F, 0.5F};
+  std::array<float, 3> std = {0.5F, 0.5F, 0.5F};
 };
 
 struct OutputSpec {
