@@ -1,0 +1,22 @@
+#pragma once
+
+#include <set>
+
+#include "ir/graph.h"
+
+namespace facet {
+
+/// The nodes that depend on parameters and constants only, for one look at a whole graph
+/// (`is_prepared` walks from a value up and suits single questions).
+class PreparedSet {
+ public:
+  explicit PreparedSet(const Graph& graph);
+  bool contains(const Node* node) const { return nodes_.contains(node); }
+  bool contains(Value value) const { return nodes_.contains(value.node); }
+  void insert(const Node* node) { nodes_.insert(node); }
+
+ private:
+  std::set<const Node*> nodes_;
+};
+
+}  // namespace facet
