@@ -23,8 +23,10 @@ class HostTensor {
   HostTensor(DType dtype, std::vector<std::int64_t> shape, const std::byte* bytes,
              std::shared_ptr<const void> owner);
 
+  /// These throw Error(usage) if the values do not fill the shape.
   static HostTensor from_floats(std::vector<std::int64_t> shape, const std::vector<float>& values);
   static HostTensor from_doubles(std::vector<std::int64_t> shape, const std::vector<double>& values);
+  /// Rank 0, `value` rounded as by `cast`.
   static HostTensor scalar(DType dtype, double value);
 
   DType dtype() const { return dtype_; }
@@ -47,7 +49,8 @@ class HostTensor {
 
   /// Element `i` (row-major) as a double, whatever the dtype.
   double at(std::int64_t i) const;
-  /// A new tensor of `dtype`; values are rounded to nearest even. Same dtype: returns *this.
+  /// A new tensor of `dtype`. Floats round once, to nearest even; integers truncate, saturate and
+  /// take NaN as 0; values pass through double, exact for integers up to 2^53. Same dtype: *this.
   HostTensor cast(DType dtype) const;
   /// Same bytes, another shape with as many elements. Throws Error(usage) otherwise.
   HostTensor reshaped(std::vector<std::int64_t> shape) const;
