@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "ir/layout.h"
 #include "passes/target.h"
 
 namespace facet {
@@ -20,12 +21,7 @@ struct View {
   std::vector<std::int64_t> strides;
 };
 
-/// Strides of a dense value of this type; empty for a blocked layout.
-std::vector<std::int64_t> dense_strides(const Type& type);
 inline View dense_view(const Type& type) { return {type, dense_strides(type)}; }
-/// Bytes a dense value of this type takes. `acdb`-like layouts: the product of extents; blocked
-/// layouts round the blocked extents up.
-std::int64_t byte_size(const Type& type);
 
 /// A node lowered for fixed shapes, dtypes, layouts and strides. Immutable, so one kernel serves
 /// any number of contexts and threads.

@@ -1,0 +1,114 @@
+#include "ir/layout.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "ir/error.h"
+
+namespace facet {
+namespace {
+
+struct ParsedLayout {
+  std::vector<std::size_t> order;    ///< axes from outermost to innermost
+  std::vector<std::int64_t> blocks;  ///< per axis, the product of its blocks; 1 without
+};
+
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+Error misfit(const Type& type, std::string_view why) {
+  return usage_error(
+      fmt::format("layout '{}' does not fit {}: {}", type.layout, to_string(type.shape), why));
+}
+
+/// The trailing blocks, from position `at` of the tag: "16b", "8b16a2b".
+void parse_blocks(const Type& type, std::size_t at, const std::vector<bool>& split,
+                  std::vector<std::int64_t>& blocks) {
+  const Layout& tag = type.layout;
+  while (at < tag.size()) {
+    std::int64_t block = 0;
+    for (; at < tag.size() && is_digit(tag[at]); ++at) {
+      block = block * 10 + (tag[at] - '0');
+      if (block > 4096) throw misfit(type, "a block is at most 4096 wide");
+    }
+    const auto axis = at < tag.size() ? static_cast<std::size_t>(tag[at] - 'a') : blocks.size();
+    if (axis >= blocks.size() || !split[axis] || block < 2) {
+      throw misfit(type, "a block is a number above 1 and an axis that is capital before it");
+    }
+    blocks[axis] *= block;
+    ++at;
+  }
+}
+
+ParsedLayout parse_layout(const Type& type) {
+  const std::size_t rank = type.shape.size();
+  ParsedLayout parsed{{}, std::vector<std::int64_t>(rank, 1)};
+  if (type.layout.empty()) {
+    for (std::size_t axis = 0; axis < rank; ++axis) parsed.order.push_back(axis);
+    return parsed;
+  }
+  std::vector<bool> seen(rank, false);
+  std::vector<bool> split(rank, false);
+  std::size_t at = 0;
+  for (; at < type.layout.size() && !is_digit(type.layout[at]); ++at) {
+    const auto letter = static_cast<unsigned char>(type.layout[at]);
+    const auto axis = static_cast<std::size_t>(std::tolower(letter) - 'a');
+    if (std::isalpha(letter) == 0 || axis >= rank || seen[axis]) {
+      throw misfit(type, "its letters are not the axes, each once");
+    }
+    seen[axis] = true;
+    split[axis] = std::isupper(letter) != 0;
+    parsed.order.push_back(axis);
+  }
+  if (parsed.order.size() != rank) throw misfit(type, "its letters are not the axes, each once");
+  parse_blocks(type, at, split, parsed.blocks);
+  for (std::size_t axis = 0; axis < rank; ++axis) {
+    if (split[axis] != (parsed.blocks[axis] > 1)) throw misfit(type, "a capital axis has no block");
+  }
+  return parsed;
+}
+
+}  // namespace
+
+bool is_blocked(const Layout& layout) {
+  return std::any_of(layout.begin(), layout.end(), is_digit);
+}
+
+std::vector<std::int64_t> dense_strides(const Type& type) {
+  const std::vector<std::int64_t> extents = static_extents(type.shape);
+  const ParsedLayout layout = parse_layout(type);
+  if (is_blocked(type.layout)) return {};
+  std::vector<std::int64_t> strides(extents.size(), 1);
+  std::int64_t stride = 1;
+  for (auto axis = layout.order.rbegin(); axis != layout.order.rend(); ++axis) {
+    strides[*axis] = stride;
+    stride *= extents[*axis];
+  }
+  return strides;
+}
+
+std::int64_t byte_size(const Type& type) {
+  const std::vector<std::int64_t> extents = static_extents(type.shape);
+  const ParsedLayout layout = parse_layout(type);
+  std::int64_t bytes = size_of(type.dtype);
+  for (std::size_t axis = 0; axis < extents.size(); ++axis) {
+    const std::int64_t block = layout.blocks[axis];
+    const std::int64_t padded = (extents[axis] + block - 1) / block * block;
+    if (__builtin_mul_overflow(bytes, padded, &bytes)) {
+      throw usage_error(fmt::format("{} takes more bytes than 64 bits can count", to_string(type)));
+    }
+  }
+  return bytes;
+}
+
+bool same_strides(const std::vector<std::int64_t>& extents, const std::vector<std::int64_t>& a,
+                  const std::vector<std::int64_t>& b) {
+  if (a.size() != extents.size() || b.size() != extents.size()) return a == b;
+  for (std::size_t axis = 0; axis < extents.size(); ++axis) {
+    if (extents[axis] != 1 && a[axis] != b[axis]) return false;
+  }
+  return true;
+}
+
+}  // namespace facet
