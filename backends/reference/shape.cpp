@@ -1,7 +1,6 @@
 // Ops that move values and change none: reshape, transpose, concat, slice, cast, reorder.
 
 #include <algorithm>
-#include <cmath>
 
 #include "backends/reference/broadcast.h"
 #include "backends/reference/evaluators.h"
@@ -58,17 +57,12 @@ std::vector<HostTensor> slice(const Call& call) {
   return {result};
 }
 
-/// Casts between float types change nothing here; one to an integer type drops the fraction.
+/// Casts between float types change nothing here; one to an integer type drops the fraction and
+/// saturates.
 std::vector<HostTensor> cast(const Call& call) {
   const DType dtype = parse_dtype(call.attributes().text("dtype"));
   if (is_float(dtype)) return {call.operand(0)};
-  HostTensor result = call.operand(0).clone();
-  double* values = result.as_mutable<double>();
-  for (std::int64_t i = 0; i < result.element_count(); ++i) {
-    values[i] =
-        dtype == DType::boolean ? static_cast<double>(values[i] != 0) : std::trunc(values[i]);
-  }
-  return {result};
+  return {call.operand(0).cast(dtype).cast(DType::f64)};
 }
 
 std::vector<HostTensor> reorder(const Call& call) { return {call.operand(0)}; }

@@ -47,12 +47,13 @@ TEST(Shape, SliceAlongEachAxis) {
 }
 
 TEST(Shape, CastRoundsOnlyToIntegers) {
-  const HostTensor x = tensor({3}, {1.0 / 3, -2.7, 2.7});
+  const HostTensor x = tensor({3}, {1.0 / 3, -2.7, 300.7});
   const auto cast = [&](const char* dtype) {
     return evaluate_op("cast", {x}, {{"dtype", std::string(dtype)}}).to_doubles();
   };
-  EXPECT_EQ(cast("bf16"), (Numbers{1.0 / 3, -2.7, 2.7}));
-  EXPECT_EQ(cast("i32"), (Numbers{0, -2, 2}));
+  EXPECT_EQ(cast("bf16"), (Numbers{1.0 / 3, -2.7, 300.7}));
+  EXPECT_EQ(cast("i32"), (Numbers{0, -2, 300}));
+  EXPECT_EQ(cast("i8"), (Numbers{0, -2, 127}));
   EXPECT_EQ(cast("bool"), (Numbers{1, 1, 1}));
 }
 
