@@ -1,0 +1,210 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <chrono>
+#include <cstring>
+#include <list>
+#include <map>
+#include <mutex>
+#include <set>
+
+#include "ir/error.h"
+#include "ir/op.h"
+#include "runtime/compile_internal.h"
+#include "runtime/program.h"
+
+namespace facet {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+constexpr std::size_t kProgramsKept = 8;
+
+/// Compiled for a Backend: programs by batch size over one set of weights.
+class CompiledExecutable final : public Executable,
+                                 public std::enable_shared_from_this<CompiledExecutable> {
+ public:
+  CompiledExecutable(Graph graph, Graph optimized, const TensorMap& weights, CompileOptions options,
+                     ProgramInfo optimization, std::unique_ptr<Backend> backend)
+      : graph_(std::move(graph)),
+        optimized_(std::move(optimized)),
+        options_(std::move(options)),
+        optimization_(std::move(optimization)),
+        backend_(std::move(backend)),
+        weights_(graph_, weights) {}
+
+  const Graph& graph() const override { return graph_; }
+  const CompileOptions& options() const override { return options_; }
+  const ProgramInfo& program(std::int64_t batch) const override { return shared_program(batch)->info(); }
+  std::unique_ptr<Context> make_context() const override;
+
+  std::shared_ptr<const Program> shared_program(std::int64_t batch) const {
+    if (batch < 1) throw usage_error(fmt::format("a batch of {} cannot run", batch));
+    const std::lock_guard lock(mutex_);
+    for (auto it = programs_.begin(); it != programs_.end(); ++it) {
+      if ((*it)->info().batch != batch) continue;
+      programs_.splice(programs_.begin(), programs_, it);
+      return programs_.front();
+    }
+    programs_.push_front(std::make_shared<const Program>(optimized_, batch, *backend_, weights_,
+                                                         options_, optimization_));
+    if (programs_.size() > kProgramsKept) programs_.pop_back();
+    return programs_.front();
+  }
+
+ private:
+  Graph graph_;
+  Graph optimized_;
+  CompileOptions options_;
+  ProgramInfo optimization_;  // what the symbolic passes reported
+  std::unique_ptr<Backend> backend_;
+  mutable WeightStore weights_;
+  mutable std::mutex mutex_;
+  mutable std::list<std::shared_ptr<const Program>> programs_;  // last used first
+};
+
+class CompiledContext final : public Context {
+ public:
+  explicit CompiledContext(std::shared_ptr<const CompiledExecutable> executable)
+      : executable_(std::move(executable)) {}
+
+  TensorMap run(const TensorMap& inputs) override {
+    Instance& instance = load(inputs);
+    for (const Program::BoundStep& step : instance.steps) step.run();
+    return collect(instance);
+  }
+
+  TensorMap profile(const TensorMap& inputs, std::vector<ProfileRow>& rows) override {
+    Instance& instance = load(inputs);
+    rows.clear();
+    for (const Program::BoundStep& step : instance.steps) {
+      const Clock::time_point start = Clock::now();
+      step.run();
+      rows.push_back({step.step, milliseconds_since(start)});
+    }
+    return collect(instance);
+  }
+
+  std::vector<double> time(std::int64_t batch, int repeats) override {
+    Instance& instance = instance_of(batch);
+    std::vector<double> times;
+    for (int i = 0; i < repeats; ++i) {
+      const Clock::time_point start = Clock::now();
+      for (const Program::BoundStep& step : instance.steps) step.run();
+      times.push_back(milliseconds_since(start));
+    }
+    return times;
+  }
+
+  void trim() override { instances_.clear(); }
+
+ private:
+  struct Instance {
+    std::shared_ptr<const Program> program;
+    std::shared_ptr<std::byte> arena;
+    std::vector<Program::BoundStep> steps;
+  };
+
+  Instance& instance_of(std::int64_t batch) {
+    const auto it = instances_.find(batch);
+    if (it != instances_.end()) return it->second;
+    if (instances_.size() >= kProgramsKept) instances_.clear();
+    Instance instance;
+    instance.program = executable_->shared_program(batch);
+    instance.arena = allocate_bytes(instance.program->info().arena_bytes);
+    instance.steps = instance.program->bind(instance.arena.get());
+    return instances_.emplace(batch, std::move(instance)).first->second;
+  }
+
+  Instance& load(const TensorMap& inputs) {
+    const std::int64_t batch = resolve_batch(executable_->graph(), inputs);
+    Instance& instance = instance_of(batch);
+    for (const ProgramPort& port : instance.program->inputs()) {
+      const HostTensor tensor = inputs.at(port.name).cast(port.type.dtype);
+      std::memcpy(instance.arena.get() + port.address.offset, tensor.data(),
+                  static_cast<std::size_t>(tensor.byte_count()));
+    }
+    return instance;
+  }
+
+  static TensorMap collect(const Instance& instance) {
+    TensorMap outputs;
+    for (const ProgramPort& port : instance.program->outputs()) {
+      HostTensor tensor(port.type.dtype, static_extents(port.type.shape));
+      const std::byte* from = port.address.weight != nullptr
+                                  ? port.address.weight
+                                  : instance.arena.get() + port.address.offset;
+      std::memcpy(tensor.mutable_data(), from, static_cast<std::size_t>(tensor.byte_count()));
+      outputs.emplace(port.name, std::move(tensor));
+    }
+    return outputs;
+  }
+
+  std::shared_ptr<const CompiledExecutable> executable_;
+  std::map<std::int64_t, Instance> instances_;
+};
+
+std::unique_ptr<Context> CompiledExecutable::make_context() const {
+  return std::make_unique<CompiledContext>(shared_from_this());
+}
+
+}  // namespace
+
+std::int64_t resolve_batch(const Graph& graph, const TensorMap& inputs) {
+  std::set<std::string> known;
+  std::string expected;
+  for (const Node* input : graph.inputs()) {
+    known.insert(input->attributes().text("name"));
+    expected += fmt::format(" {} : {}", input->attributes().text("name"),
+                            to_string(input->result_types()[0]));
+  }
+  for (const auto& [name, tensor] : inputs) {
+    if (!known.contains(name)) {
+      throw usage_error(fmt::format("network '{}' has no input '{}'; it takes{}", graph.name(), name,
+                                    expected));
+    }
+  }
+  std::int64_t batch = -1;
+  for (const Node* input : graph.inputs()) {
+    const std::string& name = input->attributes().text("name");
+    const auto it = inputs.find(name);
+    if (it == inputs.end()) {
+      throw usage_error(fmt::format("input '{}' is missing; network '{}' takes{}", name, graph.name(),
+                                    expected));
+    }
+    const std::vector<std::int64_t>& shape = it->second.shape();
+    const Shape& wanted = input->result_types()[0].shape;
+    bool fits = shape.size() == wanted.size();
+    for (std::size_t i = 0; fits && i < shape.size(); ++i) {
+      if (wanted[i].is_static()) {
+        fits = shape[i] == wanted[i].factor;
+      } else if (batch < 0 && shape[i] > 0 && shape[i] % wanted[i].factor == 0) {
+        batch = shape[i] / wanted[i].factor;
+      } else {
+        fits = shape[i] > 0 && shape[i] == batch * wanted[i].factor;
+      }
+    }
+    if (!fits) {
+      throw usage_error(fmt::format("input '{}' is [{}], but network '{}' takes {}", name,
+                                    fmt::join(shape, ", "), graph.name(),
+                                    to_string(input->result_types()[0])));
+    }
+  }
+  return std::max<std::int64_t>(batch, 1);
+}
+
+std::shared_ptr<const Executable> make_compiled_executable(
+    Graph graph, Graph optimized, const TensorMap& weights, CompileOptions options,
+    ProgramInfo optimization, std::unique_ptr<Backend> backend, std::int64_t batch) {
+  auto executable = std::make_shared<CompiledExecutable>(std::move(graph), std::move(optimized),
+                                                         weights, std::move(options),
+                                                         std::move(optimization), std::move(backend));
+  executable->program(batch);
+  return executable;
+}
+
+}  // namespace facet

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "backends/backend.h"
+#include "passes/memory_plan.h"
+#include "runtime/compile.h"
+#include "runtime/prepared_weights.h"
+
+namespace facet {
+
+/// Where a step reads or writes: the arena, or a prepared weight.
+struct Address {
+  const std::byte* weight = nullptr;  ///< null: in the arena
+  std::int64_t offset = 0;            ///< bytes from the arena's start
+};
+
+/// One lowered step with its addresses.
+struct ProgramStep {
+  std::unique_ptr<Kernel> kernel;  ///< null: nothing to do (a view, a concat written in place)
+  std::vector<Address> operands;
+  std::vector<Address> results;
+  std::int64_t scratch_offset = 0;
+};
+
+/// A graph input or output in memory, row-major.
+struct ProgramPort {
+  std::string name;
+  Type type;
+  Address address;
+};
+
+/// A compiled graph of one batch size: steps over one arena and prepared weights. Immutable.
+class Program {
+ public:
+  /// `graph` is optimised and may carry the batch symbol.
+  Program(const Graph& graph, std::int64_t batch, const Backend& backend, WeightStore& weights,
+          const CompileOptions& options, const ProgramInfo& optimization);
+
+  const ProgramInfo& info() const { return info_; }
+  const std::vector<ProgramPort>& inputs() const { return inputs_; }
+  const std::vector<ProgramPort>& outputs() const { return outputs_; }
+  /// Callables for the steps that do something, with their index in info().steps.
+  struct BoundStep {
+    std::size_t step;
+    std::function<void()> run;
+  };
+  std::vector<BoundStep> bind(std::byte* arena) const;
+
+ private:
+  void split_nodes();
+  void lower_steps(const Backend& backend, const CompileOptions& options);
+  void prepare(const Backend& backend, WeightStore& weights);
+  void describe_steps();
+  Address address_of(Value value) const;
+  View view_of(Value value) const;
+
+  Graph graph_;
+  std::vector<Node*> prepared_nodes_;
+  std::vector<Node*> step_nodes_;
+  std::map<Value, PreparedValue> prepared_;
+  Storage storage_;
+  std::vector<ProgramStep> steps_;
+  std::vector<ProgramPort> inputs_;
+  std::vector<ProgramPort> outputs_;
+  ProgramInfo info_;
+};
+
+}  // namespace facet
