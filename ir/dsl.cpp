@@ -59,11 +59,13 @@ Tensor apply_binary(std::string_view op, const Operand& a, const Operand& b) {
   if (!a.tensor() && !b.tensor()) {
     throw usage_error(fmt::format("'{}' of two numbers at {}: one must be a tensor", op, location(at)));
   }
-  NetworkState* state = a.tensor() ? a.tensor()->state() : b.tensor()->state();
+  const Tensor& known = a.tensor() ? *a.tensor() : *b.tensor();
+  // A number belongs to the scope of the tensor it meets, so that the result does too.
   const auto tensor = [&](const Operand& operand) {
     if (operand.tensor()) return *operand.tensor();
-    return make(state, "constant", {}, {{"value", HostTensor::scalar(DType::f32, operand.number())}},
-                {}, at);
+    return make(known.state(), "constant", {},
+                {{"value", HostTensor::scalar(DType::f32, operand.number())}},
+                known.value().node->provenance().scope, at);
   };
   return apply(op, {tensor(a), tensor(b)}, {}, at);
 }
@@ -142,19 +144,21 @@ Value declare(const Scope& scope, int place, bool shared, std::string_view name,
 
 }  // namespace
 
-std::int64_t Tensor::extent(std::int64_t axis) const {
+std::int64_t Tensor::extent(std::int64_t axis, std::source_location at) const {
   const std::int64_t i = axis < 0 ? axis + rank() : axis;
   if (i < 0 || i >= rank()) {
-    throw usage_error(fmt::format("axis {} is outside {}", axis, to_string(value_.type())));
+    throw usage_error(fmt::format("axis {} is outside {}, at {}", axis, to_string(value_.type()),
+                                  location(at)));
   }
   const Dim& dim = shape()[static_cast<std::size_t>(i)];
   if (!dim.is_static()) {
-    throw usage_error(fmt::format("axis {} of {} is symbolic", axis, to_string(value_.type())));
+    throw usage_error(fmt::format("axis {} of {} is symbolic where a number is needed, at {}", axis,
+                                  to_string(value_.type()), location(at)));
   }
   return dim.factor;
 }
 
-std::int64_t Tensor::channels() const { return extent(1); }
+std::int64_t Tensor::channels(std::source_location at) const { return extent(1, at); }
 
 Scope Scope::operator/(std::string_view name) const {
   int place = place_;
@@ -187,7 +191,7 @@ Tensor Scope::conv(std::string_view name, Tensor x, ConvOptions options, At at) 
   const Scope here = *this / name;
   const std::int64_t k = options.kernel;
   const std::int64_t out = require_out(options.out, here.path(), at);
-  const std::int64_t in = x.channels() / std::max<std::int64_t>(options.groups, 1);
+  const std::int64_t in = x.channels(at) / std::max<std::int64_t>(options.groups, 1);
   const Initializer init = default_init(in * k * k);
   std::vector<Value> operands{
       x.value(), declare(here, here.place_, shared_, "weight", Type{DType::f32, {out, in, k, k}, {}},
@@ -211,7 +215,7 @@ Tensor Scope::conv(std::string_view name, Tensor x, ConvOptions options, At at) 
 Tensor Scope::linear(std::string_view name, Tensor x, LinearOptions options, At at) const {
   const Scope here = *this / name;
   const std::int64_t out = require_out(options.out, here.path(), at);
-  const std::int64_t in = x.extent(-1);
+  const std::int64_t in = x.extent(-1, at);
   const Initializer init = default_init(in);
   std::vector<Value> operands{
       x.value(), declare(here, here.place_, shared_, "weight", Type{DType::f32, {out, in}, {}},
@@ -228,7 +232,7 @@ Tensor Scope::linear(std::string_view name, Tensor x, LinearOptions options, At 
 
 Tensor Scope::batch_norm(std::string_view name, Tensor x, BatchNormOptions options, At at) const {
   const Scope here = *this / name;
-  const Type channels{DType::f32, {x.channels()}, {}};
+  const Type channels{DType::f32, {x.channels(at)}, {}};
   const auto part = [&](std::string_view part_name, const Type& type, ParameterRole role,
                         double value, bool trainable) {
     return declare(here, here.place_, shared_, part_name, type, role,
@@ -246,7 +250,7 @@ Tensor Scope::batch_norm(std::string_view name, Tensor x, BatchNormOptions optio
 
 Tensor Scope::prelu(std::string_view name, Tensor x, PReluOptions options, At at) const {
   const Scope here = *this / name;
-  const Type type{DType::f32, {options.shared ? 1 : x.channels()}, {}};
+  const Type type{DType::f32, {options.shared ? 1 : x.channels(at)}, {}};
   const Value slope = declare(here, here.place_, shared_, "weight", type, ParameterRole::prelu_slope,
                               {Initializer::Kind::constant, options.init, 0}, at);
   return here.output(make(state_, "prelu", {x.value(), slope}, {}, here.path(), at));
@@ -271,15 +275,23 @@ Network::Network(std::string name) : state_(std::make_unique<NetworkState>()) {
 Network::~Network() = default;
 Network::Network(Network&&) noexcept = default;
 
-Tensor Network::input(std::string name, Shape shape, DType dtype) {
+Tensor Network::input(std::string name, Shape shape, DType dtype, std::source_location at) {
+  for (const Node* input : state_->graph.inputs()) {
+    if (input->attributes().text("name") != name) continue;
+    throw usage_error(fmt::format("a second input '{}' at {}, the first is at {}", name, location(at),
+                                  input->provenance().location));
+  }
   const Type type{dtype, std::move(shape), {}};
-  return make(state_.get(), "input", {}, {{"name", name}, {"type", to_string(type)}}, name,
-              std::source_location::current());
+  return make(state_.get(), "input", {}, {{"name", name}, {"type", to_string(type)}}, name, at);
 }
 
 Scope Network::root() { return {state_.get(), 0, false}; }
 
-void Network::output(std::string name, Tensor value) {
+void Network::output(std::string name, Tensor value, std::source_location at) {
+  for (const Output& output : state_->graph.outputs()) {
+    if (output.name != name) continue;
+    throw usage_error(fmt::format("a second output '{}' at {}", name, location(at)));
+  }
   state_->graph.outputs().push_back({std::move(name), value.value()});
 }
 
@@ -348,6 +360,7 @@ Tensor transpose(Tensor x, Ints permutation, At at) {
 }
 Tensor flatten(Tensor x, At at) { return reshape(x, {0, -1}, at); }
 Tensor concat(std::vector<Tensor> inputs, std::int64_t axis, At at) {
+  if (inputs.empty()) throw usage_error("concat of no tensors at " + location(at));
   return apply("concat", inputs, {{"axis", axis}}, at);
 }
 Tensor slice(Tensor x, std::int64_t axis, std::int64_t start, std::int64_t end, At at) {

@@ -30,9 +30,10 @@ class Tensor {
   const Shape& shape() const { return value_.shape(); }
   std::int64_t rank() const { return value_.type().rank(); }
   /// Extent of axis 1. Throws Error(usage) if it is symbolic or missing.
-  std::int64_t channels() const;
-  /// Extent of `axis` (negative counts from the end). Throws Error(usage) if symbolic.
-  std::int64_t extent(std::int64_t axis) const;
+  std::int64_t channels(std::source_location at = std::source_location::current()) const;
+  /// Extent of `axis` (negative counts from the end). Throws Error(usage) if symbolic or missing.
+  std::int64_t extent(std::int64_t axis,
+                      std::source_location at = std::source_location::current()) const;
 
  private:
   NetworkState* state_;
@@ -141,9 +142,13 @@ class Network {
   Network(Network&&) noexcept;
 
   /// A graph input; a Dim may be a symbol such as "N".
-  Tensor input(std::string name, Shape shape, DType dtype = DType::f32);
+  /// Throws Error(usage) for a name that another input has.
+  Tensor input(std::string name, Shape shape, DType dtype = DType::f32,
+               std::source_location at = std::source_location::current());
   Scope root();
-  void output(std::string name, Tensor value);
+  /// Throws Error(usage) for a name that another output has.
+  void output(std::string name, Tensor value,
+              std::source_location at = std::source_location::current());
   /// The finished, verified graph: what no output needs is removed, but the state_dict stays whole.
   /// The Network must not be used afterwards.
   Graph finish();

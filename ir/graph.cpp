@@ -12,6 +12,14 @@
 namespace facet {
 namespace {
 
+/// " in layer1.conv1 at net.cpp:12", as far as it is known.
+std::string place_of(const Provenance& from) {
+  std::string text;
+  if (!from.scope.empty()) text += " in " + from.scope;
+  if (!from.location.empty()) text += " at " + from.location;
+  return text;
+}
+
 /// "conv(f32[N, 3, 8, 8], f32[8, 4, 3, 3]) in layer1.conv1 at net.cpp:12".
 std::string describe(const OpDef& op, std::span<const Type> operands, const Provenance& from) {
   std::string text(op.name);
@@ -19,28 +27,16 @@ std::string describe(const OpDef& op, std::span<const Type> operands, const Prov
   for (std::size_t i = 0; i < operands.size(); ++i) {
     text += (i != 0 ? ", " : "") + to_string(operands[i]);
   }
-  text += ")";
-  if (!from.scope.empty()) text += " in " + from.scope;
-  if (!from.location.empty()) text += " at " + from.location;
-  return text;
+  return text + ")" + place_of(from);
 }
 
 void complete_attributes(const OpDef& op, Attributes& attributes) {
   for (const AttributeSpec& spec : op.attributes) {
-    if (attributes.has(spec.name)) continue;
-    if (spec.required) throw usage_error(fmt::format("attribute '{}' is not set", spec.name));
-    attributes.set(std::string(spec.name), spec.default_value);
-  }
-  for (const auto& [name, value] : attributes) {
-    const auto spec = std::find_if(op.attributes.begin(), op.attributes.end(),
-                                   [&](const AttributeSpec& s) { return s.name == name; });
-    if (spec == op.attributes.end()) {
-      throw usage_error(fmt::format("op '{}' has no attribute '{}'", op.name, name));
-    }
-    if (spec->default_value.index() != value.index()) {
-      throw usage_error(fmt::format("attribute '{}' cannot be {}", name, to_string(value)));
+    if (!spec.required && !attributes.has(spec.name)) {
+      attributes.set(std::string(spec.name), spec.default_value);
     }
   }
+  check_attributes(op, attributes);
 }
 
 void check_arity(const OpDef& op, std::size_t count) {
@@ -54,12 +50,25 @@ void check_arity(const OpDef& op, std::size_t count) {
   }
 }
 
+/// Completes `attributes` and infers the result types; an error says which node it is about.
+std::vector<Type> infer(const OpDef& op, std::span<const Type> operands, Attributes& attributes,
+                        const Provenance& provenance) {
+  try {
+    check_arity(op, operands.size());
+    complete_attributes(op, attributes);
+    return op.infer(InferContext{op, operands, attributes});
+  } catch (const Error& error) {
+    throw Error(error.kind(),
+                fmt::format("{}\n  in {}", error.what(), describe(op, operands, provenance)));
+  }
+}
+
 Error unknown_name(std::string_view what, const std::string& name,
                    const std::vector<Output>& known) {
   std::vector<std::string> names;
   for (const Output& output : known) names.push_back(output.name);
   std::string hint = did_you_mean(name, names);
-  if (hint.empty() && !names.empty()) hint = fmt::format("there are {} of them", names.size());
+  if (hint.empty()) hint = fmt::format("the graph has {} of them", names.size());
   return usage_error(fmt::format("there is no {} '{}'; {}", what, name, hint));
 }
 
@@ -121,19 +130,17 @@ Node* Graph::create(const OpDef& op, std::vector<Value> operands, Attributes att
                     Provenance provenance, Node* before) {
   std::vector<Type> types;
   for (const Value& value : operands) {
-    if (!value) throw failure(fmt::format("op '{}' got an operand that does not exist", op.name));
+    if (!value || value.index < 0 || value.index >= value.node->result_count()) {
+      throw failure(fmt::format("op '{}' got an operand that does not exist", op.name));
+    }
+    if (value.node->graph_ != this) {
+      throw usage_error(fmt::format("op '{}' got an operand of another graph, '{}'{}", op.name,
+                                    value.node->graph_->name(), place_of(provenance)));
+    }
     types.push_back(value.type());
     types.back().layout.clear();  // inference is about logical types
   }
-  std::vector<Type> results;
-  try {
-    check_arity(op, operands.size());
-    complete_attributes(op, attributes);
-    results = op.infer(InferContext{op, types, attributes});
-  } catch (const Error& error) {
-    throw Error(error.kind(),
-                fmt::format("{}\n  in {}", error.what(), describe(op, types, provenance)));
-  }
+  std::vector<Type> results = infer(op, types, attributes, provenance);
   const auto place = before != nullptr ? before->position_ : nodes_.end();
   auto owned = std::unique_ptr<Node>(new Node());
   Node* node = owned.get();
@@ -211,7 +218,7 @@ void Graph::infer_types() {
       operands.push_back(value.type());
       operands.back().layout.clear();
     }
-    std::vector<Type> types = node->op_->infer(InferContext{*node->op_, operands, node->attributes_});
+    std::vector<Type> types = infer(*node->op_, operands, node->attributes_, node->provenance_);
     for (std::size_t i = 0; i < types.size(); ++i) {
       if (types[i].layout.empty()) types[i].layout = node->types_[i].layout;
     }
@@ -268,7 +275,7 @@ void Graph::select_outputs(const std::vector<std::string>& names) {
   for (const std::string& name : names) {
     const Output* output = find_named(outputs_, name);
     if (output == nullptr) throw unknown_name("output", name, outputs_);
-    kept.push_back(*output);
+    if (find_named(kept, name) == nullptr) kept.push_back(*output);
   }
   outputs_ = std::move(kept);
 }

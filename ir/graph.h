@@ -134,7 +134,7 @@ class Graph {
   const std::string& name() const { return name_; }
   void set_name(std::string name) { name_ = std::move(name); }
 
-  /// Creates a node behind the others, or before `at`. Fills in default attributes and infers the
+  /// Creates a node behind the others, or before `before`. Fills in default attributes and infers the
   /// result types. Throws Error(usage) that names op, operands' types, scope and location.
   Node* create(const OpDef& op, std::vector<Value> operands, Attributes attributes = {},
                Provenance provenance = {}, Node* before = nullptr);
@@ -198,8 +198,8 @@ class Graph {
 
 /// Checks every invariant: operands stand before readers, use lists are exact, arity and attributes
 /// fit the op's definition, stored types equal inferred ones (layouts apart), parameters are declared
-/// with the type they are read at, outputs exist and have distinct names. Throws Error(failure) that
-/// prints the node, expected and found.
+/// once and with the type they are read at, inputs have distinct names, outputs too, outputs and taps
+/// exist. Throws Error(failure) that prints the node, expected and found.
 void verify(const Graph& graph);
 
 /// 64-bit hash of what the graph computes: ops, attributes, types, layouts, wiring, parameter keys,

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "ir/error.h"
 
 namespace facet {
@@ -15,6 +17,25 @@ std::pair<int, int> Signature::arity() const {
     if (!name.ends_with('?')) ++least;
   }
   return {least, most};
+}
+
+void check_attributes(const OpDef& op, const Attributes& attributes) {
+  for (const auto& [name, value] : attributes) {
+    const auto spec = std::find_if(op.attributes.begin(), op.attributes.end(),
+                                   [&](const AttributeSpec& s) { return s.name == name; });
+    if (spec == op.attributes.end()) {
+      throw usage_error(fmt::format("op '{}' has no attribute '{}'", op.name, name));
+    }
+    if (spec->default_value.index() != value.index()) {
+      throw usage_error(fmt::format("attribute '{}' of op '{}' cannot be {}", name, op.name,
+                                    to_string(value)));
+    }
+  }
+  for (const AttributeSpec& spec : op.attributes) {
+    if (!attributes.has(spec.name)) {
+      throw usage_error(fmt::format("attribute '{}' of op '{}' is not set", spec.name, op.name));
+    }
+  }
 }
 
 Value Builder::operator()(std::string_view op, std::vector<Value> operands, Attributes attributes) {

@@ -147,8 +147,7 @@ class OnnxMapping {
   std::string_view reason_;
 };
 
-/// One case of the op matrix: operand types and attributes. Operand values are drawn from [lo, hi),
-/// or from a small set with ties when `ties` (max operations).
+/// One case of the op matrix: operand types and attributes. Operand values are drawn from [lo, hi).
 struct Sample {
   std::vector<Type> operands;
   Attributes attributes;
@@ -189,6 +188,10 @@ struct OpDef {
   OnnxMapping onnx;
   Samples samples;
 };
+
+/// Throws Error(usage) that names the attribute if one is not declared by `op`, is of another kind
+/// than its default, or is missing.
+void check_attributes(const OpDef& op, const Attributes& attributes);
 
 /// The op table: built once from the explicit list in ops/registry.cpp, then read-only.
 /// Throws Error(usage) with the nearest names for an unknown op.

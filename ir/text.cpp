@@ -154,6 +154,12 @@ std::string to_json(const Graph& graph) {
     return fmt::format("{{\"key\": {}, \"type\": {}}}", json_quote(parameter.key),
                        json_quote(to_string(parameter.type)));
   });
+  text += ",\n \"inputs\": ";
+  text += list(graph.inputs(), [](const Node* input) {
+    return fmt::format("{{\"name\": {}, \"type\": {}}}",
+                       json_quote(input->attributes().text("name")),
+                       json_quote(to_string(input->result_types()[0])));
+  });
   text += ",\n \"nodes\": [\n";
   bool first = true;
   for (const auto& node : graph.nodes()) {
@@ -189,6 +195,7 @@ std::uint64_t fingerprint(const Graph& graph) {
   Hasher hasher;
   for (const auto& node : graph.nodes()) {
     hasher.text(node->kind());
+    hasher.number(static_cast<std::uint64_t>(node->operand_count()));
     for (const Value& value : node->operands()) {
       hasher.number(static_cast<std::uint64_t>(numbers.at(value.node)));
       hasher.number(static_cast<std::uint64_t>(value.index));
@@ -201,6 +208,7 @@ std::uint64_t fingerprint(const Graph& graph) {
         hasher.text(to_string(value));
       }
     }
+    hasher.number(static_cast<std::uint64_t>(node->result_count()));
     for (const Type& type : node->result_types()) hasher.text(to_string(type));
   }
   for (const Output& output : graph.outputs()) {

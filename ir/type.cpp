@@ -76,6 +76,42 @@ std::string to_string(const Type& type) {
   return text;
 }
 
+namespace {
+
+bool is_word(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+  });
+}
+
+/// Reads "64", "N" or "49*N". Returns why it cannot, or null.
+const char* read_dim(std::string_view item, Dim& dim) {
+  if (item.empty()) return "an extent is empty";
+  const char* const item_end = item.data() + item.size();
+  const auto [end, error] = std::from_chars(item.data(), item_end, dim.factor);
+  if (error == std::errc::result_out_of_range) return "an extent is out of range";
+  std::string_view symbol = item;
+  if (error == std::errc()) {
+    if (dim.factor < 0) return "an extent is negative";
+    if (end == item_end) return nullptr;
+    if (*end != '*') return "an extent is malformed";
+    symbol = std::string_view(end + 1, static_cast<std::size_t>(item_end - end - 1));
+  }
+  if (!is_word(symbol) || (symbol[0] >= '0' && symbol[0] <= '9')) {
+    return "an extent is a number, a symbol such as N, or a multiple such as 49*N";
+  }
+  dim.symbol = symbol;
+  return nullptr;
+}
+
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+  while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
+  return text;
+}
+
+}  // namespace
+
 Type parse_type(std::string_view text) {
   const auto fail = [&](const char* why) {
     return usage_error(fmt::format("'{}' is not a type: {}; write for example f32[N, 3, 112, 112]",
@@ -88,29 +124,22 @@ Type parse_type(std::string_view text) {
   }
   Type type;
   type.dtype = parse_dtype(text.substr(0, open));
-  std::string_view body = text.substr(open + 1, close - open - 1);
-  while (!body.empty()) {
+  std::string_view body = trimmed(text.substr(open + 1, close - open - 1));
+  bool more = !body.empty();
+  while (more) {
     const std::size_t comma = body.find(',');
-    std::string_view item = body.substr(0, comma);
-    body = comma == std::string_view::npos ? std::string_view{} : body.substr(comma + 1);
-    while (!item.empty() && item.front() == ' ') item.remove_prefix(1);
-    while (!item.empty() && item.back() == ' ') item.remove_suffix(1);
     Dim dim = 1;
-    const char* const item_end = item.data() + item.size();
-    const auto [end, error] = std::from_chars(item.data(), item_end, dim.factor);
-    if (error == std::errc::result_out_of_range) throw fail("an extent is out of range");
-    if (error != std::errc()) {
-      dim = Dim(std::string(item));
-    } else if (end != item_end) {
-      if (*end != '*' || end + 1 == item_end) throw fail("an extent is malformed");
-      dim.symbol = std::string(end + 1, item_end);
-    }
-    if (item.empty() || dim.factor < 0) throw fail("an extent is empty or negative");
-    type.shape.push_back(dim);
+    const char* const why = read_dim(trimmed(body.substr(0, comma)), dim);
+    if (why != nullptr) throw fail(why);
+    type.shape.push_back(std::move(dim));
+    more = comma != std::string_view::npos;
+    if (more) body.remove_prefix(comma + 1);
   }
   const std::string_view rest = text.substr(close + 1);
   if (!rest.empty()) {
-    if (rest.front() != '@' || rest.size() == 1) throw fail("what follows the shape is no @layout");
+    if (rest.front() != '@' || !is_word(rest.substr(1))) {
+      throw fail("what follows the shape is no @layout");
+    }
     type.layout = Layout(rest.substr(1));
   }
   return type;

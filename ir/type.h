@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -12,9 +13,11 @@ namespace facet {
 /// (reshaping [N, 49] to [49*N] keeps the product).
 struct Dim {
   std::int64_t factor = 1;
-  std::string symbol;  ///< empty: the extent is `factor`
+  std::string symbol;  ///< an identifier; empty: the extent is `factor`
 
-  Dim(std::int64_t extent) : factor(extent) {}  // NOLINT(google-explicit-constructor)
+  /// Any integer type, so that a literal 0 is not a null `const char*` too.
+  template <std::integral Integer>
+  Dim(Integer extent) : factor(static_cast<std::int64_t>(extent)) {}  // NOLINT
   Dim(std::string name, std::int64_t multiple = 1) : factor(multiple), symbol(std::move(name)) {}
   Dim(const char* name) : Dim(std::string(name)) {}  // NOLINT(google-explicit-constructor)
 
@@ -39,7 +42,7 @@ Shape broadcast(const Shape& a, const Shape& b);
 
 /// How a dense value lies in memory, spelt as oneDNN spells its tags: letters are logical axes from
 /// outermost to innermost, "acdb" is NHWC; a capital letter is an axis that a trailing block
-/// ("16b") splits. Empty means row-major in logical order.
+/// ("16b") splits. Letters, digits and '_'. Empty means row-major in logical order.
 using Layout = std::string;
 
 /// What a Value is: element type, logical shape (images are [N, C, H, W]) and layout. The layout is

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <set>
+#include <string_view>
 
 #include "ir/error.h"
 #include "ir/op.h"
@@ -14,16 +15,23 @@ class Verifier {
   explicit Verifier(const Graph& graph) : graph_(graph) {}
 
   void run() {
+    check_parameters();
     for (const auto& node : graph_.nodes()) {
       check_operands(*node);
-      check_types(*node);
+      check_attributes_and_types(*node);
       check_uses(*node);
+      if (node->is("input")) check_input(*node);
+      if (node->is("parameter")) check_parameter(*node);
       seen_.insert(node.get());
     }
-    check_outputs();
+    check_named("output", graph_.outputs(), true);
+    check_named("tap", graph_.taps(), false);
   }
 
  private:
+  [[noreturn]] void fail(const std::string& why) const {
+    throw failure(fmt::format("graph '{}' is broken: {}", graph_.name(), why));
+  }
   [[noreturn]] void fail(const Node& node, const std::string& why) const {
     throw failure(fmt::format("graph '{}' is broken at {} ({}): {}", graph_.name(), node.kind(),
                               node.provenance().scope, why));
@@ -46,7 +54,7 @@ class Verifier {
     }
   }
 
-  void check_types(const Node& node) const {
+  void check_attributes_and_types(const Node& node) const {
     std::vector<Type> operands;
     for (const Value& value : node.operands()) {
       operands.push_back(value.type());
@@ -54,11 +62,15 @@ class Verifier {
     }
     std::vector<Type> expected;
     try {
+      check_attributes(node.op(), node.attributes());
       expected = node.op().infer(InferContext{node.op(), operands, node.attributes()});
     } catch (const Error& error) {
       fail(node, error.what());
     }
-    if (expected.size() != node.result_types().size()) fail(node, "its number of results is wrong");
+    if (expected.size() != node.result_types().size()) {
+      fail(node, fmt::format("it has {} results where {} are inferred", node.result_types().size(),
+                             expected.size()));
+    }
     for (std::size_t i = 0; i < expected.size(); ++i) {
       Type found = node.result_types()[i];
       if (expected[i].layout.empty()) found.layout.clear();
@@ -67,21 +79,42 @@ class Verifier {
                                to_string(expected[i])));
       }
     }
-    if (node.is("parameter")) check_parameter(node);
+  }
+
+  void check_parameters() {
+    for (const Parameter& parameter : graph_.parameters()) {
+      if (!parameters_.emplace(parameter.key, &parameter).second) {
+        fail(fmt::format("parameter '{}' is declared twice", parameter.key));
+      }
+      const HostTensor& fixed = parameter.fixed;
+      if (fixed.empty()) continue;
+      const Type type{fixed.dtype(), Shape(fixed.shape().begin(), fixed.shape().end()), {}};
+      if (!(type == parameter.type)) {
+        fail(fmt::format("parameter '{}' is {} but its fixed values are {}", parameter.key,
+                         to_string(parameter.type), to_string(type)));
+      }
+    }
+  }
+
+  void check_input(const Node& node) {
+    const std::string& name = node.attributes().text("name");
+    if (!inputs_.insert(name).second) fail(node, fmt::format("a second input '{}'", name));
   }
 
   void check_parameter(const Node& node) const {
-    const Parameter* parameter = graph_.find_parameter(node.attributes().text("key"));
-    if (parameter == nullptr) fail(node, "the state_dict has no such key");
-    if (!(parameter->type == node.result_types()[0])) {
-      fail(node, fmt::format("it is read as {} but declared as {}",
-                             to_string(node.result_types()[0]), to_string(parameter->type)));
+    const std::string& key = node.attributes().text("key");
+    const auto found = parameters_.find(key);
+    if (found == parameters_.end()) fail(node, fmt::format("the state_dict has no key '{}'", key));
+    const Type& declared = found->second->type;
+    if (!(declared == node.result_types()[0])) {
+      fail(node, fmt::format("'{}' is read as {} but declared as {}", key,
+                             to_string(node.result_types()[0]), to_string(declared)));
     }
   }
 
   void check_uses(const Node& node) const {
     for (const auto& [index, use] : node.all_uses()) {
-      const bool exact = use.operand < use.node->operand_count() &&
+      const bool exact = &use.node->graph() == &graph_ && use.operand < use.node->operand_count() &&
                          use.node->operand(use.operand) == Value{const_cast<Node*>(&node), index};
       if (!exact) fail(node, "a use is recorded that does not read it");
     }
@@ -94,21 +127,23 @@ class Verifier {
     }
   }
 
-  void check_outputs() const {
-    std::set<std::string> names;
-    for (const Output& output : graph_.outputs()) {
-      if (!output.value || !seen_.contains(output.value.node)) {
-        throw failure(fmt::format("output '{}' of graph '{}' is not in the graph", output.name,
-                                  graph_.name()));
+  void check_named(std::string_view what, const std::vector<Output>& list, bool distinct) const {
+    std::set<std::string_view> names;
+    for (const auto& [name, value] : list) {
+      if (!value || !seen_.contains(value.node) || value.index < 0 ||
+          value.index >= value.node->result_count()) {
+        fail(fmt::format("{} '{}' is not a value of it", what, name));
       }
-      if (!names.insert(output.name).second) {
-        throw failure(fmt::format("graph '{}' has two outputs '{}'", graph_.name(), output.name));
+      if (!names.insert(name).second && distinct) {
+        fail(fmt::format("it has two {}s '{}'", what, name));
       }
     }
   }
 
   const Graph& graph_;
   std::set<const Node*> seen_;
+  std::set<std::string_view> inputs_;
+  std::map<std::string_view, const Parameter*> parameters_;
 };
 
 }  // namespace

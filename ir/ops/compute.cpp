@@ -57,6 +57,7 @@ void check_epilogue(const InferContext& context, const Shape& result, std::size_
 Dim window_count(const Dim& in, std::int64_t pad, std::int64_t kernel, std::int64_t stride,
                  std::int64_t dilation) {
   if (!in.is_static()) throw usage_error("a spatial extent cannot be symbolic: " + to_string(in));
+  require_extent("extent of the image", in.factor, 0);
   const std::int64_t span = in.factor + pad - (dilation * (kernel - 1) + 1);
   if (span < 0) {
     throw usage_error(fmt::format("a window of {} does not fit into an extent of {} with {} padding",
@@ -77,11 +78,16 @@ std::vector<Type> infer_conv(const InferContext& context) {
     throw usage_error(fmt::format("conv takes x [N, C, H, W] and weight [O, C/groups, kh, kw], not {} "
                                   "and {}", to_string(x), to_string(weight)));
   }
-  if (strides.size() != 2 || pads.size() != 4 || dilations.size() != 2 || groups < 1 ||
-      strides[0] < 1 || strides[1] < 1 || dilations[0] < 1 || dilations[1] < 1) {
-    throw usage_error("conv takes 2 strides >= 1, 4 pads, 2 dilations >= 1 and groups >= 1");
+  require_floats(context);
+  if (strides.size() != 2 || pads.size() != 4 || dilations.size() != 2) {
+    throw usage_error("conv takes 2 strides, 4 pads and 2 dilations");
   }
+  for (const std::int64_t stride : strides) require_extent("stride", stride, 1);
+  for (const std::int64_t pad : pads) require_extent("padding", pad, 0);
+  for (const std::int64_t dilation : dilations) require_extent("dilation", dilation, 1);
+  require_extent("groups", groups, 1);
   const std::vector<std::int64_t> w = static_extents(weight.shape);
+  for (const std::int64_t extent : w) require_extent("extent of the weight", extent, 1);
   if (!(x.shape[1] == Dim(w[1] * groups)) || w[0] % groups != 0) {
     throw usage_error(fmt::format("x has {} channels, but weight {} with {} groups reads {}",
                                   to_string(x.shape[1]), to_string(weight.shape), groups,
@@ -97,6 +103,7 @@ std::vector<Type> infer_conv(const InferContext& context) {
 std::vector<Type> infer_linear(const InferContext& context) {
   const Type& x = context.operand(0);
   const Type& weight = context.operand(1);
+  require_floats(context);
   if (x.rank() < 1 || weight.rank() != 2 || !(x.shape.back() == weight.shape[1])) {
     throw usage_error(fmt::format("linear takes x [..., in] and weight [out, in], not {} and {}",
                                   to_string(x), to_string(weight)));
@@ -162,7 +169,7 @@ std::vector<Value> apply_epilogue(Builder& build, Node& node, bool channels_last
       value = build(entry.name, {value, extra});
     }
   }
-  return {value};
+  return {as_result(build, node, value)};
 }
 
 std::vector<Value> decompose_conv(Builder& build, Node& node) {

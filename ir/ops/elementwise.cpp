@@ -9,9 +9,7 @@ namespace facet::ops {
 namespace {
 
 std::vector<Type> infer_unary(const InferContext& context) {
-  if (!is_float(context.operand(0).dtype)) {
-    throw usage_error(fmt::format("op '{}' takes floats", context.op.name));
-  }
+  require_floats(context);
   return {context.operand(0)};
 }
 
@@ -29,6 +27,7 @@ std::vector<Type> infer_binary(const InferContext& context) {
 std::vector<Type> infer_prelu(const InferContext& context) {
   const Type& x = context.operand(0);
   const Shape& slope = context.operand(1).shape;
+  require_floats(context);
   const bool per_channel = x.rank() >= 2 && slope == Shape{x.shape[1]};
   if (!per_channel && slope != Shape{1}) {
     throw usage_error(fmt::format("prelu takes a slope [1] or one per channel (axis 1) of {}, not {}",
@@ -43,6 +42,7 @@ std::vector<Type> infer_cast(const InferContext& context) {
 
 std::vector<Type> infer_batch_norm(const InferContext& context) {
   const Type& x = context.operand(0);
+  require_floats(context);
   if (x.rank() < 2) throw usage_error("batch_norm takes x [N, C, ...]");
   for (std::size_t i = 1; i < 5; ++i) {
     if (context.operand(i).shape != Shape{x.shape[1]}) {
@@ -55,6 +55,7 @@ std::vector<Type> infer_batch_norm(const InferContext& context) {
 
 std::vector<Type> infer_elementwise(const InferContext& context) {
   const Strings& program = context.attributes.strings("program");
+  require_floats(context);
   if (program.empty()) throw usage_error("an elementwise program has at least one line");
   const auto instructions = parse_elementwise(program, context.operands.size());
   std::vector<Shape> shapes;
@@ -86,7 +87,7 @@ std::vector<Value> decompose_batch_norm(Builder& build, Node& node) {
   const Value scale = build("mul", {node.operand(1), build("rsqrt", {variance})});
   const Value centred = build("sub", {node.operand(0), per_channel(node.operand(3))});
   const Value scaled = build("mul", {centred, per_channel(scale)});
-  return {build("add", {scaled, per_channel(node.operand(2))})};
+  return {as_result(build, node, build("add", {scaled, per_channel(node.operand(2))}))};
 }
 
 std::vector<Value> decompose_prelu(Builder& build, Node& node) {
@@ -95,39 +96,38 @@ std::vector<Value> decompose_prelu(Builder& build, Node& node) {
   if (shape.size() >= 2) shape[1] = -1;
   slope = build("reshape", {slope}, {{"shape", shape}});
   const Value negative = build("minimum", {node.operand(0), build.scalar(0)});
-  return {build("add", {build("relu", {node.operand(0)}), build("mul", {negative, slope})})};
+  const Value positive = build("relu", {node.operand(0)});
+  return {as_result(build, node, build("add", {positive, build("mul", {negative, slope})}))};
 }
 
 /// One op per instruction. "prelu x s" broadcasts its slope, unlike the prelu op.
 std::vector<Value> decompose_elementwise(Builder& build, Node& node) {
   std::vector<Value> values(node.operands().begin(), node.operands().end());
   const auto program = parse_elementwise(node.attributes().strings("program"), values.size());
-  for (const ElementwiseInstruction& instruction : program) {
+  for (const auto& [op, arguments] : program) {
     std::vector<Value> operands;
-    for (const ElementwiseArgument& argument : instruction.arguments) {
-      if (instruction.op == "clamp" && argument.is_literal) continue;
+    const bool clamps_to_numbers =
+        op == "clamp" && arguments[1].is_literal && arguments[2].is_literal &&
+        arguments[1].literal <= arguments[2].literal;
+    for (const ElementwiseArgument& argument : arguments) {
+      if (clamps_to_numbers && operands.size() == 1) break;  // the bounds become attributes
       operands.push_back(argument.is_literal ? build.scalar(argument.literal)
                                              : values[argument.value]);
     }
     Value value;
-    if (instruction.op == "prelu") {
+    if (op == "prelu") {
       const Value negative = build("minimum", {operands[0], build.scalar(0)});
       value = build("add", {build("relu", {operands[0]}), build("mul", {negative, operands[1]})});
-    } else if (instruction.op == "clamp" && operands.size() == 1) {
-      value = build("clamp", operands, {{"min", instruction.arguments[1].literal},
-                                        {"max", instruction.arguments[2].literal}});
-    } else if (instruction.op == "clamp") {
-      throw failure("an elementwise clamp with computed bounds has no plain form");
+    } else if (clamps_to_numbers) {
+      value = build("clamp", operands, {{"min", arguments[1].literal}, {"max", arguments[2].literal}});
+    } else if (op == "clamp") {
+      value = build("minimum", {build("maximum", {operands[0], operands[1]}), operands[2]});
     } else {
-      value = build(instruction.op, operands);
+      value = build(op, operands);
     }
     values.push_back(value);
   }
-  const std::string dtype(to_string(node.result_types()[0].dtype));
-  if (values.back().dtype() != node.result_types()[0].dtype) {
-    values.push_back(build("cast", {values.back()}, {{"dtype", dtype}}));
-  }
-  return {values.back()};
+  return {as_result(build, node, values.back())};
 }
 
 std::vector<Sample> unary_samples() {
@@ -281,7 +281,7 @@ std::vector<OpDef> elementwise_ops() {
                             Decomposition::rule(decompose_batch_norm),
                             OnnxMapping::op("BatchNormalization", 7), batch_norm_samples));
   list.push_back(like_unary("elementwise", "A chain of scalar functions in one pass over memory.",
-                            Signature({"inputs..."}, {"y"}),
+                            Signature({"x", "others..."}, {"y"}),
                             {{"program", Strings{}, true}, {"dtype", std::string()}},
                             infer_elementwise, Cost::memory(program_flops),
                             Decomposition::rule(decompose_elementwise), OnnxMapping::decomposed(),

@@ -23,6 +23,13 @@ std::int64_t normalize_axis(std::int64_t axis, std::int64_t rank);
 /// The type that mixed float operands compute to: f64 over all, else the narrowest (bf16 and f16
 /// before f32). Non-float operands must agree. Throws Error(usage).
 DType result_dtype(const InferContext& context);
+/// Throws Error(usage) if an operand is not of a float type.
+void require_floats(const InferContext& context);
+/// A length, stride or count of padding: throws Error(usage) that names `what` unless it lies in
+/// [least, 2^31), so that sums of them cannot overflow.
+void require_extent(std::string_view what, std::int64_t value, std::int64_t least);
+/// `value`, cast when its dtype is not that of the node's result: decompositions end with it.
+Value as_result(Builder& build, const Node& node, Value value);
 /// Elements of the node's first result.
 double result_elements(const Node& node);
 double operand_elements(const Node& node);

@@ -10,6 +10,7 @@ std::vector<Type> infer_declared(const InferContext& context) {
 
 std::vector<Type> infer_constant(const InferContext& context) {
   const HostTensor& tensor = context.attributes.tensor("value");
+  if (tensor.empty()) throw usage_error("a constant needs a value");
   return {Type{tensor.dtype(), Shape(tensor.shape().begin(), tensor.shape().end()), {}}};
 }
 

@@ -18,11 +18,14 @@ std::vector<Type> infer_pool(const InferContext& context) {
   for (std::size_t i = 0; i < 2; ++i) {
     const Dim& extent = x.shape[i + 2];
     if (!extent.is_static()) throw usage_error("a spatial extent cannot be symbolic");
-    const std::int64_t span = extent.factor + pads[i] + pads[i + 2] - kernel[i];
-    if (kernel[i] < 1 || strides[i] < 1 || pads[i] < 0 || pads[i] >= kernel[i] ||
-        pads[i + 2] < 0 || pads[i + 2] >= kernel[i]) {
-      throw usage_error("pooling takes kernel and stride >= 1 and pads smaller than the kernel");
+    require_extent("extent of the image", extent.factor, 0);
+    require_extent("kernel", kernel[i], 1);
+    require_extent("stride", strides[i], 1);
+    for (const std::int64_t pad : {pads[i], pads[i + 2]}) {
+      require_extent("padding", pad, 0);
+      if (pad >= kernel[i]) throw usage_error("pooling takes pads smaller than the kernel");
     }
+    const std::int64_t span = extent.factor + pads[i] + pads[i + 2] - kernel[i];
     if (span < 0) {
       throw usage_error(fmt::format("a {}-wide pooling window does not fit into {}", kernel[i],
                                     to_string(x)));

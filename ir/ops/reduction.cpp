@@ -27,6 +27,7 @@ std::vector<Type> infer_reduce(const InferContext& context) {
 }
 
 std::vector<Type> infer_softmax(const InferContext& context) {
+  require_floats(context);
   normalize_axis(context.attributes.integer("axis"), context.operand(0).rank());
   return {context.operand(0)};
 }

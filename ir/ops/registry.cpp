@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <limits>
 #include <map>
 
 #include "ir/error.h"
@@ -40,7 +40,8 @@ const OpDef& find_op(std::string_view name) {
   if (it != table().by_name.end()) return *it->second;
   std::vector<std::string> known;
   for (const OpDef* op : table().order) known.emplace_back(op->name);
-  throw usage_error(fmt::format("there is no op '{}'; {}", name, did_you_mean(name, known)));
+  const std::string hint = did_you_mean(name, known);
+  throw usage_error(fmt::format("there is no op '{}'{}{}", name, hint.empty() ? "" : "; ", hint));
 }
 
 namespace ops {
@@ -65,6 +66,25 @@ DType result_dtype(const InferContext& context) {
     if (wider) result = type.dtype;
   }
   return result;
+}
+
+void require_floats(const InferContext& context) {
+  for (const Type& type : context.operands) {
+    if (is_float(type.dtype)) continue;
+    throw usage_error(fmt::format("op '{}' takes floats, not {}", context.op.name, to_string(type)));
+  }
+}
+
+void require_extent(std::string_view what, std::int64_t value, std::int64_t least) {
+  if (value < least || value > std::numeric_limits<std::int32_t>::max()) {
+    throw usage_error(fmt::format("{} {} is not at least {} and below 2^31", what, value, least));
+  }
+}
+
+Value as_result(Builder& build, const Node& node, Value value) {
+  const DType dtype = node.result_types()[0].dtype;
+  if (value.dtype() == dtype) return value;
+  return build("cast", {value}, {{"dtype", std::string(to_string(dtype))}});
 }
 
 double result_elements(const Node& node) {

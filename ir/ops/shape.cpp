@@ -48,7 +48,7 @@ std::vector<Type> infer_transpose(const InferContext& context) {
   Ints sorted = permutation;
   std::sort(sorted.begin(), sorted.end());
   Type result{x.dtype, {}, {}};
-  for (std::size_t i = 0; i < permutation.size(); ++i) {
+  for (std::size_t i = 0; i < x.shape.size(); ++i) {
     if (permutation.size() != x.shape.size() || sorted[i] != static_cast<std::int64_t>(i)) {
       throw usage_error("transpose takes a permutation of the axes of " + to_string(x));
     }
@@ -71,7 +71,10 @@ std::vector<Type> infer_concat(const InferContext& context) {
       throw usage_error(fmt::format("cannot concatenate {} and {} along axis {}",
                                     to_string(context.operand(0)), to_string(type), axis));
     }
-    result.shape[axis].factor += type.shape[axis].factor;
+    std::int64_t& extent = result.shape[axis].factor;
+    if (__builtin_add_overflow(extent, type.shape[axis].factor, &extent)) {
+      throw usage_error("the extent of a concatenation overflows");
+    }
   }
   return {result};
 }
