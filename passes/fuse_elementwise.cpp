@@ -19,8 +19,10 @@
 namespace facet {
 namespace {
 
+/// Programs compute in f32, so integer arithmetic stays as it is.
 bool is_scalar_function(const Node& node) {
-  return node.is("elementwise") || elementwise_arity(node.kind()) > 0;
+  return (node.is("elementwise") || elementwise_arity(node.kind()) > 0) &&
+         is_float(node.result_types()[0].dtype);
 }
 
 /// A program under construction; operands are kept once each.
@@ -153,7 +155,9 @@ bool fuse_elementwise(Graph& graph, PassContext& context) {
                                std::move(provenance), node);
     graph.replace_uses(node->result(), fused->result());
     std::string pattern = "elementwise";
-    for (const std::string& line : program.program()) pattern += " " + line.substr(0, line.find(' '));
+    for (const std::string& line : program.program()) {
+      pattern.append(" ").append(line, 0, line.find(' '));
+    }
     context.applied(*fused, pattern);
     graph.erase(node);
     for (bool progress = true; progress;) {
