@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 
 #include "ir/error.h"
 
@@ -41,6 +42,35 @@ void parse_blocks(const Type& type, std::size_t at, const std::vector<bool>& spl
   }
 }
 
+/// Bytes of an "opaque4096x..." layout, which only the backend that wrote it can read; 0 for others.
+std::int64_t opaque_bytes(const Layout& layout) {
+  constexpr std::string_view kOpaque = "opaque";
+  if (!layout.starts_with(kOpaque)) return 0;
+  std::int64_t bytes = 0;
+  const char* const end = layout.data() + layout.size();
+  const auto [stop, error] = std::from_chars(layout.data() + kOpaque.size(), end, bytes);
+  if (error != std::errc() || stop == end || *stop != 'x' || bytes < 1) {
+    throw usage_error("layout '" + layout.substr(0, 40) + "' is not opaque<bytes>x<digits>");
+  }
+  return bytes;
+}
+
+/// Conv weights [O, C/g, kh, kw] in a layout "g4Abcde16a" are [4, O/4, C/4, kh, kw] in "Abcde16a".
+Type with_group_axis(const Type& type) {
+  const Layout& tag = type.layout;
+  if (tag.size() < 2 || tag[0] != 'g' || !is_digit(tag[1])) return type;
+  std::int64_t groups = 0;
+  const char* const end = tag.data() + tag.size();
+  const char* const stop = std::from_chars(tag.data() + 1, end, groups).ptr;
+  if (type.rank() != 4 || groups < 1 || type.shape[0].factor % groups != 0) {
+    throw misfit(type, "groups take weights [O, C, kh, kw] whose O they divide");
+  }
+  Type grouped{type.dtype, type.shape, std::string(stop, end)};
+  grouped.shape[0].factor /= groups;
+  grouped.shape.insert(grouped.shape.begin(), Dim(groups));
+  return grouped;
+}
+
 ParsedLayout parse_layout(const Type& type) {
   const std::size_t rank = type.shape.size();
   ParsedLayout parsed{{}, std::vector<std::int64_t>(rank, 1)};
@@ -76,8 +106,9 @@ bool is_blocked(const Layout& layout) {
 }
 
 std::vector<std::int64_t> dense_strides(const Type& type) {
+  if (opaque_bytes(type.layout) > 0) return {};
   const std::vector<std::int64_t> extents = static_extents(type.shape);
-  const ParsedLayout layout = parse_layout(type);
+  const ParsedLayout layout = parse_layout(with_group_axis(type));
   if (is_blocked(type.layout)) return {};
   std::vector<std::int64_t> strides(extents.size(), 1);
   std::int64_t stride = 1;
@@ -89,8 +120,10 @@ std::vector<std::int64_t> dense_strides(const Type& type) {
 }
 
 std::int64_t byte_size(const Type& type) {
-  const std::vector<std::int64_t> extents = static_extents(type.shape);
-  const ParsedLayout layout = parse_layout(type);
+  if (const std::int64_t bytes = opaque_bytes(type.layout); bytes > 0) return bytes;
+  const Type grouped = with_group_axis(type);
+  const std::vector<std::int64_t> extents = static_extents(grouped.shape);
+  const ParsedLayout layout = parse_layout(grouped);
   std::int64_t bytes = size_of(type.dtype);
   for (std::size_t axis = 0; axis < extents.size(); ++axis) {
     const std::int64_t block = layout.blocks[axis];

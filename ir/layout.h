@@ -10,7 +10,9 @@
 /// shape.
 namespace facet {
 
-/// Whether a block splits an axis ("aBcd16b"). Such a layout has no strides.
+/// Whether the layout has no strides: a block splits an axis ("aBcd16b"), or it is one of the two
+/// that backends give to weights, "g4Abcde16a" (a tag over [groups, O/groups, C/groups, kh, kw]) and
+/// "opaque4096x..." (4096 bytes that only the backend reads).
 bool is_blocked(const Layout& layout);
 
 /// Distance in elements between neighbours along each logical axis of a dense value: [C*H*W, 1,

@@ -1,0 +1,123 @@
+#include "backends/cpu/cpu_backend.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "backends/cpu/compute.h"
+#include "backends/cpu/kernels/kernels.h"
+#include "ir/elementwise_program.h"
+#include "ir/error.h"
+
+namespace facet {
+namespace {
+
+/// Which code runs a kind of node.
+enum class Family { leaf, compute, elementwise, reduce, pooling, softmax, copy, reorder, unknown };
+
+Family family_of(const Node& node) {
+  using Names = std::initializer_list<std::string_view>;
+  const auto is_one_of = [&](Names names) {
+    return std::find(names.begin(), names.end(), node.kind()) != names.end();
+  };
+  if (is_one_of({"input", "parameter", "constant"})) return Family::leaf;
+  if (cpu::is_compute(node)) return Family::compute;
+  if (is_one_of({"elementwise", "batch_norm"}) || elementwise_arity(node.kind()) > 0) {
+    return Family::elementwise;
+  }
+  if (is_one_of({"reduce_mean", "reduce_sum", "reduce_max"})) return Family::reduce;
+  if (is_one_of({"max_pool", "avg_pool"})) return Family::pooling;
+  if (node.is("softmax")) return Family::softmax;
+  if (is_one_of({"transpose", "concat", "slice", "reshape", "cast"})) return Family::copy;
+  if (node.is("reorder")) return Family::reorder;
+  return Family::unknown;
+}
+
+/// Types the memory-bound kernels compute with.
+bool is_kernel_float(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16;
+}
+
+class CpuBackend : public Backend {
+ public:
+  std::string_view name() const override { return "cpu"; }
+
+  bool supports(const Node& node) const override {
+    switch (family_of(node)) {
+      case Family::leaf:
+      case Family::copy: return true;
+      case Family::compute: return cpu::supports_compute(*device_, node);
+      case Family::reorder: return true;
+      case Family::unknown: return false;
+      default: break;
+    }
+    const auto operands = node.operands();
+    const auto results = node.result_types();
+    return std::all_of(operands.begin(), operands.end(),
+                       [](const Value& value) { return is_kernel_float(value.dtype()); }) &&
+           std::all_of(results.begin(), results.end(),
+                       [](const Type& type) { return is_kernel_float(type.dtype); });
+  }
+
+  bool accepts_epilogue(const Node& node, std::string_view entry,
+                        const Type* extra) const override {
+    return cpu::accepts_epilogue(*device_, node, entry, extra);
+  }
+
+  LayoutChoice choose_layouts(const Node& node) const override {
+    return cpu::choose_compute_layouts(*device_, node);
+  }
+
+  bool writes_slices(const Node& node, int index) const override {
+    if (family_of(node) == Family::compute) {
+      return cpu::computes_on_slice(*device_, node, /*is_result=*/true, index);
+    }
+    return is_strided(node);
+  }
+
+  bool reads_slices(const Node& node, int index) const override {
+    if (family_of(node) == Family::compute) {
+      return cpu::computes_on_slice(*device_, node, /*is_result=*/false, index);
+    }
+    return is_strided(node);
+  }
+
+  std::unique_ptr<Kernel> lower(const Node& node, std::span<const View> operands,
+                                std::span<const View> results) const override {
+    switch (family_of(node)) {
+      case Family::compute: return cpu::lower_compute(*device_, node, operands, results[0]);
+      case Family::elementwise: return cpu::lower_elementwise(node, operands, results);
+      case Family::reduce: return cpu::lower_reduce(node, operands, results);
+      case Family::pooling: return cpu::lower_pooling(node, operands, results);
+      case Family::softmax: return cpu::lower_softmax(node, operands, results);
+      case Family::copy: return cpu::lower_copy(node, operands, results);
+      case Family::reorder:
+        if (is_blocked(operands[0].type.layout) || is_blocked(results[0].type.layout)) {
+          return cpu::lower_reorder(*device_, node, operands[0], results[0]);
+        }
+        return cpu::lower_copy(node, operands, results);
+      case Family::leaf:
+      case Family::unknown: break;
+    }
+    throw failure(fmt::format("the CPU has no kernel for {} '{}'", node.kind(),
+                              node.provenance().scope));
+  }
+
+ private:
+  /// Own kernels read and write any strides; a reshape of a slice would have to move it.
+  static bool is_strided(const Node& node) {
+    if (node.is("reshape")) return false;
+    const auto types = node.result_types();
+    return std::none_of(types.begin(), types.end(),
+                        [](const Type& type) { return is_blocked(type.layout); });
+  }
+
+  std::shared_ptr<cpu::Device> device_ = std::make_shared<cpu::Device>();
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend() { return std::make_unique<CpuBackend>(); }
+
+}  // namespace facet
