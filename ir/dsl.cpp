@@ -84,6 +84,15 @@ std::int64_t require_out(std::int64_t out, std::string_view name, const std::sou
   return out;
 }
 
+Attributes conv_attributes(const ConvOptions& options, Strings epilogue) {
+  const std::int64_t p = options.padding;
+  return {{"strides", Ints{options.stride, options.stride}},
+          {"pads", Ints{p, p, p, p}},
+          {"dilations", Ints{options.dilation, options.dilation}},
+          {"groups", options.groups},
+          {"epilogue", std::move(epilogue)}};
+}
+
 int child_place(NetworkState& state, int place, std::string_view name) {
   for (const auto& [known, index] : state.places[static_cast<std::size_t>(place)].children) {
     if (known == name) return index;
@@ -202,13 +211,8 @@ Tensor Scope::conv(std::string_view name, Tensor x, ConvOptions options, At at) 
                                ParameterRole::bias, init, at));
     epilogue.push_back("bias");
   }
-  const std::int64_t p = options.padding;
   return here.output(make(state_, "conv", std::move(operands),
-                          {{"strides", Ints{options.stride, options.stride}},
-                           {"pads", Ints{p, p, p, p}},
-                           {"dilations", Ints{options.dilation, options.dilation}},
-                           {"groups", options.groups},
-                           {"epilogue", std::move(epilogue)}},
+                          conv_attributes(options, std::move(epilogue)),
                           here.path(), at));
 }
 
@@ -315,6 +319,9 @@ Tensor sigmoid(Tensor x, At at) { return apply("sigmoid", {x}, {}, at); }
 Tensor tanh(Tensor x, At at) { return apply("tanh", {x}, {}, at); }
 Tensor exp(Tensor x, At at) { return apply("exp", {x}, {}, at); }
 Tensor sqrt(Tensor x, At at) { return apply("sqrt", {x}, {}, at); }
+Tensor rsqrt(Tensor x, At at) { return apply("rsqrt", {x}, {}, at); }
+Tensor square(Tensor x, At at) { return apply("square", {x}, {}, at); }
+Tensor erf(Tensor x, At at) { return apply("erf", {x}, {}, at); }
 Tensor clamp(Tensor x, double lo, double hi, At at) {
   return apply("clamp", {x}, {{"min", lo}, {"max", hi}}, at);
 }
@@ -323,6 +330,10 @@ Tensor softmax(Tensor x, std::int64_t axis, At at) {
 }
 
 namespace {
+
+std::string_view spelling(Distance distance) {
+  return distance == Distance::column_minus_row ? "j-i" : "i-j";
+}
 
 Attributes pool_attributes(const PoolOptions& options) {
   const std::int64_t p = options.padding;
@@ -333,6 +344,9 @@ Attributes pool_attributes(const PoolOptions& options) {
 
 }  // namespace
 
+Tensor conv(Tensor x, Tensor weight, ConvOptions options, At at) {
+  return apply("conv", {x, weight}, conv_attributes(options, {}), at);
+}
 Tensor max_pool(Tensor x, PoolOptions options, At at) {
   return apply("max_pool", {x}, pool_attributes(options), at);
 }
@@ -366,9 +380,20 @@ Tensor concat(std::vector<Tensor> inputs, std::int64_t axis, At at) {
 Tensor slice(Tensor x, std::int64_t axis, std::int64_t start, std::int64_t end, At at) {
   return apply("slice", {x}, {{"axis", axis}, {"start", start}, {"end", end}}, at);
 }
+Tensor pad(Tensor x, std::int64_t axis, std::int64_t before, std::int64_t after, At at) {
+  return apply("pad", {x}, {{"axis", axis}, {"before", before}, {"after", after}}, at);
+}
+Tensor reverse(Tensor x, std::int64_t axis, At at) {
+  return apply("reverse", {x}, {{"axis", axis}}, at);
+}
+Tensor skew(Tensor x, Distance distance, At at) {
+  return apply("skew", {x}, {{"distance", std::string(spelling(distance))}}, at);
+}
+Tensor unskew(Tensor x, Distance distance, At at) {
+  return apply("unskew", {x}, {{"distance", std::string(spelling(distance))}}, at);
+}
 Tensor l2_normalize(Tensor x, double epsilon, At at) {
-  const Tensor squares = apply("square", {x}, {}, at);
-  const Tensor norm = sqrt(sum(squares, {-1}, at), at);
+  const Tensor norm = sqrt(sum(square(x, at), {-1}, at), at);
   return apply_binary("div", Operand(x, at), Operand(apply_binary("maximum", Operand(norm, at),
                                                                   Operand(epsilon, at)), at));
 }

@@ -171,9 +171,15 @@ Tensor sigmoid(Tensor x, At at = At::current());
 Tensor tanh(Tensor x, At at = At::current());
 Tensor exp(Tensor x, At at = At::current());
 Tensor sqrt(Tensor x, At at = At::current());
+Tensor rsqrt(Tensor x, At at = At::current());
+Tensor square(Tensor x, At at = At::current());
+Tensor erf(Tensor x, At at = At::current());
 Tensor clamp(Tensor x, double lo, double hi, At at = At::current());
 Tensor softmax(Tensor x, std::int64_t axis, At at = At::current());
 
+/// Convolution of x [N, C, H, W] with a weight [O, C/groups, kh, kw] that is no layer's own; of the
+/// options only stride, padding, dilation and groups count.
+Tensor conv(Tensor x, Tensor weight, ConvOptions options = {}, At at = At::current());
 Tensor max_pool(Tensor x, PoolOptions options, At at = At::current());
 /// The mean of each window; padding counts as zeros.
 Tensor avg_pool(Tensor x, PoolOptions options, At at = At::current());
@@ -194,6 +200,22 @@ Tensor flatten(Tensor x, At at = At::current());
 Tensor concat(std::vector<Tensor> inputs, std::int64_t axis, At at = At::current());
 Tensor slice(Tensor x, std::int64_t axis, std::int64_t start, std::int64_t end,
              At at = At::current());
+/// Zeros ahead of and behind x along one axis.
+Tensor pad(Tensor x, std::int64_t axis, std::int64_t before, std::int64_t after,
+           At at = At::current());
+Tensor reverse(Tensor x, std::int64_t axis, At at = At::current());
+
+/// How the rows i and columns j of a matrix count their distance.
+enum class Distance {
+  column_minus_row,  ///< j - i: key minus query in a score matrix
+  row_minus_column   ///< i - j: query minus key
+};
+/// From distances to pairs: x [..., I, I+J-1], whose last axis holds a value for every distance in
+/// rising order, -> y [..., I, J], y[i, j] = x[i, distance(i, j)].
+Tensor skew(Tensor x, Distance distance, At at = At::current());
+/// The adjoint of `skew`: x [..., I, J] -> [..., I, I+J-1], zero where no pair has that distance.
+Tensor unskew(Tensor x, Distance distance, At at = At::current());
+
 /// x / max(||x||_2, epsilon) over the last axis.
 Tensor l2_normalize(Tensor x, double epsilon = 1e-12, At at = At::current());
 

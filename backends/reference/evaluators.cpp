@@ -13,6 +13,7 @@ const EvaluatorTable& evaluators() {
     add_reduction_ops(all);
     add_pooling_ops(all);
     add_shape_ops(all);
+    add_attention_ops(all);
     return all;
   }();
   return table;

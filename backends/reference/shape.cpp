@@ -1,4 +1,5 @@
-// Ops that move values and change none: reshape, transpose, concat, slice, cast, reorder.
+// Ops that move values and change none: reshape, transpose, concat, slice, pad, reverse, cast,
+// reorder.
 
 #include <algorithm>
 
@@ -57,6 +58,37 @@ std::vector<HostTensor> slice(const Call& call) {
   return {result};
 }
 
+std::vector<HostTensor> pad(const Call& call) {
+  const HostTensor& x = call.operand(0);
+  HostTensor result = call.result();
+  const std::size_t axis = normal_axis(call.attributes().integer("axis"), x.rank());
+  const std::size_t rank = x.shape().size();
+  const std::int64_t from_row = product(x.shape(), axis, rank);
+  const std::int64_t to_row = product(result.shape(), axis, rank);
+  const std::int64_t skipped =
+      call.attributes().integer("before") * product(x.shape(), axis + 1, rank);
+  for (std::int64_t outer = 0; outer < product(x.shape(), 0, axis); ++outer) {
+    std::copy_n(x.as<double>() + outer * from_row, from_row,
+                result.as_mutable<double>() + outer * to_row + skipped);
+  }
+  return {result};
+}
+
+std::vector<HostTensor> reverse(const Call& call) {
+  const HostTensor& x = call.operand(0);
+  HostTensor result = call.result();
+  const std::size_t axis = normal_axis(call.attributes().integer("axis"), x.rank());
+  const std::int64_t extent = x.shape()[axis];
+  const std::int64_t row = product(x.shape(), axis + 1, x.shape().size());
+  for (std::int64_t outer = 0; outer < product(x.shape(), 0, axis); ++outer) {
+    for (std::int64_t i = 0; i < extent; ++i) {
+      std::copy_n(x.as<double>() + (outer * extent + extent - 1 - i) * row, row,
+                  result.as_mutable<double>() + (outer * extent + i) * row);
+    }
+  }
+  return {result};
+}
+
 /// Casts between float types change nothing here; one to an integer type drops the fraction and
 /// saturates.
 std::vector<HostTensor> cast(const Call& call) {
@@ -74,6 +106,8 @@ void add_shape_ops(EvaluatorTable& table) {
   table["transpose"] = transpose;
   table["concat"] = concat;
   table["slice"] = slice;
+  table["pad"] = pad;
+  table["reverse"] = reverse;
   table["cast"] = cast;
   table["reorder"] = reorder;
 }

@@ -13,6 +13,7 @@ std::vector<OpDef> elementwise_ops();
 std::vector<OpDef> reduction_ops();
 std::vector<OpDef> pooling_ops();
 std::vector<OpDef> shape_ops();
+std::vector<OpDef> attention_ops();
 
 /// The reason every op gives while no backward op is lowered.
 inline constexpr std::string_view kInferenceOnly = "training steps are not lowered yet";

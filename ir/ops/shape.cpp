@@ -94,6 +94,27 @@ std::vector<Type> infer_slice(const InferContext& context) {
   return {result};
 }
 
+std::vector<Type> infer_pad(const InferContext& context) {
+  Type result = context.operand(0);
+  const auto axis =
+      static_cast<std::size_t>(normalize_axis(context.attributes.integer("axis"), result.rank()));
+  const std::int64_t before = context.attributes.integer("before");
+  const std::int64_t after = context.attributes.integer("after");
+  Dim& extent = result.shape[axis];
+  if (!extent.is_static() || before < 0 || after < 0) {
+    throw usage_error(fmt::format("pad takes counts of 0 or more and an axis of fixed extent, not "
+                                  "{} and {} on axis {} of {}", before, after, axis,
+                                  to_string(context.operand(0))));
+  }
+  extent.factor += before + after;
+  return {result};
+}
+
+std::vector<Type> infer_reverse(const InferContext& context) {
+  normalize_axis(context.attributes.integer("axis"), context.operand(0).rank());
+  return {context.operand(0)};
+}
+
 std::vector<Type> infer_reorder(const InferContext& context) {
   Type result = context.operand(0);
   result.layout = context.attributes.text("layout");
@@ -123,6 +144,18 @@ std::vector<Sample> slice_samples() {
            {{"axis", std::int64_t{1}}, {"start", std::int64_t{3}}, {"end", std::int64_t{11}}}},
           {{f32({5, 3})},
            {{"axis", std::int64_t{0}}, {"start", std::int64_t{1}}, {"end", std::int64_t{4}}}}};
+}
+std::vector<Sample> pad_samples() {
+  return {{{f32({2, 16, 5, 4})},
+           {{"axis", std::int64_t{1}}, {"before", std::int64_t{3}}, {"after", std::int64_t{5}}}},
+          {{f32({5, 3})},
+           {{"axis", std::int64_t{-1}}, {"before", std::int64_t{0}}, {"after", std::int64_t{2}}}},
+          {{f32({2, 3, 4})}, {{"axis", std::int64_t{0}}, {"before", std::int64_t{1}}}}};
+}
+std::vector<Sample> reverse_samples() {
+  return {{{f32({2, 7})}, {{"axis", std::int64_t{-1}}}},
+          {{f32({2, 16, 5, 3})}, {{"axis", std::int64_t{1}}}},
+          {{f32({4, 2, 3})}, {{"axis", std::int64_t{0}}}}};
 }
 std::vector<Sample> reorder_samples() {
   return {{{f32({2, 5, 4, 3})}, {{"layout", std::string("acdb")}}},
@@ -171,6 +204,17 @@ std::vector<OpDef> shape_ops() {
                            {"end", std::int64_t{0}, true}},
                           infer_slice, LayoutRole::axis_aware, Aliasing::fresh,
                           OnnxMapping::op("Slice", 10), slice_samples));
+  list.push_back(shape_op("pad", "Zeros ahead of and behind x along one axis.",
+                          Signature({"x"}, {"y"}),
+                          {{"axis", std::int64_t{0}, true},
+                           {"before", std::int64_t{0}},
+                           {"after", std::int64_t{0}}},
+                          infer_pad, LayoutRole::axis_aware, Aliasing::fresh,
+                          OnnxMapping::op("Pad", 11), pad_samples));
+  list.push_back(shape_op("reverse", "x with one axis in the opposite order.",
+                          Signature({"x"}, {"y"}), {{"axis", std::int64_t{0}, true}},
+                          infer_reverse, LayoutRole::axis_aware, Aliasing::fresh,
+                          OnnxMapping::op("Slice", 10), reverse_samples));
   list.push_back(shape_op("reorder", "The same value in another memory layout.",
                           Signature({"x"}, {"y"}), {{"layout", std::string(), true}}, infer_reorder,
                           LayoutRole::plain, Aliasing::fresh,
