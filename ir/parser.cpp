@@ -128,7 +128,7 @@ class Parser {
   Type type() {
     skip_space();
     std::size_t end = text_.find(']', at_);
-    if (end == std::string_view::npos) fail("a type");
+    if (end == std::string_view::npos) fail("a type such as f32[N, 3, 8, 8]");
     ++end;
     if (end < text_.size() && text_[end] == '@') {
       do ++end;

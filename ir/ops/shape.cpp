@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "ir/error.h"
 #include "ir/ops/families.h"
@@ -45,14 +46,15 @@ std::vector<Type> infer_reshape(const InferContext& context) {
 std::vector<Type> infer_transpose(const InferContext& context) {
   const Type& x = context.operand(0);
   const Ints& permutation = context.attributes.ints("permutation");
-  Ints sorted = permutation;
-  std::sort(sorted.begin(), sorted.end());
+  Ints axes(x.shape.size());
+  std::iota(axes.begin(), axes.end(), std::int64_t{0});
+  // All of it is checked before any entry is used as an index.
+  if (!std::is_permutation(axes.begin(), axes.end(), permutation.begin(), permutation.end())) {
+    throw usage_error("transpose takes a permutation of the axes of " + to_string(x));
+  }
   Type result{x.dtype, {}, {}};
-  for (std::size_t i = 0; i < x.shape.size(); ++i) {
-    if (permutation.size() != x.shape.size() || sorted[i] != static_cast<std::int64_t>(i)) {
-      throw usage_error("transpose takes a permutation of the axes of " + to_string(x));
-    }
-    result.shape.push_back(x.shape[static_cast<std::size_t>(permutation[i])]);
+  for (const std::int64_t axis : permutation) {
+    result.shape.push_back(x.shape[static_cast<std::size_t>(axis)]);
   }
   return {result};
 }
