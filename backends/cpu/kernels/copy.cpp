@@ -1,0 +1,230 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+
+#include "backends/cpu/kernels/convert.h"
+#include "backends/cpu/kernels/kernels.h"
+#include "backends/cpu/kernels/loops.h"
+#include "backends/cpu/kernels/parallel.h"
+#include "backends/cpu/kernels/planned_kernel.h"
+#include "ir/error.h"
+
+namespace facet::cpu {
+namespace {
+
+/// Elements of a contiguous run that one unit of work copies at most.
+constexpr std::int64_t kRun = 8192;
+/// A transposed tile: kTileIn elements along the axis contiguous in x, kTileOut along y's.
+constexpr std::int64_t kTileIn = 64;
+constexpr std::int64_t kTileOut = 64;
+/// With no more planes than this, longer pieces of them are woven at once.
+constexpr std::int64_t kFewPlanes = 4;
+constexpr std::int64_t kWovenRun = 1024;
+
+/// One operand's way into the result. Views are y and x; the loops are in y's order.
+///   run:       the innermost loop is contiguous in both, or no loop is contiguous in both;
+///   transpose: y is contiguous along the loop `out`, x along `in`, both cut into tiles; elements
+///              change their dtype first.
+struct Copy {
+  std::size_t operand = 0;
+  DType from = DType::f32, to = DType::f32;
+  std::int64_t x_first = 0, y_first = 0;  ///< elements to the copied part
+  Loops loops;  ///< around the runs or tiles; the innermost one or two count pieces
+  bool transposes = false;
+  std::int64_t out = 1, x_out = 0, y_out = 0;  ///< the innermost loop
+  std::int64_t in = 1, x_in = 0, y_in = 0;     ///< the loop along which x is contiguous
+  std::int64_t piece_out = 1, piece_in = 1;
+  std::int64_t elements = 0;
+  bool same_strides = false;
+};
+
+struct CopyPlan {
+  std::vector<Copy> copies;
+  std::string name;
+
+  std::string implementation() const { return name + ":" + vector_loops().name; }
+  std::size_t scratch_bytes() const { return 0; }
+
+  void run(const Addresses& addresses) const {
+    for (const Copy& copy : copies) {
+      const std::byte* const x = addresses.operands[copy.operand] + copy.x_first * size_of(copy.from);
+      std::byte* const y = addresses.results[0] + copy.y_first * size_of(copy.to);
+      if (x == y && copy.same_strides) continue;
+      parallel_for(copy.loops.elements(), copy.elements, [&](std::int64_t begin, std::int64_t end) {
+        copy.transposes ? transpose_tiles(copy, x, y, begin, end) : copy_runs(copy, x, y, begin, end);
+      });
+    }
+  }
+
+  static void copy_runs(const Copy& copy, const std::byte* x, std::byte* y, std::int64_t begin,
+                        std::int64_t end) {
+    const std::int64_t pieces = copy.loops.extents.back();
+    std::int64_t unit = begin;
+    for_each_position(copy.loops, begin, end, [&](const std::vector<std::int64_t>& at) {
+      const std::int64_t first = unit++ % pieces * copy.piece_out;
+      convert(copy.from, x + at[1] * size_of(copy.from), copy.x_out, copy.to,
+              y + at[0] * size_of(copy.to), copy.y_out, std::min(copy.piece_out, copy.out - first));
+    });
+  }
+
+  static void transpose_tiles(const Copy& copy, const std::byte* x, std::byte* y, std::int64_t begin,
+                              std::int64_t end) {
+    const std::size_t depth = copy.loops.depth();
+    const std::int64_t out_pieces = copy.loops.extents[depth - 1];
+    const std::int64_t in_pieces = copy.loops.extents[depth - 2];
+    const VectorLoops& loops = vector_loops();
+    const std::int64_t size = size_of(copy.to);
+    const Transpose transpose = size == 4 ? loops.transpose32 : loops.transpose16;
+    alignas(64) std::byte buffer[kTileIn * kTileOut * 4];
+    static_assert(kFewPlanes * kWovenRun <= kTileIn * kTileOut);
+    std::int64_t unit = begin;
+    for_each_position(copy.loops, begin, end, [&](const std::vector<std::int64_t>& at) {
+      const std::int64_t outs =
+          std::min(copy.piece_out, copy.out - unit % out_pieces * copy.piece_out);
+      const std::int64_t ins =
+          std::min(copy.piece_in, copy.in - unit / out_pieces % in_pieces * copy.piece_in);
+      ++unit;
+      const std::byte* tile = x + at[1] * size_of(copy.from);
+      std::int64_t row = copy.x_out;
+      if (copy.from != copy.to) {
+        for (std::int64_t i = 0; i < outs; ++i) {
+          convert(copy.from, tile + i * row * size_of(copy.from), 1, copy.to,
+                  buffer + i * ins * size, 1, ins);
+        }
+        tile = buffer;
+        row = ins;
+      }
+      transpose(tile, row, y + at[0] * size, copy.y_in, outs, ins);
+    });
+  }
+};
+
+/// Replaces loop d by the loop over its pieces.
+void cut(Loops& loops, std::size_t d, std::int64_t piece) {
+  loops.extents[d] = (loops.extents[d] + piece - 1) / piece;
+  for (std::vector<std::int64_t>& strides : loops.strides) strides[d] *= piece;
+}
+
+/// Plans y <- x over `extents`.
+Copy plan_copy(const std::vector<std::int64_t>& extents, DType from,
+               const std::vector<std::int64_t>& x, DType to, const std::vector<std::int64_t>& y) {
+  Copy copy;
+  copy.from = from;
+  copy.to = to;
+  copy.loops = collapse(extents, {y, x}, 0);
+  copy.elements = copy.loops.elements();
+  Loops& loops = copy.loops;
+  const std::size_t last = loops.depth() - 1;
+  copy.same_strides = loops.strides[0] == loops.strides[1];
+  copy.out = loops.extents[last];
+  copy.y_out = loops.strides[0][last];
+  copy.x_out = loops.strides[1][last];
+  const std::int64_t size = size_of(to);
+  const auto contiguous = std::find(loops.strides[1].begin(), loops.strides[1].end(), 1);
+  const auto in = static_cast<std::size_t>(contiguous - loops.strides[1].begin());
+  copy.transposes = copy.y_out == 1 && in < last && (size == 2 || size == 4);
+  if (!copy.transposes) {
+    copy.piece_out = kRun;
+    cut(loops, last, kRun);
+    return copy;
+  }
+  // The loop that x is contiguous along moves next to the innermost one.
+  const auto move_inwards = [&](std::vector<std::int64_t>& v) {
+    std::rotate(v.begin() + static_cast<std::ptrdiff_t>(in),
+                v.begin() + static_cast<std::ptrdiff_t>(in) + 1, v.end() - 1);
+  };
+  move_inwards(loops.extents);
+  for (std::vector<std::int64_t>& strides : loops.strides) move_inwards(strides);
+  copy.in = loops.extents[last - 1];
+  copy.y_in = loops.strides[0][last - 1];
+  copy.x_in = 1;
+  copy.piece_out = copy.in <= kFewPlanes ? kWovenRun : kTileOut;
+  copy.piece_in = copy.out <= kFewPlanes ? kWovenRun : kTileIn;
+  cut(loops, last, copy.piece_out);
+  cut(loops, last - 1, copy.piece_in);
+  return copy;
+}
+
+std::vector<Copy> plan_concat(const Node& node, std::span<const View> operands, const View& y) {
+  std::int64_t axis = node.attributes().integer("axis");
+  if (axis < 0) axis += y.type.rank();
+  std::vector<Copy> copies;
+  std::int64_t position = 0;
+  for (std::size_t i = 0; i < operands.size(); ++i) {
+    const std::vector<std::int64_t> extents = static_extents(operands[i].type.shape);
+    Copy copy =
+        plan_copy(extents, operands[i].type.dtype, operands[i].strides, y.type.dtype, y.strides);
+    copy.operand = i;
+    copy.y_first = position * y.strides[static_cast<std::size_t>(axis)];
+    position += extents[static_cast<std::size_t>(axis)];
+    copies.push_back(std::move(copy));
+  }
+  return copies;
+}
+
+Copy plan_slice(const Node& node, const View& x, const View& y) {
+  std::int64_t axis = node.attributes().integer("axis");
+  if (axis < 0) axis += y.type.rank();
+  Copy copy =
+      plan_copy(static_extents(y.type.shape), x.type.dtype, x.strides, y.type.dtype, y.strides);
+  copy.x_first = node.attributes().integer("start") * x.strides[static_cast<std::size_t>(axis)];
+  return copy;
+}
+
+Copy plan_transpose(const Node& node, const View& x, const View& y) {
+  std::vector<std::int64_t> strides;
+  for (const std::int64_t axis : node.attributes().ints("permutation")) {
+    strides.push_back(x.strides[static_cast<std::size_t>(axis)]);
+  }
+  return plan_copy(static_extents(y.type.shape), x.type.dtype, strides, y.type.dtype, y.strides);
+}
+
+/// The order of elements is row-major on both sides, so a dense side takes the other's shape.
+Copy plan_reshape(const Node& node, const View& x, const View& y) {
+  const auto row_major = [](const View& view) {
+    return dense_strides({view.type.dtype, view.type.shape, {}});
+  };
+  const auto is_dense = [&](const View& view) {
+    const Loops own = collapse(static_extents(view.type.shape), {row_major(view), view.strides}, 0);
+    return own.strides[0] == own.strides[1];
+  };
+  if (is_dense(y)) {
+    return plan_copy(static_extents(x.type.shape), x.type.dtype, x.strides, y.type.dtype,
+                     row_major(x));
+  }
+  if (is_dense(x)) {
+    return plan_copy(static_extents(y.type.shape), x.type.dtype, row_major(y), y.type.dtype,
+                     y.strides);
+  }
+  throw failure(fmt::format("reshape ({}) from {} to {}: one side has to be dense and row-major",
+                            node.provenance().scope, to_string(x.type), to_string(y.type)));
+}
+
+}  // namespace
+
+std::unique_ptr<Kernel> lower_copy(const Node& node, std::span<const View> operands,
+                                   std::span<const View> results) {
+  check_unblocked(node, operands, results);
+  const View& x = operands[0];
+  const View& y = results[0];
+  CopyPlan plan;
+  plan.name = std::string(node.kind());
+  if (node.is("concat")) {
+    plan.copies = plan_concat(node, operands, y);
+  } else if (node.is("slice")) {
+    plan.copies.push_back(plan_slice(node, x, y));
+  } else if (node.is("transpose")) {
+    plan.copies.push_back(plan_transpose(node, x, y));
+  } else if (node.is("reshape")) {
+    plan.copies.push_back(plan_reshape(node, x, y));
+  } else if (node.is("reorder") || node.is("cast")) {
+    plan.copies.push_back(plan_copy(static_extents(y.type.shape), x.type.dtype, x.strides,
+                                    y.type.dtype, y.strides));
+  } else {
+    throw failure(fmt::format("'{}' ({}) does not copy", node.kind(), node.provenance().scope));
+  }
+  return make_kernel(std::move(plan));
+}
+
+}  // namespace facet::cpu

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "backends/backend.h"
+
+/// Facet's own kernels for what is bound by memory, not arithmetic. Common to all:
+///   - views are strided in any way (slices, permuted axes, NHWC as "acdb"), never blocked;
+///   - f32, bf16 and f16 in memory, f32 inside; only `lower_copy` takes integers and f64;
+///   - they run on the calling thread's OpenMP team, small ones on the calling thread alone;
+///     results do not depend on the number of threads;
+///   - Error(failure) names the node, the view and the reason when a view or dtype is not supported.
+namespace facet::cpu {
+
+/// Unary and binary functions, clamp, prelu, batch_norm and `elementwise` programs, in one pass over
+/// memory. The result may share the bytes of any operand that has exactly its view.
+std::unique_ptr<Kernel> lower_elementwise(const Node& node, std::span<const View> operands,
+                                          std::span<const View> results);
+
+/// reduce_mean, reduce_sum and reduce_max.
+std::unique_ptr<Kernel> lower_reduce(const Node& node, std::span<const View> operands,
+                                     std::span<const View> results);
+
+/// max_pool and avg_pool of [N, C, H, W]; fast where C or W is contiguous.
+std::unique_ptr<Kernel> lower_pooling(const Node& node, std::span<const View> operands,
+                                      std::span<const View> results);
+
+/// softmax along any axis. The result may share the operand's bytes if the views are the same.
+std::unique_ptr<Kernel> lower_softmax(const Node& node, std::span<const View> operands,
+                                      std::span<const View> results);
+
+/// transpose, concat, slice, reshape, reorder between layouts without blocks, and cast: elements
+/// move, and change their dtype on the way where operand and result differ in it. An operand that
+/// already lies where it belongs in the result costs nothing. A reshape needs its operand or its
+/// result dense and row-major.
+std::unique_ptr<Kernel> lower_copy(const Node& node, std::span<const View> operands,
+                                   std::span<const View> results);
+
+}  // namespace facet::cpu

@@ -1,0 +1,157 @@
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <string>
+
+#include "backends/cpu/kernels/convert.h"
+#include "backends/cpu/kernels/kernels.h"
+#include "backends/cpu/kernels/parallel.h"
+#include "backends/cpu/kernels/planned_kernel.h"
+
+namespace facet::cpu {
+namespace {
+
+/// Channels of a window folded at once.
+constexpr std::int64_t kChannels = 512;
+
+/// One spatial axis of the window and what of it lies inside the plane.
+struct Window {
+  std::int64_t in = 1, out = 1, kernel = 1, stride = 1, pad = 0;
+
+  /// [first, last) of the input for output position o; never empty, since a pad is smaller than the
+  /// kernel.
+  std::pair<std::int64_t, std::int64_t> clip(std::int64_t o) const {
+    const std::int64_t first = o * stride - pad;
+    return {std::max<std::int64_t>(first, 0), std::min(first + kernel, in)};
+  }
+};
+
+struct PoolingPlan {
+  Fold fold = Fold::max;
+  Float from = Float::f32;
+  Float to = Float::f32;
+  std::int64_t batch = 1, channels = 1;
+  Window h, w;
+  std::vector<std::int64_t> x, y;  ///< strides along N, C, H, W
+  float factor = 1;                ///< 1 / area for a mean; padding counts as zeros
+
+  std::string implementation() const {
+    return std::string(by_channels() ? "pooling_nhwc:" : "pooling_planes:") + vector_loops().name;
+  }
+  std::size_t scratch_bytes() const { return 0; }
+  /// Contiguous channels: the window's pixels are folded as vectors. Otherwise rows of a plane are.
+  bool by_channels() const { return channels > 1 && x[1] == 1; }
+
+  void run(const Addresses& addresses) const {
+    const std::byte* const from_base = addresses.operands[0];
+    std::byte* const to_base = addresses.results[0];
+    const std::int64_t elements = batch * channels * h.out * w.out * h.kernel * w.kernel;
+    if (by_channels()) {
+      parallel_for(batch * h.out, elements, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t row = begin; row < end; ++row) pool_pixels(from_base, to_base, row);
+      });
+      return;
+    }
+    parallel_for(batch * channels * h.out, elements, [&](std::int64_t begin, std::int64_t end) {
+      const auto line = std::make_unique_for_overwrite<float[]>(
+          static_cast<std::size_t>(2 * w.in + w.out));
+      for (std::int64_t row = begin; row < end; ++row) pool_row(from_base, to_base, row, line.get());
+    });
+  }
+
+  /// Output row `row` of N * H, all channels.
+  void pool_pixels(const std::byte* from_base, std::byte* to_base, std::int64_t row) const {
+    const FoldRows rows =
+        vector_loops().fold_rows[static_cast<int>(fold)][static_cast<int>(from)];
+    const auto [top, bottom] = h.clip(row % h.out);
+    const std::int64_t stride[2] = {x[2], x[3]};
+    float sum[kChannels];
+    for (std::int64_t o = 0; o < w.out; ++o) {
+      const auto [left, right] = w.clip(o);
+      const std::int64_t count[2] = {bottom - top, right - left};
+      const std::int64_t in = row / h.out * x[0] + top * x[2] + left * x[3];
+      const std::int64_t out = row / h.out * y[0] + row % h.out * y[2] + o * y[3];
+      for (std::int64_t c = 0; c < channels; c += kChannels) {
+        const std::int64_t width = std::min(kChannels, channels - c);
+        std::byte* const target = to_base + (out + c * y[1]) * size_of(to);
+        // f32 results are folded where they belong.
+        const bool direct = to == Float::f32 && y[1] == 1;
+        float* const values = direct ? reinterpret_cast<float*>(target) : sum;
+        rows(from_base + (in + c) * size_of(from), count, stride, width, values);
+        if (factor != 1) {
+          for (std::int64_t i = 0; i < width; ++i) values[i] *= factor;
+        }
+        if (!direct) store_floats(to, sum, target, y[1], width);
+      }
+    }
+  }
+
+  /// Output row `row` of N * C * H: the window's rows are folded into one line, then the line is
+  /// folded along W.
+  void pool_row(const std::byte* from_base, std::byte* to_base, std::int64_t row,
+                float* line) const {
+    const std::int64_t n = row / (channels * h.out);
+    const std::int64_t c = row / h.out % channels;
+    const auto [top, bottom] = h.clip(row % h.out);
+    const std::byte* const in = from_base + (n * x[0] + c * x[1] + top * x[2]) * size_of(from);
+    fold_line(in, bottom - top, line);
+    float* const values = line + 2 * w.in;
+    for (std::int64_t o = 0; o < w.out; ++o) {
+      const auto [left, right] = w.clip(o);
+      float value = line[left];
+      for (std::int64_t i = left + 1; i < right; ++i) value = combine(value, line[i]);
+      values[o] = value * factor;
+    }
+    std::byte* const out = to_base + (n * y[0] + c * y[1] + row % h.out * y[2]) * size_of(to);
+    store_floats(to, values, out, y[3], w.out);
+  }
+
+  void fold_line(const std::byte* in, std::int64_t count, float* line) const {
+    if (x[3] == 1) {
+      const std::int64_t counts[2] = {1, count};
+      const std::int64_t strides[2] = {0, x[2]};
+      vector_loops().fold_rows[static_cast<int>(fold)][static_cast<int>(from)](in, counts, strides,
+                                                                              w.in, line);
+      return;
+    }
+    float* const next = line + w.in;
+    load_floats(from, in, x[3], line, w.in);
+    for (std::int64_t i = 1; i < count; ++i) {
+      load_floats(from, in + i * x[2] * size_of(from), x[3], next, w.in);
+      for (std::int64_t j = 0; j < w.in; ++j) line[j] = combine(line[j], next[j]);
+    }
+  }
+
+  float combine(float a, float b) const {
+    if (fold == Fold::sum) return a + b;
+    return a > b || a != a ? a : b;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Kernel> lower_pooling(const Node& node, std::span<const View> operands,
+                                      std::span<const View> results) {
+  check_unblocked(node, operands, results);
+  const std::vector<std::int64_t> in = static_extents(operands[0].type.shape);
+  const std::vector<std::int64_t> out = static_extents(results[0].type.shape);
+  const Ints& kernel = node.attributes().ints("kernel");
+  const Ints& strides = node.attributes().ints("strides");
+  const Ints& pads = node.attributes().ints("pads");
+  PoolingPlan plan;
+  plan.from = float_type(node, operands[0].type.dtype);
+  plan.to = float_type(node, results[0].type.dtype);
+  plan.batch = in[0];
+  plan.channels = in[1];
+  plan.h = {in[2], out[2], kernel[0], strides[0], pads[0]};
+  plan.w = {in[3], out[3], kernel[1], strides[1], pads[1]};
+  plan.x = operands[0].strides;
+  plan.y = results[0].strides;
+  if (node.is("avg_pool")) {
+    plan.fold = Fold::sum;
+    plan.factor = 1 / static_cast<float>(kernel[0] * kernel[1]);
+  }
+  return make_kernel(std::move(plan));
+}
+
+}  // namespace facet::cpu

@@ -1,0 +1,30 @@
+#include <utility>
+
+#include "backends/cpu/kernels/vector.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+namespace facet::cpu {
+namespace {
+
+constexpr int kLanes = 16;
+#include "backends/cpu/kernels/vector_math.inc"
+// The functions above come first: the loops are made of them.
+#include "backends/cpu/kernels/vector_loops.inc"
+#include "backends/cpu/kernels/vector_transpose.inc"
+// The table comes last.
+#include "backends/cpu/kernels/vector_table.inc"
+
+constexpr VectorLoops kTable = make_table("avx512");
+
+}  // namespace
+
+const VectorLoops* avx512_loops() { return &kTable; }
+
+}  // namespace facet::cpu
+#else
+namespace facet::cpu {
+
+const VectorLoops* avx512_loops() { return nullptr; }
+
+}  // namespace facet::cpu
+#endif
