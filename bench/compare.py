@@ -1,0 +1,364 @@
+#!/usr/bin/env python3
+"""Times Facet side by side with ONNX Runtime and PyTorch on the same networks, in one run.
+
+    python bench/compare.py [--models M,...] [--batches 1,16] [--precisions f32,bf16] [--json FILE]
+
+For each model, batch and precision all contestants are made ready first, then take turns for some
+rounds, so that whatever else the machine does disturbs all alike. Before anything is timed, the
+PyTorch models must reproduce the golden files in float64, and each contestant PyTorch's float32
+result. The table on stdout is Markdown; a ratio above 1 says that Facet is that much faster. A peer
+that is not installed is skipped and named.
+
+Needs nothing but Python; the peers need bench/peers/requirements.txt. Exit code: 1 if a contestant
+failed, 2 if the call was wrong.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PEERS = Path(__file__).resolve().parent / "peers"
+NEEDS = {  # peer: what must be installed; PyTorch makes the ONNX files and checks the results
+    "facet": (),
+    "onnxruntime": ("torch", "numpy", "onnx", "onnxscript", "onnxruntime"),
+    "torch-eager": ("torch", "numpy"),
+    "torch-compile": ("torch", "numpy"),
+}
+TITLES = {"facet": "Facet", "onnxruntime": "ONNX Runtime", "torch-eager": "PyTorch eager",
+          "torch-compile": "PyTorch compiled"}
+PRECISIONS = {"onnxruntime": ("f32",)}  # of the peers that do not run in all
+
+
+class PeerError(Exception):
+    """A contestant failed on one model; the others go on."""
+
+
+@dataclass
+class Entry:
+    """One contestant on one model, batch and precision."""
+    peer: str
+    model: str
+    batch: int
+    precision: str
+    turns: list = field(default_factory=list)  # {median_ms, min_ms, runs, ...} of each round
+    details: dict = field(default_factory=dict)
+
+    def row(self):
+        median = statistics.median(turn["median_ms"] for turn in self.turns)
+        return {"peer": self.peer, "model": self.model, "batch": self.batch,
+                "precision": self.precision, "median_ms": median,
+                "min_ms": min(turn["min_ms"] for turn in self.turns),
+                "images_per_s": self.batch * 1e3 / median, **self.details, "turns": self.turns}
+
+
+class Facet:
+    """`facet bench`, a process per turn: it leaves process start and compilation out of its times."""
+
+    def __init__(self, command, threads):
+        self.command = command
+        self.threads = threads
+        self.version = None
+
+    def load(self, entry, onnx):
+        pass
+
+    def turn(self, entry, seconds):
+        with tempfile.TemporaryDirectory() as folder:
+            rows = Path(folder) / "rows.json"
+            done = subprocess.run(
+                [self.command, "bench", entry.model, "--batch", str(entry.batch), "--precision",
+                 entry.precision, "--threads", str(self.threads), "--seconds", str(seconds),
+                 "--json", rows], capture_output=True, text=True)
+            if done.returncode != 0:
+                raise PeerError(last_line(done.stderr) or f"exit code {done.returncode}")
+            row, = json.loads(rows.read_text())
+        best = entry.details
+        if row["floor_ms"] is not None:
+            # The turn with the highest ceilings saw the machine least disturbed.
+            best["floor_ms"] = min(row["floor_ms"], best.get("floor_ms", row["floor_ms"]))
+        best |= {key: row[key] for key in ("compile_s", "peak_bytes", "parameter_bytes")}
+        return {key: row[key] for key in ("median_ms", "min_ms")} | {"runs": row.get("runs")}
+
+    def close(self):
+        pass
+
+
+class Worker:
+    """A peer in a process of its own that waits between its turns; see peers/worker.py."""
+
+    def __init__(self, peer, threads, cache):
+        self.arguments = [sys.executable, PEERS / "worker.py", peer, "--threads", str(threads)]
+        self.environment = os.environ | {
+            "OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor")}
+        self.process = None
+        self.errors = tempfile.TemporaryFile("w+")
+        self.version = self.ask(op="info")["version"]
+
+    def ask(self, **command):
+        if self.process is None:
+            self.process = subprocess.Popen(
+                self.arguments, env=self.environment, text=True, stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=self.errors)
+        try:
+            self.process.stdin.write(json.dumps(command) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            code = self.process.wait()
+            self.process = None  # the next model gets a fresh one
+            self.errors.seek(0)
+            raise PeerError(f"the process ended with {code}: {last_line(self.errors.read())}")
+        answer = json.loads(line)
+        if "error_message" in answer:
+            raise PeerError(last_line(answer["error_message"]))
+        return answer
+
+    def load(self, entry, onnx):
+        entry.details |= self.ask(op="load", model=entry.model, batch=entry.batch,
+                                  precision=entry.precision, onnx=onnx)
+
+    def turn(self, entry, seconds):
+        times = self.ask(op="run", seconds=seconds)["times_ms"]
+        return {"median_ms": statistics.median(times), "min_ms": min(times), "runs": len(times)}
+
+    def close(self):
+        if self.process is not None:
+            self.process.stdin.close()
+            self.process.wait()
+        self.errors.close()
+
+
+def last_line(text):
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def busy_cores(seconds=0.5):
+    """Cores that something else keeps busy while all contestants wait; None where unknown."""
+    def busy():
+        numbers = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return sum(numbers) - numbers[3] - numbers[4]  # all but idle and waiting for disks
+
+    try:
+        before, begin = busy(), time.monotonic()
+        time.sleep(seconds)
+        ticks, elapsed = busy() - before, time.monotonic() - begin
+        return ticks / os.sysconf("SC_CLK_TCK") / elapsed
+    except OSError:
+        return None
+
+
+def cpu_name():
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def start_peers(args, stack):
+    """The contestants that are installed, and why the others are not: two dicts by name."""
+    peers, skipped = {}, {}
+    for name in args.peers:
+        missing = [m for m in NEEDS[name] if importlib.util.find_spec(m) is None]
+        if missing:
+            skipped[name] = f"not installed: {', '.join(missing)}"
+        elif name == "facet":
+            if os.access(args.facet, os.X_OK):
+                peers[name] = Facet(args.facet, args.threads)
+            else:
+                skipped[name] = f"no command at {args.facet}; build it or give --facet"
+        else:
+            try:
+                peers[name] = Worker(name, args.threads, args.cache)
+            except PeerError as problem:
+                skipped[name] = str(problem)
+                continue
+            stack.callback(peers[name].close)
+        if name in skipped:
+            say(f"skipped: {TITLES[name]} ({skipped[name]})")
+    return peers, skipped
+
+
+def check_golden(args):
+    """Throws PeerError when the PyTorch models do not reproduce the golden files."""
+    say("checking PyTorch's models against the golden files")
+    done = subprocess.run([sys.executable, PEERS / "golden.py", *args.models, "--threads",
+                           str(args.threads)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise PeerError(last_line(done.stderr) or
+                        f"PyTorch's models do not reproduce the golden files:\n{done.stdout}")
+
+
+def export(model, cache):
+    """Path of the model's ONNX file."""
+    done = subprocess.run([sys.executable, PEERS / "export.py", "--cache", cache, model],
+                          capture_output=True, text=True)
+    if done.returncode != 0:
+        raise PeerError(f"no ONNX file: {last_line(done.stderr)}")
+    return done.stdout.strip()
+
+
+def measure(contest, peers, args, failures):
+    """Lets the entries of one model, batch and precision take turns. Returns their rows."""
+    label = "{0.model} batch {0.batch} {0.precision}".format(contest[0])
+    busy = []
+
+    def fail(entry, problem):
+        say(f"{label}: {TITLES[entry.peer]} failed: {problem}")
+        failures.append({"peer": entry.peer, "model": entry.model, "batch": entry.batch,
+                         "precision": entry.precision, "error": str(problem)})
+        ready.remove(entry)
+
+    ready = list(contest)
+    for entry in contest:
+        say(f"{label}: preparing {TITLES[entry.peer]}")
+        try:
+            onnx = export(entry.model, args.cache) if entry.peer == "onnxruntime" else None
+            peers[entry.peer].load(entry, onnx)
+        except PeerError as problem:
+            fail(entry, problem)
+    for number in range(args.rounds):
+        say(f"{label}: round {number + 1} of {args.rounds}")
+        busy.append(busy_cores())
+        # Another one goes first each time: the first follows the longest pause.
+        for entry in ready[number % max(1, len(ready)):] + ready[:number % max(1, len(ready))]:
+            try:
+                entry.turns.append(peers[entry.peer].turn(entry, args.seconds))
+            except PeerError as problem:
+                fail(entry, problem)
+    rows = [entry.row() for entry in ready if entry.turns]
+    for row in rows:
+        row["busy_cores"] = busy
+    return rows
+
+
+def number(value):
+    return f"{value:.4g}" if value < 1000 else f"{value:.0f}"
+
+
+def table(rows, peers):
+    """Markdown: one line per model, batch and precision."""
+    others = [name for name in peers if name != "facet"]
+    head = ["Model", "Batch", "Precision", "Facet ms (min)", "× floor"]
+    for name in others:
+        head += [f"{TITLES[name]} ms (min)", "ratio"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 3 + "--:|" * (len(head) - 3)]
+    found = {}
+    for row in rows:
+        key = row["model"], row["batch"], row["precision"]
+        found.setdefault(key, {})[row["peer"]] = row
+    for key, by_peer in found.items():
+        facet = by_peer.get("facet")
+        cells = [*map(str, key), times(facet)]
+        floor = facet and facet.get("floor_ms")
+        cells.append(f"{facet['median_ms'] / floor:.2f}" if floor else "–")
+        for name in others:
+            row = by_peer.get(name)
+            cells.append(times(row))
+            cells.append(f"{row['median_ms'] / facet['median_ms']:.2f}" if row and facet else "–")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def times(row):
+    return f"{number(row['median_ms'])} ({number(row['min_ms'])})" if row else "–"
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0],
+                                     epilog=__doc__.split("\n\n", 2)[2],
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def names(text):
+        return list(dict.fromkeys(text.split(",")))
+
+    parser.add_argument("--models", type=names, metavar="M,...",
+                        default=["lscnn", "dcr", "arcface_iresnet100", "mla_iresnet100"])
+    parser.add_argument("--batches", type=lambda text: [int(n) for n in names(text)],
+                        default=[1, 16], metavar="N,...")
+    parser.add_argument("--precisions", type=names, default=["f32", "bf16"], metavar="P,...")
+    parser.add_argument("--peers", type=names, default=list(NEEDS), metavar="P,...",
+                        help=f"some of {', '.join(NEEDS)}")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
+    parser.add_argument("--seconds", type=float, default=1, help="length of a turn")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)),
+                        help="of every contestant; default: all cores")
+    parser.add_argument("--facet", default=ROOT / "build/bin/facet", help="the command to time")
+    parser.add_argument("--cache", type=Path, default=ROOT / "build/bench-cache",
+                        help="folder for ONNX files and compiled kernels")
+    parser.add_argument("--json", type=Path, help="write all numbers here, too")
+    args = parser.parse_args(arguments)
+    for name in args.peers:
+        if name not in NEEDS:
+            parser.error(f"unknown peer {name}; choose from {', '.join(NEEDS)}")
+    for name in args.precisions:
+        if name not in ("f32", "bf16"):
+            parser.error(f"unknown precision {name}; choose from f32, bf16")
+    if min(args.rounds, args.threads, *args.batches) < 1 or args.seconds <= 0:
+        parser.error("--rounds, --threads, --batches and --seconds take numbers above 0")
+    if args.json and not args.json.parent.is_dir():
+        parser.error(f"--json: there is no folder {args.json.parent}")
+    return args
+
+
+def main():
+    args = parse(sys.argv[1:])
+    args.cache = args.cache.resolve()
+    rows, failures = [], []
+    with contextlib.ExitStack() as stack:
+        peers, skipped = start_peers(args, stack)
+        if not peers:
+            say("compare: nothing is left to time")
+            return 1
+        if set(peers) - {"facet"}:
+            try:
+                check_golden(args)
+            except PeerError as problem:
+                say(f"compare: {problem}")
+                return 1
+        for model in args.models:
+            for batch in args.batches:
+                for precision in args.precisions:
+                    contest = [Entry(name, model, batch, precision) for name in peers
+                               if precision in PRECISIONS.get(name, (precision,))]
+                    if contest:
+                        rows += measure(contest, peers, args, failures)
+    machine = {"cpu": cpu_name(), "threads": args.threads,
+               "versions": {name: peer.version for name, peer in peers.items()}}
+    if args.json:
+        args.json.write_text(json.dumps(
+            {"machine": machine, "rounds": args.rounds, "seconds": args.seconds, "rows": rows,
+             "skipped": skipped, "failures": failures}, indent=1) + "\n")
+    print(f"{machine['cpu']}, {args.threads} threads; median ms of {args.rounds} turns of "
+          f"{args.seconds:g} s (fastest run); ratio: the peer's median over Facet's\n")
+    print(table(rows, peers))
+    busy = [b for row in rows for b in row["busy_cores"] if b is not None]
+    if busy and max(busy) > 0.2:
+        print(f"\nThe machine was not quiet: other processes kept up to {max(busy):.1f} cores busy.")
+    for name, why in skipped.items():
+        print(f"\nSkipped: {TITLES[name]} ({why}).")
+    for failure in failures:
+        print(f"\nFailed: {TITLES[failure['peer']]} on {failure['model']} batch "
+              f"{failure['batch']} {failure['precision']}: {failure['error']}")
+    return int(bool(failures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

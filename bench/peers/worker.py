@@ -1,0 +1,168 @@
+"""Times one peer in a process of its own: commands as JSON lines on stdin, answers on stdout.
+
+    {"op": "load", "model": M, "batch": N, "precision": "f32"|"bf16", "onnx": PATH}
+        -> {"prepare_s", "error", "cosine"}: both against PyTorch's plain float32 forward
+    {"op": "run", "seconds": S} -> {"times_ms": [...]}
+    {"op": "info"}              -> {"version"}
+An {"error_message"} answers a command that failed. The process ends when stdin does.
+
+A process of its own, because the thread pools of the frameworks spin for a while after each call and
+would take the cores from whoever is timed next.
+"""
+
+import argparse
+import copy
+import gc
+import json
+import os
+import sys
+import time
+
+import numpy as np
+import torch
+
+from golden import filled, sample_input
+from zoo import MODELS
+
+TOLERANCE = 1e-3  # relative l2 error of a float32 peer
+COSINE = 0.99  # of a bf16 peer's embeddings, each image; a mistake shows far below this
+
+
+class TorchRunner:
+    """PyTorch in channels-last, eager or compiled with frozen weights."""
+
+    def __init__(self, compiled):
+        self.compiled = compiled
+        self.version = torch.__version__
+        self.source = None  # (model, filled float32 module)
+        if compiled:
+            # Frozen weights let the compiler fold BN and pack them; that needs no_grad.
+            from torch._inductor import config
+            config.freezing = True
+
+    def module(self, model):
+        if self.source is None or self.source[0] != model:
+            self.source = None
+            self.source = (model, filled(model))
+        return self.source[1]
+
+    def load(self, model, batch, precision, **_):
+        reference = self.module(model)
+        x = sample_input(model, batch)
+        with torch.inference_mode():
+            expected = [y.numpy() for y in reference(x)]
+        dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[precision]
+        begin = time.perf_counter()
+        module = copy.deepcopy(reference).to(dtype=dtype, memory_format=torch.channels_last)
+        x = x.to(dtype=dtype, memory_format=torch.channels_last)
+        if self.compiled:
+            torch._dynamo.reset()
+            module = torch.compile(module, dynamic=False)
+        guard = torch.no_grad if self.compiled else torch.inference_mode
+
+        def call():
+            with guard():
+                return module(x)
+
+        results = [y.float().numpy() for y in call()]
+        return call, results, expected, time.perf_counter() - begin
+
+
+class OnnxRunner:
+    """ONNX Runtime's CPU provider, float32, every graph optimisation."""
+
+    def __init__(self, threads):
+        import onnxruntime
+        self.ort = onnxruntime
+        self.threads = threads
+        self.version = onnxruntime.__version__
+
+    def load(self, model, batch, precision, onnx):
+        if precision != "f32":
+            raise ValueError(f"runs in f32 here, not {precision}")
+        x = sample_input(model, batch)
+        with torch.inference_mode():
+            expected = [y.numpy() for y in filled(model)(x)]
+        begin = time.perf_counter()
+        options = self.ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = self.ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3
+        session = self.ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        names, feeds = list(MODELS[model].outputs), {"input": x.numpy()}
+
+        def call():
+            return session.run(names, feeds)
+
+        results = call()
+        return call, results, expected, time.perf_counter() - begin
+
+
+def judge(model, precision, results, expected):
+    """Throws when a peer computes something else: then its time means nothing."""
+    names = MODELS[model].outputs
+    error = max(float(np.linalg.norm(a - b) / np.linalg.norm(b))
+                for a, b in zip(results, expected, strict=True))
+    i = names.index(MODELS[model].embedding)
+    a, b = results[i].astype(np.float64), expected[i].astype(np.float64)
+    cosine = float(np.min((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)))
+    if precision == "f32" and not error <= TOLERANCE or not cosine >= COSINE:
+        raise ValueError(f"wrong result: relative error {error:.1e}, cosine {cosine:.4f}")
+    return {"error": error, "cosine": cosine}
+
+
+def measure(call, seconds):
+    """Times of single calls, ms: `seconds` long, three at least, after one that is not counted."""
+    call()
+    times = []
+    begin = now = time.perf_counter()
+    while len(times) < 3 or now - begin < seconds:
+        call()
+        then, now = now, time.perf_counter()
+        times.append((now - then) * 1e3)
+    return times
+
+
+def serve(runner, answers):
+    call = None
+    for line in sys.stdin:
+        command = json.loads(line)
+        op = command.pop("op")
+        try:
+            if op == "load":
+                call = None
+                gc.collect()
+                call, results, expected, prepare_s = runner.load(**command)
+                answer = judge(command["model"], command["precision"], results, expected)
+                answer["prepare_s"] = prepare_s
+            elif op == "run":
+                answer = {"times_ms": measure(call, command["seconds"])}
+            elif op == "info":
+                answer = {"version": runner.version}
+            else:
+                raise ValueError(f"unknown command {op}")
+        except Exception as problem:  # the answer carries it: the parent names the peer
+            answer = {"error_message": f"{type(problem).__name__}: {problem}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("peer", choices=["onnxruntime", "torch-eager", "torch-compile"])
+    parser.add_argument("--threads", type=int, required=True)
+    args = parser.parse_args()
+    # Whatever else is printed to stdout, by compilers too, must not mix with the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    torch.set_num_threads(args.threads)
+    if args.peer == "onnxruntime":
+        runner = OnnxRunner(args.threads)
+    else:
+        runner = TorchRunner(compiled=args.peer == "torch-compile")
+    serve(runner, answers)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
