@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <map>
 #include <string>
 #include <tuple>
@@ -18,8 +20,10 @@ namespace {
 /// Text of everything that decides a node's value but its operands. Big constants by hash.
 std::string signature(const Node& node) {
   std::string text(node.kind());
-  for (const auto& [name, value] : node.attributes()) text += ";" + name + "=" + to_string(value);
-  for (const Type& type : node.result_types()) text += ";" + to_string(type);
+  for (const auto& [name, value] : node.attributes()) {
+    text += fmt::format(";{}={}", name, to_string(value));
+  }
+  for (const Type& type : node.result_types()) text += fmt::format(";{}", to_string(type));
   return text;
 }
 

@@ -25,15 +25,18 @@
 namespace facet {
 namespace {
 
+constexpr const char* kNotPrepared = "weights or statistics are computed while the network runs";
+
 struct ScaleShift {
   Value scale;  // [C]
   Value shift;  // [C]
 };
 
+/// The epsilon is a literal of the program: a constant would round it to f32.
 ScaleShift scale_and_shift(Builder& build, const Node& bn) {
-  const double epsilon = bn.attributes().number("epsilon");
-  const Value spread = build("add", {bn.operand(4), build.scalar(epsilon)});
-  const Value scale = build("mul", {bn.operand(1), build("rsqrt", {spread})});
+  const std::string add = fmt::format("add 1 #{}", bn.attributes().number("epsilon"));
+  const Value scale = build("elementwise", {bn.operand(1), bn.operand(4)},
+                            {{"program", Strings{add, "rsqrt 2", "mul 0 3"}}});
   const Value shift = build("sub", {bn.operand(2), build("mul", {bn.operand(3), scale})});
   return {scale, shift};
 }
@@ -82,7 +85,7 @@ bool fold_behind(Graph& graph, Node* bn, PassContext& context) {
     return false;
   }
   if (!has_prepared_operands(*bn, 1) || !has_prepared_operands(*compute, 1)) {
-    context.missed(*bn, pattern, "weights or statistics are computed while the network runs");
+    context.missed(*bn, pattern, kNotPrepared);
     return false;
   }
   Builder build(graph, bn, joined(*compute, *bn));
@@ -113,10 +116,13 @@ bool fold_before(Graph& graph, Node* conv, PassContext& context) {
     context.missed(*bn, pattern, "the batch norm has other readers, or the conv has groups");
     return false;
   }
-  if (!has_prepared_operands(*bn, 1) || !is_prepared(conv->operand(1))) return false;
+  if (!has_prepared_operands(*bn, 1) || !is_prepared(conv->operand(1))) {
+    context.missed(*bn, pattern, kNotPrepared);
+    return false;
+  }
   const Strings& epilogue = conv->attributes().strings("epilogue");
   const bool has_bias = !epilogue.empty() && epilogue[0] == "bias";
-  Builder build(graph, conv, joined(*bn, *conv));
+  Builder build(graph, conv, joined(*conv, *bn));
   const ScaleShift st = scale_and_shift(build, *bn);
   const Value weight = scale_weight(build, conv->operand(1), st.scale, 1);
   Value bias = build("reduce_sum", {scale_weight(build, conv->operand(1), st.shift, 1)},
@@ -152,15 +158,21 @@ bool fold_batch_norm(Graph& graph, PassContext& context) {
 //   before   %1 = batch_norm(%x, ...)
 //   after    %1 = mul(%x, s)   %2 = add(%1, t)
 
-bool lower_batch_norm(Graph& graph, PassContext&) {
+bool lower_batch_norm(Graph& graph, PassContext& context) {
   bool changed = false;
   for (Node* node : graph.node_list()) {
-    if (!node->is("batch_norm") || !has_prepared_operands(*node, 1)) continue;
+    if (!node->is("batch_norm")) continue;
+    if (!has_prepared_operands(*node, 1)) {
+      context.missed(*node, "scale and shift", kNotPrepared);
+      continue;
+    }
     Builder build(graph, node, node->provenance());
     const ScaleShift st = scale_and_shift(build, *node);
     Ints shape(static_cast<std::size_t>(node->operand(0).type().rank()) - 1, 1);
     shape[0] = -1;
-    const auto broadcastable = [&](Value v) { return build("reshape", {v}, {{"shape", shape}}); };
+    const auto broadcastable = [&](Value v) {  // [C] fits [N, C] as it is
+      return shape.size() == 1 ? v : build("reshape", {v}, {{"shape", shape}});
+    };
     const Value scaled = build("mul", {node->operand(0), broadcastable(st.scale)});
     graph.replace_uses(node->result(), build("add", {scaled, broadcastable(st.shift)}));
     graph.erase(node);

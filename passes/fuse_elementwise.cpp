@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "ir/elementwise_program.h"
 #include "ir/op.h"
@@ -36,10 +37,13 @@ class ProgramBuilder {
     for (int i = 0; i < node.operand_count(); ++i) {
       const Value value = node.operand(i);
       const auto it = inlined.find(value);
-      arguments.push_back(it != inlined.end() ? add(*it->second, inlined)
-                                              : operand(node.is("prelu") && i == 1
-                                                            ? broadcastable_slope(node)
-                                                            : value));
+      if (it != inlined.end()) {
+        arguments.push_back(add(*it->second, inlined));
+      } else if (can_be_literal(node, i)) {
+        arguments.push_back({true, value.node->attributes().tensor("value").at(0), 0});
+      } else {
+        arguments.push_back(operand(node.is("prelu") && i == 1 ? broadcastable_slope(node) : value));
+      }
     }
     if (!node.is("elementwise")) {
       if (node.is("clamp")) {
@@ -80,10 +84,19 @@ class ProgramBuilder {
   /// Instruction j is numbered kInstruction + j until the number of operands is known.
   static constexpr std::size_t kInstruction = std::size_t{1} << 32;
 
+  /// A literal has no axes: a constant that gives the result its rank stays an operand.
+  static bool can_be_literal(const Node& node, int index) {
+    const Value value = node.operand(index);
+    if (!is_one_number(value)) return false;
+    return std::any_of(node.operands().begin(), node.operands().end(), [&](const Value& other) {
+      return !is_one_number(other) && other.type().rank() >= value.type().rank();
+    });
+  }
+  static bool is_one_number(Value value) {
+    return value.node->is("constant") && element_count(value.shape()) == Dim(1);
+  }
+
   ElementwiseArgument operand(Value value) {
-    if (value.node->is("constant") && element_count(value.shape()) == Dim(1)) {
-      return {true, value.node->attributes().tensor("value").at(0), 0};
-    }
     const auto it = std::find(operands_.begin(), operands_.end(), value);
     if (it == operands_.end()) operands_.push_back(value);
     const auto index = static_cast<std::size_t>(
@@ -91,10 +104,11 @@ class ProgramBuilder {
     return {false, 0, index};
   }
 
-  /// The op's slope runs along axis 1; the program broadcasts, so it becomes [C, 1, ...].
+  /// The op's slope runs along axis 1; the program broadcasts, so it becomes [C, 1, ...] unless axis
+  /// 1 is the last.
   Value broadcastable_slope(const Node& prelu) {
     Ints shape(static_cast<std::size_t>(prelu.operand(0).type().rank()) - 1, 1);
-    if (shape.empty() || element_count(prelu.operand(1).shape()) == Dim(1)) return prelu.operand(1);
+    if (shape.size() < 2 || prelu.operand(1).shape() == Shape{1}) return prelu.operand(1);
     shape[0] = -1;
     return build_("reshape", {prelu.operand(1)}, {{"shape", shape}});
   }
@@ -116,6 +130,12 @@ void collect(const Graph& graph, const Node& node, const Type& type, PassContext
     Node* producer = value.node;
     if (!is_scalar_function(*producer) || is_prepared(value) || inlined.contains(value)) continue;
     const std::string pattern = fmt::format("{}+{}", producer->kind(), node.kind());
+    if (value.dtype() != type.dtype) {
+      context.missed(*producer, pattern,
+                     fmt::format("it computes in {} where the chain is {}", to_string(value.dtype()),
+                                 to_string(type.dtype)));
+      continue;
+    }
     if (!(value.type() == type)) {
       context.missed(*producer, pattern, "it would be computed again for every broadcast element");
       continue;
@@ -130,44 +150,61 @@ void collect(const Graph& graph, const Node& node, const Type& type, PassContext
   }
 }
 
+/// The node's place; the origins are all scopes the fused node stands for.
+Provenance joined(const Node& node, const std::map<Value, Node*>& inlined) {
+  Provenance result = node.provenance();
+  const auto append = [&](const Provenance& from) {
+    auto& origins = result.origins;
+    origins.insert(origins.end(), from.origins.begin(), from.origins.end());
+    if (from.origins.empty()) origins.push_back(from.scope);
+  };
+  if (result.origins.empty()) result.origins.push_back(result.scope);
+  for (const auto& [value, producer] : inlined) append(producer->provenance());
+  std::sort(result.origins.begin(), result.origins.end());
+  result.origins.erase(std::unique(result.origins.begin(), result.origins.end()),
+                       result.origins.end());
+  return result;
+}
+
+/// One `elementwise` node in place of `node` and what moved into it.
+Node* replace(Graph& graph, Node* node, const std::map<Value, Node*>& inlined) {
+  ProgramBuilder program(Builder(graph, node, node->provenance()));
+  program.add(*node, inlined);
+  Node* fused = graph.create("elementwise", program.operands(), {{"program", program.program()}},
+                             joined(*node, inlined), node);
+  const Type& type = node->result_types()[0];
+  if (fused->result().dtype() != type.dtype) {  // a producer's own dtype, or a literal's, decided
+    fused->attributes().set("dtype", std::string(to_string(type.dtype)));
+    fused->set_result_type(0, type);
+  }
+  graph.replace_uses(node->result(), fused->result());
+  return fused;
+}
+
 }  // namespace
 
 bool fuse_elementwise(Graph& graph, PassContext& context) {
   bool changed = false;
-  std::vector<Node*> nodes = graph.node_list();
+  const std::vector<Node*> nodes = graph.node_list();
+  std::set<const Node*> erased;
   // Last nodes first, so that a chain is taken whole from its end.
-  std::map<const Node*, bool> erased;
   for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
     Node* node = *it;
-    if (erased[node] || !is_scalar_function(*node) || is_prepared(node->result())) continue;
+    if (erased.contains(node) || !is_scalar_function(*node) || is_prepared(node->result())) continue;
     std::map<Value, Node*> inlined;
     collect(graph, *node, node->result_types()[0], context, inlined);
     if (inlined.empty()) continue;
-    ProgramBuilder program(Builder(graph, node, node->provenance()));
-    program.add(*node, inlined);
-    Provenance provenance = node->provenance();
-    for (const auto& [value, producer] : inlined) provenance.origins.push_back(producer->provenance().scope);
-    provenance.origins.push_back(node->provenance().scope);
-    std::sort(provenance.origins.begin(), provenance.origins.end());
-    provenance.origins.erase(std::unique(provenance.origins.begin(), provenance.origins.end()),
-                             provenance.origins.end());
-    Node* fused = graph.create("elementwise", program.operands(), {{"program", program.program()}},
-                               std::move(provenance), node);
-    graph.replace_uses(node->result(), fused->result());
+    Node* fused = replace(graph, node, inlined);
     std::string pattern = "elementwise";
-    for (const std::string& line : program.program()) {
+    for (const std::string& line : fused->attributes().strings("program")) {
       pattern.append(" ").append(line, 0, line.find(' '));
     }
     context.applied(*fused, pattern);
     graph.erase(node);
-    for (bool progress = true; progress;) {
-      progress = false;
-      for (const auto& [value, producer] : inlined) {
-        if (erased[producer] || !producer->all_uses().empty()) continue;
-        erased[producer] = true;
-        graph.erase(producer);
-        progress = true;
-      }
+    for (auto dead = std::next(it); dead != nodes.rend(); ++dead) {  // readers before producers
+      if (erased.contains(*dead) || !inlined.contains((*dead)->result())) continue;
+      graph.erase(*dead);
+      erased.insert(*dead);
     }
     changed = true;
   }

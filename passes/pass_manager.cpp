@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -36,13 +37,14 @@ const std::vector<Pass>& table() {
   return passes;
 }
 
-void check_names(const std::vector<std::string>& disabled) {
+void check_names(const std::vector<std::string>& names) {
   std::vector<std::string> known;
   for (const Pass& pass : table()) known.emplace_back(pass.name);
-  for (const std::string& name : disabled) {
+  for (const std::string& name : names) {
     if (std::find(known.begin(), known.end(), name) == known.end()) {
-      throw usage_error(fmt::format("there is no pass '{}' to disable; {}", name,
-                                    did_you_mean(name, known)));
+      std::string hint = did_you_mean(name, known);
+      if (hint.empty()) hint = fmt::format("the passes are {}", fmt::join(known, ", "));
+      throw usage_error(fmt::format("there is no pass '{}'; {}", name, hint));
     }
   }
 }
@@ -58,12 +60,12 @@ PassReport run_pass(Graph& graph, const Pass& pass, PassContext& context,
   report.milliseconds =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   report.nodes_after = graph.size();
+  if (report.changed && options.verify) verify(graph);  // before a broken graph is walked
   if (options.check_claims && report.changed != (before != fingerprint(graph))) {
     throw failure(fmt::format("pass '{}' says it {} the graph, but it {}", pass.name,
                               report.changed ? "changed" : "did not change",
                               report.changed ? "is the same" : "is another"));
   }
-  if (report.changed && options.verify) verify(graph);
   return report;
 }
 
@@ -88,11 +90,14 @@ std::vector<PassReport> run_pipeline(Graph& graph, std::span<const Pass> passes,
         options.disabled.end()) {
       continue;
     }
+    const std::string where = fmt::format("running pass '{}' on '{}'", pass.name, graph.name());
     try {
       reports.push_back(run_pass(graph, pass, context, options));
     } catch (Error& error) {
-      error.add_context(fmt::format("running pass '{}' on '{}'", pass.name, graph.name()));
+      error.add_context(where);
       throw;
+    } catch (const std::exception& error) {  // a defect of the pass, or no memory
+      throw failure(error.what()).add_context(where);
     }
     if (options.after_pass) options.after_pass(pass.name, graph);
   }

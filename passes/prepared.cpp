@@ -1,5 +1,3 @@
-#include <map>
-
 #include "passes/pass.h"
 #include "passes/prepared.h"
 
@@ -15,9 +13,15 @@ PreparedSet::PreparedSet(const Graph& graph) {
 }
 
 bool is_prepared(Value value) {
-  if (value.node->is("input")) return false;
-  for (const Value& operand : value.node->operands()) {
-    if (!is_prepared(operand)) return false;
+  std::vector<const Node*> open{value.node};
+  std::set<const Node*> seen;  // those that several nodes read: the others are reached once
+  while (!open.empty()) {
+    const Node* node = open.back();
+    open.pop_back();
+    if (node->is("input")) return false;
+    if (node->all_uses().size() > 1 && !seen.insert(node).second) continue;
+    // The first operand is looked at first: it leads to an input soonest.
+    for (int i = node->operand_count() - 1; i >= 0; --i) open.push_back(node->operand(i).node);
   }
   return true;
 }
