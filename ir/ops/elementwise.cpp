@@ -78,6 +78,14 @@ double program_flops(const Node& node) {
          static_cast<double>(node.attributes().strings("program").size());
 }
 
+std::vector<Value> decompose_rsqrt(Builder& build, Node& node) {
+  return {build("reciprocal", {build("sqrt", {node.operand(0)})})};
+}
+
+std::vector<Value> decompose_square(Builder& build, Node& node) {
+  return {build("mul", {node.operand(0), node.operand(0)})};
+}
+
 std::vector<Value> decompose_batch_norm(Builder& build, Node& node) {
   Ints shape(static_cast<std::size_t>(node.operand(0).type().rank()), 1);
   shape[1] = -1;
@@ -178,9 +186,10 @@ std::vector<Sample> elementwise_samples() {
 }
 
 struct UnaryOp {
-  std::string_view name, doc, onnx;
-  int since;
+  std::string_view name, doc;
+  OnnxMapping onnx;
   Samples::Make samples;
+  Decomposition decomposition = Decomposition::primitive();
 };
 
 OpDef unary(const UnaryOp& op) {
@@ -193,10 +202,9 @@ OpDef unary(const UnaryOp& op) {
                .layout = LayoutRole::follow,
                .aliasing = Aliasing::in_place,
                .precision = PrecisionPolicy::follow,
-               .decomposition = Decomposition::primitive(),
+               .decomposition = op.decomposition,
                .cost = Cost::memory(one_per_element),
-               .onnx = op.onnx.empty() ? OnnxMapping::decomposed()
-                                       : OnnxMapping::op(op.onnx, op.since),
+               .onnx = op.onnx,
                .samples = Samples::cases(op.samples)};
 }
 
@@ -240,18 +248,21 @@ OpDef like_unary(std::string_view name, std::string_view doc, Signature signatur
 std::vector<OpDef> elementwise_ops() {
   std::vector<OpDef> list;
   for (const UnaryOp& op : std::initializer_list<UnaryOp>{
-           {"relu", "max(x, 0)", "Relu", 6, unary_samples},
-           {"sigmoid", "1 / (1 + exp(-x))", "Sigmoid", 6, unary_samples},
-           {"tanh", "tanh(x)", "Tanh", 6, unary_samples},
-           {"exp", "e^x", "Exp", 6, unary_samples},
-           {"log", "ln(x)", "Log", 6, positive_samples},
-           {"sqrt", "x^(1/2)", "Sqrt", 6, positive_samples},
-           {"rsqrt", "x^(-1/2)", "", 0, positive_samples},
-           {"reciprocal", "1 / x", "Reciprocal", 6, nonzero_samples},
-           {"neg", "-x", "Neg", 6, unary_samples},
-           {"abs", "|x|", "Abs", 6, unary_samples},
-           {"square", "x^2", "", 0, unary_samples},
-           {"erf", "2/sqrt(pi) * integral of exp(-t^2) from 0 to x", "Erf", 9, unary_samples}}) {
+           {"relu", "max(x, 0)", OnnxMapping::op("Relu", 6), unary_samples},
+           {"sigmoid", "1 / (1 + exp(-x))", OnnxMapping::op("Sigmoid", 6), unary_samples},
+           {"tanh", "tanh(x)", OnnxMapping::op("Tanh", 6), unary_samples},
+           {"exp", "e^x", OnnxMapping::op("Exp", 6), unary_samples},
+           {"log", "ln(x)", OnnxMapping::op("Log", 6), positive_samples},
+           {"sqrt", "x^(1/2)", OnnxMapping::op("Sqrt", 6), positive_samples},
+           {"rsqrt", "x^(-1/2)", OnnxMapping::decomposed(), positive_samples,
+            Decomposition::rule(decompose_rsqrt)},
+           {"reciprocal", "1 / x", OnnxMapping::op("Reciprocal", 6), nonzero_samples},
+           {"neg", "-x", OnnxMapping::op("Neg", 6), unary_samples},
+           {"abs", "|x|", OnnxMapping::op("Abs", 6), unary_samples},
+           {"square", "x^2", OnnxMapping::decomposed(), unary_samples,
+            Decomposition::rule(decompose_square)},
+           {"erf", "2/sqrt(pi) * integral of exp(-t^2) from 0 to x", OnnxMapping::op("Erf", 9),
+            unary_samples}}) {
     list.push_back(unary(op));
   }
   list.push_back(binary("add", "Add", 7, binary_samples));

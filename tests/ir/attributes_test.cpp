@@ -50,7 +50,9 @@ TEST(Attributes, TensorsPrintTheirValuesOrTheirHash) {
   EXPECT_EQ(to_string(Attribute(HostTensor::from_floats({2}, {1, 0.5}))),
             "tensor<f32[2]; [1.0, 0.5]>");
   EXPECT_EQ(to_string(Attribute(HostTensor::scalar(DType::i64, 7))), "tensor<i64[]; [7.0]>");
-  const HostTensor large = HostTensor::from_floats({65}, std::vector<float>(65, 1));
+  std::vector<float> squares(65);
+  for (std::size_t i = 0; i < squares.size(); ++i) squares[i] = static_cast<float>(i * i);
+  const HostTensor large = HostTensor::from_floats({65}, squares);
   EXPECT_THAT(to_string(Attribute(large)),
               ::testing::MatchesRegex("tensor<f32.65.; hash [0-9a-f]+>"));
 }

@@ -122,7 +122,9 @@ TEST(Text, ConstantsReadBackExactly) {
 
 TEST(Text, LargeConstantsPrintAHashThatDoesNotReadBack) {
   Graph graph;
-  constant(graph, {65}, std::vector<float>(65, 1));
+  std::vector<float> squares(65);
+  for (std::size_t i = 0; i < squares.size(); ++i) squares[i] = static_cast<float>(i * i);
+  constant(graph, {65}, squares);
   const std::string text = to_text(graph);
   EXPECT_THAT(text, HasSubstr("tensor<f32[65]; hash "));
   EXPECT_THAT(error_of([&] { parse_graph(text); }),
