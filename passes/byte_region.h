@@ -1,9 +1,6 @@
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <iterator>
-#include <map>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -28,6 +25,7 @@ class ByteRegion {
   std::int64_t begin() const { return begin_; }
   std::int64_t end() const;
   bool empty() const { return run_ == 0; }
+  std::int64_t run_bytes() const { return run_; }
 
   /// Calls `visit` with each run as a ByteRange.
   template <class Visit>
@@ -35,12 +33,14 @@ class ByteRegion {
     if (!empty()) visit_runs(0, begin_, visit);
   }
 
- private:
   struct Loop {
     std::int64_t count = 0;
     std::int64_t step = 0;  ///< bytes
   };
+  /// How the run repeats, outermost first; loops that continue one another are one.
+  const std::vector<Loop>& loops() const { return loops_; }
 
+ private:
   template <class Visit>
   void visit_runs(std::size_t depth, std::int64_t at, Visit& visit) const {
     if (depth == loops_.size()) {
@@ -54,34 +54,11 @@ class ByteRegion {
 
   std::int64_t begin_ = 0;
   std::int64_t run_ = 0;
-  std::vector<Loop> loops_;  ///< outermost first
+  std::vector<Loop> loops_;
 };
 
-/// Bytes from 0 upwards with a number each; -1 at first.
-class ByteMap {
- public:
-  void write(const ByteRegion& region, int number);
-  /// Calls `visit(range, number)` for the pieces of the region, in ascending order.
-  template <class Visit>
-  void read(const ByteRegion& region, Visit visit) const {
-    region.for_each_run([&](const ByteRange& run) {
-      auto piece = std::prev(starts_.upper_bound(run.first));
-      for (; piece != starts_.end() && piece->first < run.second; ++piece) {
-        const auto next = std::next(piece);
-        const std::int64_t end = next == starts_.end() ? run.second : next->first;
-        visit(ByteRange(std::max(run.first, piece->first), std::min(run.second, end)),
-              piece->second);
-      }
-    });
-  }
-
- private:
-  std::map<std::int64_t, int>::iterator split(std::int64_t at);
-
-  std::map<std::int64_t, int> starts_ = {{0, -1}};  ///< each piece ends where the next starts
-};
-
-/// The first bytes that both regions have, if any.
+/// Some bytes that both regions have, if there are any. Constant time for regions of one run and
+/// for regions that repeat at the same distance, as slices of one buffer do.
 std::optional<ByteRange> common_bytes(const ByteRegion& a, const ByteRegion& b);
 
 }  // namespace facet

@@ -11,9 +11,9 @@
 #include "passes/byte_region.h"
 #include "passes/memory_plan.h"
 
-// Runs the steps over a map of the arena that records, for every byte, which step wrote it last. A
-// value is intact as long as no byte of it was written after the step that made it. Shares no code
-// with the planner but the strides of a dense type.
+// Runs the steps in order and keeps account of the values in the arena: a value is intact from the
+// step that makes it until a write touches any of its bytes, and only intact values may be read.
+// Shares no code with the planner but sizes and strides of dense types.
 
 namespace facet {
 namespace {
@@ -30,9 +30,9 @@ std::string describe(const ByteRange& range) {
   return fmt::format("bytes [{}, {})", range.first, range.second);
 }
 
-/// Who wrote a range of bytes last. `step` orders writers; inputs come before step 0.
+/// What writes bytes: a step's result or its scratch.
 struct Writer {
-  int step = 0;
+  int step = 0;              ///< -1 for a graph input
   std::string_view scratch;  ///< the buffer's name, for scratch
   Value value;               ///< else the value
 };
@@ -52,11 +52,12 @@ class Simulation {
   void run();
 
  private:
-  /// A value that exists: made when, at which bytes.
+  /// A value that was made, and what has happened to it.
   struct Known {
-    int made = 0;
     ByteRegion region;
-    std::vector<std::int64_t> extents;
+    bool intact = true;
+    Writer spoiler;
+    ByteRange spoilt;
   };
 
   const Placement& placement(const Value& value) const;
@@ -73,7 +74,7 @@ class Simulation {
                       const std::string& writer) const;
 
   void make(const Value& value, int step);
-  void write(const ByteRegion& region, Writer writer);
+  void write(const ByteRegion& region, const Writer& writer);
   void run_step(Node& node, int step);
   void run_scratch(const Node& node, int step);
   void run_concat(Node& node, int step);
@@ -90,8 +91,7 @@ class Simulation {
   std::map<Value, Known> known_;
   std::vector<const Buffer*> scratch_;
   std::vector<int> values_in_buffer_;
-  std::vector<Writer> writers_;
-  ByteMap arena_;  ///< to indices of writers_; -1: nobody wrote
+  std::vector<Known*> intact_;
 };
 
 const Placement& Simulation::placement(const Value& value) const {
@@ -133,7 +133,16 @@ void Simulation::check_buffers() {
           "in the arena of {} bytes",
           i, at.name, describe(ByteRange(at.offset, at.offset + at.bytes)), arena_bytes_));
     }
-    if (values_in_buffer_[i] == 0) scratch_.push_back(&at);
+    if (values_in_buffer_[i] == 0 && at.bytes > 0) scratch_.push_back(&at);
+  }
+  for (const Buffer* a : scratch_) {
+    for (const Buffer* b : scratch_) {
+      if (a >= b || a->last < b->first || b->last < a->first) continue;
+      const auto shared = common_bytes({a->offset, a->bytes}, {b->offset, b->bytes});
+      if (!shared) continue;
+      throw failure(fmt::format("memory plan: scratch '{}' and scratch '{}' of step {} share {}",
+                                a->name, b->name, std::max(a->first, b->first), describe(*shared)));
+    }
   }
 }
 
@@ -187,14 +196,10 @@ void Simulation::check_intact(const Value& value, int step, std::string_view rea
                               describe(value)));
   }
   check_access(value, step);
-  arena_.read(of->region, [&](const ByteRange& range, int writer) {
-    if (writer >= 0 && writers_[static_cast<std::size_t>(writer)].step <= of->made) return;
-    const std::string by =
-        writer < 0 ? std::string("nobody wrote")
-                   : describe(writers_[static_cast<std::size_t>(writer)]) + " has overwritten";
-    throw failure(fmt::format("memory plan: step {} ({}) reads {}, of which {} {}", step, reader,
-                              describe(value), by, describe(range)));
-  });
+  if (of->intact) return;
+  throw failure(fmt::format("memory plan: step {} ({}) reads {}, of which {} has overwritten {}",
+                            step, reader, describe(value), describe(of->spoiler),
+                            describe(of->spoilt)));
 }
 
 /// `region` is written while `value` is read.
@@ -211,12 +216,12 @@ void Simulation::check_disjoint(const Value& value, const ByteRegion& region, in
 /// The value exists from now on, in a place that is checked here.
 void Simulation::make(const Value& value, int step) {
   const Placement& place = placement(value);
-  Known made{step, {}, static_extents(value.shape())};
-  check_strides(value, made.extents);
+  const std::vector<std::int64_t> extents = static_extents(value.shape());
+  check_strides(value, extents);
+  Known made;
   const std::int64_t element = size_of(value.dtype());
-  made.region = place.strides.empty()
-                    ? ByteRegion(address(value), byte_size(value.type()))
-                    : ByteRegion(address(value), element, made.extents, place.strides);
+  made.region = place.strides.empty() ? ByteRegion(address(value), byte_size(value.type()))
+                                      : ByteRegion(address(value), element, extents, place.strides);
   if (place.offset < 0 || place.offset % element != 0 ||
       made.region.end() > buffer(value).offset + buffer(value).bytes) {
     throw failure(fmt::format("memory plan: {} at {} does not lie in its buffer '{}' of {} bytes",
@@ -224,14 +229,25 @@ void Simulation::make(const Value& value, int step) {
                               buffer(value).bytes));
   }
   check_access(value, std::max(step, 0));
-  if (!known_.emplace(value, std::move(made)).second) {
+  const auto [at, is_new] = known_.emplace(value, std::move(made));
+  if (!is_new) {
     throw failure(fmt::format("memory plan: step {} makes {} again", step, describe(value)));
   }
+  intact_.push_back(&at->second);
 }
 
-void Simulation::write(const ByteRegion& region, Writer writer) {
-  writers_.push_back(writer);
-  arena_.write(region, static_cast<int>(writers_.size()) - 1);
+/// Spoils whatever has bytes there, but the value itself that is written.
+void Simulation::write(const ByteRegion& region, const Writer& writer) {
+  const Known* self = writer.value ? known(writer.value) : nullptr;
+  std::erase_if(intact_, [&](Known* other) {
+    if (other == self) return false;
+    const auto shared = common_bytes(region, other->region);
+    if (!shared) return false;
+    other->intact = false;
+    other->spoiler = writer;
+    other->spoilt = *shared;
+    return true;
+  });
 }
 
 bool Simulation::is_slice_at(const Value& part, const Value& whole, std::size_t axis,
@@ -337,12 +353,6 @@ void Simulation::run_scratch(const Node& node, int step) {
     for (int r = 0; r < node.result_count(); ++r) {
       check_disjoint({const_cast<Node*>(&node), r}, region, step, describe(writer));
     }
-    arena_.read(region, [&](const ByteRange& range, int other) {
-      if (other < 0 || writers_[static_cast<std::size_t>(other)].step != step) return;
-      throw failure(fmt::format("memory plan: {} and {} share {}", describe(writer),
-                                describe(writers_[static_cast<std::size_t>(other)]),
-                                describe(range)));
-    });
     write(region, writer);
   }
 }
@@ -367,15 +377,12 @@ void Simulation::run_step(Node& node, int step) {
 void Simulation::run() {
   check_buffers();
   std::set<const Node*> running(steps_.begin(), steps_.end());
-  const std::vector<Node*> inputs = graph_.inputs();
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    // One after the other, so that an input that spoils another is seen.
-    const int before = static_cast<int>(i) - static_cast<int>(inputs.size());
-    const Value input = inputs[i]->result();
+  for (Node* node : graph_.inputs()) {
+    const Value input = node->result();
     check_alone(input);
-    make(input, before);
-    write(known(input)->region, {before, {}, input});
-    running.insert(inputs[i]);
+    make(input, -1);
+    write(known(input)->region, {-1, {}, input});
+    running.insert(node);
   }
   for (const Node* node : steps_) {
     for (const Value& operand : node->operands()) {

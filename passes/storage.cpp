@@ -86,11 +86,12 @@ bool is_row_major(const Type& type) {
 
 /// Whether the dense bytes of operand and result are the same.
 bool keeps_bytes(const Node& node) {
+  const bool is_reshape = node.op().aliasing == Aliasing::view;
+  if (!is_reshape && !node.is("reorder")) return false;
   const Type& from = node.operand(0).type();
   const Type& to = node.result_types()[0];
   if (from.dtype != to.dtype) return false;
-  if (node.op().aliasing == Aliasing::view) return is_row_major(from) && is_row_major(to);
-  if (!node.is("reorder")) return false;
+  if (is_reshape) return is_row_major(from) && is_row_major(to);
   if (is_blocked(from.layout) || is_blocked(to.layout)) return from == to;
   return same_strides(static_extents(to.shape), dense_strides(from), dense_strides(to));
 }
