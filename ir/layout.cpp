@@ -38,6 +38,7 @@ void parse_blocks(const Type& type, std::size_t at, const std::vector<bool>& spl
       throw misfit(type, "a block is a number above 1 and an axis that is capital before it");
     }
     blocks[axis] *= block;
+    if (blocks[axis] > 4096) throw misfit(type, "the blocks of an axis are at most 4096 wide");
     ++at;
   }
 }

@@ -23,7 +23,11 @@ std::pair<std::int64_t, std::int64_t> matrix_extents(const Type& x) {
   if (x.rank() < 2 || !x.shape.end()[-1].is_static() || !x.shape.end()[-2].is_static()) {
     throw usage_error("the last two axes must have fixed extents, not " + to_string(x));
   }
-  return {x.shape.end()[-2].factor, x.shape.end()[-1].factor};
+  const std::int64_t rows = x.shape.end()[-2].factor;
+  const std::int64_t columns = x.shape.end()[-1].factor;
+  require_extent("number of rows", rows, 1);
+  require_extent("number of columns", columns, 1);
+  return {rows, columns};
 }
 
 std::vector<Type> infer_skew(const InferContext& context) {

@@ -103,11 +103,13 @@ std::vector<Type> infer_pad(const InferContext& context) {
   const std::int64_t before = context.attributes.integer("before");
   const std::int64_t after = context.attributes.integer("after");
   Dim& extent = result.shape[axis];
-  if (!extent.is_static() || before < 0 || after < 0) {
-    throw usage_error(fmt::format("pad takes counts of 0 or more and an axis of fixed extent, not "
-                                  "{} and {} on axis {} of {}", before, after, axis,
+  require_extent("padding", before, 0);
+  require_extent("padding", after, 0);
+  if (!extent.is_static()) {
+    throw usage_error(fmt::format("pad takes an axis of fixed extent, not axis {} of {}", axis,
                                   to_string(context.operand(0))));
   }
+  require_extent("extent of the padded axis", extent.factor, 0);
   extent.factor += before + after;
   return {result};
 }

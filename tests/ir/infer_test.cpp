@@ -254,6 +254,32 @@ TEST(Infer, Shape) {
   });
 }
 
+TEST(Infer, PadReverseAndSkew) {
+  const auto pad = [](std::int64_t axis, std::int64_t before, std::int64_t after) {
+    return Attributes{{"axis", axis}, {"before", before}, {"after", after}};
+  };
+  expect_types({
+      {"pad", {"f32[N, 8]"}, pad(-1, 2, 3), "f32[N, 13]"},
+      {"reverse", {"i64[N, 8]"}, {{"axis", std::int64_t{0}}}, "i64[N, 8]"},
+      {"skew", {"f32[N, 5, 9]"}, {}, "f32[N, 5, 5]"},
+      {"skew", {"f32[1, 9]"}, {{"distance", "i-j"}}, "f32[1, 9]"},
+      {"unskew", {"f32[N, 5, 7]"}, {}, "f32[N, 5, 11]"},
+  });
+  expect_errors({
+      {"pad", {"f32[N, 8]"}, pad(1, -1, 0), "padding -1"},
+      {"pad", {"f32[N, 8]"}, pad(1, 0, kHuge), "padding 1099511627776"},
+      {"pad", {"f32[N, 8]"}, pad(0, 1, 1), "an axis of fixed extent, not axis 0 of f32[N, 8]"},
+      {"pad", {"f32[N, 8]"}, pad(2, 1, 1), "axis 2 is outside"},
+      {"reverse", {"f32[8]"}, {{"axis", std::int64_t{1}}}, "axis 1 is outside"},
+      {"skew", {"f32[9]"}, {}, "the last two axes must have fixed extents"},
+      {"skew", {"f32[N, 9]"}, {}, "the last two axes must have fixed extents"},
+      {"skew", {"f32[5, 4]"}, {}, "skew of 5 rows"},
+      {"skew", {"f32[0, 4]"}, {}, "number of rows 0"},
+      {"unskew", {"f32[0, 0]"}, {}, "number of rows 0"},
+      {"unskew", {"f32[2, 2]"}, {{"distance", "j+i"}}, "not \"j+i\""},
+  });
+}
+
 TEST(Infer, Leaves) {
   expect_types({
       {"input", {}, {{"name", "x"}, {"type", "f32[N]"}}, "f32[N]"},
