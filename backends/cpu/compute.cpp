@@ -76,7 +76,8 @@ bool is_slice_op(const Node& node) { return node.is("concat") || node.is("slice"
 bool is_sliced(const Value& value) {
   if (is_slice_op(*value.node)) return true;
   const std::vector<Use> uses = value.node->uses(value.index);
-  return std::any_of(uses.begin(), uses.end(), [](const Use& use) { return is_slice_op(*use.node); });
+  return std::any_of(uses.begin(), uses.end(),
+                     [](const Use& use) { return is_slice_op(*use.node); });
 }
 
 /// NHWC wherever the conv has images, as both conv recipes want it.
@@ -172,8 +173,8 @@ auto at_node(const Node& node, const Function& function) -> decltype(function())
     error.add_context(where());
     throw;
   } catch (const dnnl::error& error) {
-    throw failure(fmt::format("oneDNN: {} (status {})", error.message,
-                              static_cast<int>(error.status)))
+    throw failure(
+        fmt::format("oneDNN: {} (status {})", error.message, static_cast<int>(error.status)))
         .add_context(where());
   }
 }
@@ -252,7 +253,8 @@ bool supports_compute(Device& device, const Node& node) {
 }
 
 bool accepts_epilogue(Device& device, const Node& node, std::string_view entry, const Type* extra) {
-  if (!is_epilogue_entry(entry) || epilogue_reads_operand(entry) != (extra != nullptr)) return false;
+  if (!is_epilogue_entry(entry) || epilogue_reads_operand(entry) != (extra != nullptr))
+    return false;
   if (!node.is("conv") && !node.is("linear")) return false;
   try {
     Request request = request_of(node);
@@ -332,7 +334,8 @@ std::unique_ptr<Kernel> lower_reorder(Device& device, const Node& node, const Vi
     if (target.get_ndims() < source.get_ndims()) target = target.reshape(source.get_dims());
     if (source.get_dims() != target.get_dims()) throw failure("the layouts are of other shapes");
     auto kernel = std::make_unique<PrimitiveKernel>(device.engine);
-    append_copy(device, *kernel, {Place::Kind::operand, 0}, source, {Place::Kind::result, 0}, target);
+    append_copy(device, *kernel, {Place::Kind::operand, 0}, source, {Place::Kind::result, 0},
+                target);
     kernel->set_implementation("reorder");
     return kernel;
   });

@@ -12,7 +12,8 @@ using dnnl::memory;
 /// One extent per axis of the result, ones in front.
 Extents aligned_extents(const Extents& extents, std::size_t rank) {
   Extents result(rank, 1);
-  std::copy(extents.begin(), extents.end(), result.end() - static_cast<std::ptrdiff_t>(extents.size()));
+  std::copy(extents.begin(), extents.end(),
+            result.end() - static_cast<std::ptrdiff_t>(extents.size()));
   return result;
 }
 
@@ -68,9 +69,8 @@ Recipe convolution_recipe(const TagTable& tags, const Request& request) {
   add(DNNL_ARG_SRC, false, 0, describe(tags, request.operands[0]), type);
   add(DNNL_ARG_WEIGHTS, false, 1, describe_weights(tags, request.operands[1], groups), type);
   add(DNNL_ARG_DST, true, 0, describe(tags, request.result), result_type(request.result, type));
-  const Epilogue epilogue(request, recipe, 4, 1, {result[1]}, [&](const View& view) {
-    return describe_extra(tags, view, result);
-  });
+  const Epilogue epilogue(request, recipe, 4, 1, {result[1]},
+                          [&](const View& view) { return describe_extra(tags, view, result); });
   recipe.make = [epilogue, strides = a.ints("strides"), pads = a.ints("pads"),
                  dilations = a.ints("dilations")](const dnnl::engine& engine,
                                                   std::span<const Descriptor> d) -> PrimitiveDesc {

@@ -29,7 +29,8 @@ Family family_of(const Node& node) {
   if (is_one_of({"reduce_mean", "reduce_sum", "reduce_max"})) return Family::reduce;
   if (is_one_of({"max_pool", "avg_pool"})) return Family::pooling;
   if (node.is("softmax")) return Family::softmax;
-  if (is_one_of({"transpose", "concat", "slice", "reshape", "cast"})) return Family::copy;
+  if (is_one_of({"transpose", "concat", "slice", "pad", "reverse", "reshape", "cast"}))
+    return Family::copy;
   if (node.is("reorder")) return Family::reorder;
   return Family::unknown;
 }
@@ -46,11 +47,16 @@ class CpuBackend : public Backend {
   bool supports(const Node& node) const override {
     switch (family_of(node)) {
       case Family::leaf:
-      case Family::copy: return true;
-      case Family::compute: return cpu::supports_compute(*device_, node);
-      case Family::reorder: return true;
-      case Family::unknown: return false;
-      default: break;
+      case Family::copy:
+        return true;
+      case Family::compute:
+        return cpu::supports_compute(*device_, node);
+      case Family::reorder:
+        return true;
+      case Family::unknown:
+        return false;
+      default:
+        break;
     }
     const auto operands = node.operands();
     const auto results = node.result_types();
@@ -86,22 +92,29 @@ class CpuBackend : public Backend {
   std::unique_ptr<Kernel> lower(const Node& node, std::span<const View> operands,
                                 std::span<const View> results) const override {
     switch (family_of(node)) {
-      case Family::compute: return cpu::lower_compute(*device_, node, operands, results[0]);
-      case Family::elementwise: return cpu::lower_elementwise(node, operands, results);
-      case Family::reduce: return cpu::lower_reduce(node, operands, results);
-      case Family::pooling: return cpu::lower_pooling(node, operands, results);
-      case Family::softmax: return cpu::lower_softmax(node, operands, results);
-      case Family::copy: return cpu::lower_copy(node, operands, results);
+      case Family::compute:
+        return cpu::lower_compute(*device_, node, operands, results[0]);
+      case Family::elementwise:
+        return cpu::lower_elementwise(node, operands, results);
+      case Family::reduce:
+        return cpu::lower_reduce(node, operands, results);
+      case Family::pooling:
+        return cpu::lower_pooling(node, operands, results);
+      case Family::softmax:
+        return cpu::lower_softmax(node, operands, results);
+      case Family::copy:
+        return cpu::lower_copy(node, operands, results);
       case Family::reorder:
         if (is_blocked(operands[0].type.layout) || is_blocked(results[0].type.layout)) {
           return cpu::lower_reorder(*device_, node, operands[0], results[0]);
         }
         return cpu::lower_copy(node, operands, results);
       case Family::leaf:
-      case Family::unknown: break;
+      case Family::unknown:
+        break;
     }
-    throw failure(fmt::format("the CPU has no kernel for {} '{}'", node.kind(),
-                              node.provenance().scope));
+    throw failure(
+        fmt::format("the CPU has no kernel for {} '{}'", node.kind(), node.provenance().scope));
   }
 
  private:

@@ -78,7 +78,8 @@ CpuFeatures cpu_features() { return detect(); }
 std::string cpu_description() {
   const CpuFeatures features = cpu_features();
   std::string sets;
-  for (const auto& [has, name] : {std::pair{features.avx2, " avx2"}, {features.avx512, " avx512"},
+  for (const auto& [has, name] : {std::pair{features.avx2, " avx2"},
+                                  {features.avx512, " avx512"},
                                   {features.avx512_bf16, " avx512_bf16"},
                                   {features.amx_bf16, " amx_bf16"}}) {
     if (has) sets += name;

@@ -43,7 +43,8 @@ Descriptor read_opaque(const Layout& layout) {
   // oneDNN reads as many bytes as its own descriptors have and cannot know how many there are.
   if (start == 0 || blob.size() != Descriptor().get_blob().size() ||
       2 * blob.size() != layout.size() - start) {
-    throw failure("the layout '" + layout.substr(0, 40) + "...' was not written by this oneDNN; "
+    throw failure("the layout '" + layout.substr(0, 40) +
+                  "...' was not written by this oneDNN; "
                   "compile the network anew");
   }
   return Descriptor(blob);
@@ -74,15 +75,22 @@ std::string spelling(const Descriptor& descriptor) {
 
 memory::data_type data_type(DType dtype) {
   switch (dtype) {
-    case DType::f32: return memory::data_type::f32;
-    case DType::bf16: return memory::data_type::bf16;
-    case DType::f16: return memory::data_type::f16;
-    case DType::i32: return memory::data_type::s32;
-    case DType::i8: return memory::data_type::s8;
+    case DType::f32:
+      return memory::data_type::f32;
+    case DType::bf16:
+      return memory::data_type::bf16;
+    case DType::f16:
+      return memory::data_type::f16;
+    case DType::i32:
+      return memory::data_type::s32;
+    case DType::i8:
+      return memory::data_type::s8;
     case DType::u8:
-    case DType::boolean: return memory::data_type::u8;
+    case DType::boolean:
+      return memory::data_type::u8;
     case DType::f64:
-    case DType::i64: return memory::data_type::undef;
+    case DType::i64:
+      return memory::data_type::undef;
   }
   return memory::data_type::undef;
 }
@@ -97,6 +105,20 @@ TagTable::TagTable() {
 memory::format_tag TagTable::find(const std::string& name) const {
   const auto it = tags_.find(name);
   return it == tags_.end() ? memory::format_tag::undef : it->second;
+}
+
+std::string TagTable::match(const Descriptor& descriptor) const {
+  const Extents extents = descriptor.get_dims();
+  const auto last_axis = static_cast<char>('a' + extents.size() - 1);
+  for (const auto& [name, tag] : tags_) {
+    char last = 'a';
+    for (const char c : name) last = std::max(last, c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c);
+    if (last != last_axis) continue;
+    if (descriptor == Descriptor(extents, descriptor.get_data_type(), tag, /*allow_empty=*/true)) {
+      return name;
+    }
+  }
+  return {};
 }
 
 std::int64_t layout_groups(const Layout& layout) {
@@ -121,7 +143,8 @@ Descriptor describe(const TagTable& tags, const View& view) {
   if (type.layout.starts_with(kOpaque)) return read_opaque(type.layout);
   const Extents extents = extents_of(type);
   const std::int64_t groups = layout_groups(type.layout);
-  if (groups == 1 && !view.strides.empty() && view.strides != dense_strides(type)) {
+  if (groups == 1 && !view.strides.empty() &&
+      !same_strides(extents, view.strides, dense_strides(type))) {
     return Descriptor(extents, element, view.strides);
   }
   if (type.layout.empty()) return plain(extents, element);
@@ -162,7 +185,8 @@ Descriptor with_type(const Descriptor& descriptor, memory::data_type type) {
 }
 
 Layout layout_of(const TagTable& tags, const Descriptor& descriptor) {
-  if (descriptor.get_format_kind() != memory::format_kind::blocked) return opaque_layout(descriptor);
+  if (descriptor.get_format_kind() != memory::format_kind::blocked)
+    return opaque_layout(descriptor);
   const Extents extents = descriptor.get_dims();
   const memory::data_type element = descriptor.get_data_type();
   if (extents.size() == 4 && descriptor == channels_last(extents, element)) return "acdb";
@@ -172,7 +196,9 @@ Layout layout_of(const TagTable& tags, const Descriptor& descriptor) {
   if (tag != memory::format_tag::undef && descriptor == Descriptor(extents, element, tag, true)) {
     return text;
   }
-  return opaque_layout(descriptor);
+  // Where unit extents leave the order of axes open, oneDNN may spell it differently.
+  text = tags.match(descriptor);
+  return text.empty() ? opaque_layout(descriptor) : text;
 }
 
 Layout weights_layout_of(const TagTable& tags, const Descriptor& descriptor) {
@@ -194,10 +220,9 @@ std::string fingerprint(const Descriptor& descriptor) {
   if (descriptor.get_format_kind() != memory::format_kind::blocked) {
     return opaque_layout(descriptor);
   }
-  return fmt::format("{}[{}]/{}/{}:{}", type, fmt::join(extents, ","),
-                     fmt::join(descriptor.get_strides(), ","),
-                     fmt::join(descriptor.get_inner_blks(), ","),
-                     fmt::join(descriptor.get_inner_idxs(), ","));
+  return fmt::format(
+      "{}[{}]/{}/{}:{}", type, fmt::join(extents, ","), fmt::join(descriptor.get_strides(), ","),
+      fmt::join(descriptor.get_inner_blks(), ","), fmt::join(descriptor.get_inner_idxs(), ","));
 }
 
 std::int64_t collapsed_stride(std::span<const std::int64_t> extents,

@@ -1,9 +1,9 @@
 #pragma once
 
 #include <dnnl.hpp>
+#include <map>
 #include <span>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "backends/backend.h"
@@ -23,13 +23,16 @@ class TagTable {
   TagTable();
   /// `undef` when there is no such tag.
   dnnl::memory::format_tag find(const std::string& name) const;
+  /// The tag that makes this descriptor, by trying all of them; empty when none does.
+  std::string match(const Descriptor& descriptor) const;
 
  private:
-  std::unordered_map<std::string, dnnl::memory::format_tag> tags_;
+  std::map<std::string, dnnl::memory::format_tag> tags_;
 };
 
 /// The value in memory. A rank-0 value becomes one of rank 1; grouped and opaque weights keep
-/// the axes of their layout (see cpu_backend.h). Throws Error(failure) for an unknown layout or dtype.
+/// the axes of their layout (see cpu_backend.h). Throws Error(failure) for an unknown layout or
+/// dtype.
 Descriptor describe(const TagTable& tags, const View& view);
 
 /// A dense row-major (or "acdb") descriptor.

@@ -80,9 +80,8 @@ dnnl::primitive_attr Epilogue::attributes(std::span<const Descriptor> arguments)
     } else if (step.entry == "prelu") {
       operations.append_prelu(step.mask);
     } else {
-      operations.append_binary(
-          step.entry == "mul" ? algorithm::binary_mul : algorithm::binary_add,
-          arguments[static_cast<std::size_t>(step.argument)]);
+      operations.append_binary(step.entry == "mul" ? algorithm::binary_mul : algorithm::binary_add,
+                               arguments[static_cast<std::size_t>(step.argument)]);
     }
   }
   dnnl::primitive_attr result;

@@ -73,8 +73,7 @@ Recipe product_recipe(const Request& request, const Descriptor& x, const Descrip
   const memory::data_type type = compute_type(request);
   const auto rank = static_cast<std::size_t>(y.get_ndims());
   const Extents result = y.get_dims();
-  const memory::data_type result_type =
-      y.get_data_type() == type ? type : memory::data_type::f32;
+  const memory::data_type result_type = y.get_data_type() == type ? type : memory::data_type::f32;
   Recipe recipe;
   recipe.key = "product";
   recipe.arguments.push_back({DNNL_ARG_SRC, false, 0, x, plain(x.get_dims(), type)});
@@ -108,8 +107,7 @@ std::optional<Recipe> rows_recipe(const TagTable& tags, const Request& request,
     if (entry.name != "add" && entry.name != "mul") continue;
     if (!extra(request.operands[static_cast<std::size_t>(entry.operand)])) return std::nullopt;
   }
-  return product_recipe(request, *x, *weights, *y,
-                        [&](const View& view) { return *extra(view); });
+  return product_recipe(request, *x, *weights, *y, [&](const View& view) { return *extra(view); });
 }
 
 /// [..., rows, columns] of an operand of `matmul`, with as many axes as the result.
@@ -145,8 +143,7 @@ std::optional<Recipe> pointwise_recipe(const TagTable& tags, const Request& requ
 Recipe linear_recipe(const TagTable& tags, const Request& request) {
   std::vector<int> rows(request.result.type.shape.size() - 1);
   std::iota(rows.begin(), rows.end(), 0);
-  std::optional<Recipe> recipe =
-      rows_recipe(tags, request, rows, static_cast<int>(rows.size()));
+  std::optional<Recipe> recipe = rows_recipe(tags, request, rows, static_cast<int>(rows.size()));
   if (recipe) return *std::move(recipe);
   // Rows that are not evenly spaced: leave the axes as they are.
   const std::size_t rank = std::max<std::size_t>(rows.size() + 1, 2);

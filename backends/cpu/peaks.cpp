@@ -251,9 +251,9 @@ double best_bandwidth(const CpuFeatures& features, int threads) {
                                  static_cast<std::size_t>(threads) / (kStreams * kChunk) *
                                  (kStreams * kChunk);
   const std::size_t bytes = per_thread * static_cast<std::size_t>(threads);
-  const auto release = [](std::byte* data) { ::operator delete(data, std::align_val_t{4096}); };
+  const auto release = [](std::byte* data) { ::operator delete (data, std::align_val_t{4096}); };
   const std::unique_ptr<std::byte, decltype(release)> memory(
-      static_cast<std::byte*>(::operator new(bytes, std::align_val_t{4096})), release);
+      static_cast<std::byte*>(::operator new (bytes, std::align_val_t{4096})), release);
   auto* read = read_portable;
 #if defined(__x86_64__)
   if (features.avx512) read = read_avx512;

@@ -8,8 +8,9 @@
 namespace facet::cpu {
 
 bool is_fast(const PrimitiveDesc& descriptor) {
+  // "ref:any", or wrapped: "jit_uni_ncsp_convolution:conv+ref:any".
   const std::string_view name = descriptor.impl_info_str();
-  return !name.starts_with("ref") && !name.starts_with("simple") && name.find(":ref") == name.npos;
+  return name.find("ref:") == name.npos;
 }
 
 std::optional<PrimitiveDesc> PrimitiveCache::get(const std::string& key,

@@ -20,7 +20,8 @@ bool is_fast(const PrimitiveDesc& descriptor);
 /// remembered too. Keeps the 2048 youngest. Thread-safe.
 class PrimitiveCache {
  public:
-  /// `make` throws dnnl::error when there is no implementation. The number of threads joins the key.
+  /// `make` throws dnnl::error when there is no implementation. The number of threads joins the
+  /// key.
   std::optional<PrimitiveDesc> get(const std::string& key,
                                    const std::function<PrimitiveDesc()>& make);
 

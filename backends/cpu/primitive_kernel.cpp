@@ -9,7 +9,9 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 
-std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+std::size_t aligned(std::size_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
 /// Primitives with their memory objects, ready for oneDNN's C interface: its C++ one builds a list
 /// of arguments on every call.
@@ -28,8 +30,8 @@ struct Bound {
           dnnl_primitive_execute(call.primitive.get(), stream.get(),
                                  static_cast<int>(call.arguments.size()), call.arguments.data());
       if (status != dnnl_success) {
-        throw failure(fmt::format("oneDNN could not run a primitive (status {})",
-                                  static_cast<int>(status)));
+        throw failure(
+            fmt::format("oneDNN could not run a primitive (status {})", static_cast<int>(status)));
       }
     }
   }
@@ -47,7 +49,8 @@ void PrimitiveKernel::append(const PrimitiveDesc& descriptor,
                              std::vector<PlacedArgument> arguments) {
   Descriptor scratchpad = descriptor.scratchpad_desc();
   scratchpad_ = std::max(scratchpad_, scratchpad.get_size());
-  steps_.push_back({dnnl::primitive(descriptor.get()), std::move(arguments), std::move(scratchpad)});
+  steps_.push_back(
+      {dnnl::primitive(descriptor.get()), std::move(arguments), std::move(scratchpad)});
 }
 
 std::size_t PrimitiveKernel::scratch_bytes() const { return reserved_ + aligned(scratchpad_); }
@@ -57,9 +60,12 @@ std::function<void()> PrimitiveKernel::bind(std::span<std::byte* const> operands
                                             std::byte* scratch) const {
   const auto address = [&](const Place& place) -> std::byte* {
     switch (place.kind) {
-      case Place::Kind::operand: return operands[place.index];
-      case Place::Kind::result: return results[place.index];
-      case Place::Kind::scratch: return scratch + place.index;
+      case Place::Kind::operand:
+        return operands[place.index];
+      case Place::Kind::result:
+        return results[place.index];
+      case Place::Kind::scratch:
+        return scratch + place.index;
     }
     return nullptr;
   };

@@ -46,11 +46,12 @@ struct Recipe {
   std::function<PrimitiveDesc(const dnnl::engine& engine, std::span<const Descriptor>)> make;
 };
 
-/// Recipes throw Error(failure) with the bare reason when the dtypes or layouts cannot be described.
+/// Recipes throw Error(failure) with the bare reason when the dtypes or layouts cannot be
+/// described.
 Recipe convolution_recipe(const TagTable& tags, const Request& request);
 /// A conv whose window is one pixel as a product [N*H*W, C] x [C, O]: unlike oneDNN's convolutions
-/// it reads and writes slices of wider NHWC buffers. Null for other convs and for views that are not
-/// rows of channels.
+/// it reads and writes slices of wider NHWC buffers. Null for other convs and for views that are
+/// not rows of channels.
 std::optional<Recipe> pointwise_recipe(const TagTable& tags, const Request& request);
 Recipe linear_recipe(const TagTable& tags, const Request& request);
 Recipe matmul_recipe(const TagTable& tags, const Request& request);
@@ -72,7 +73,8 @@ class Epilogue {
   using Describe = std::function<std::pair<Descriptor, Descriptor>(const View& view)>;
 
   /// Appends the entries' arguments to `recipe`. A bias in front becomes the primitive's own, with
-  /// extents `bias_extents`; per-channel operands get one extent per axis of the primitive's result.
+  /// extents `bias_extents`; per-channel operands get one extent per axis of the primitive's
+  /// result.
   Epilogue(const Request& request, Recipe& recipe, std::size_t rank, std::size_t channel_axis,
            const Extents& bias_extents, const Describe& describe_extra);
 

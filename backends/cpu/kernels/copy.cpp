@@ -22,6 +22,10 @@ constexpr std::int64_t kTileOut = 64;
 constexpr std::int64_t kFewPlanes = 4;
 constexpr std::int64_t kWovenRun = 1024;
 
+/// The operand of a copy that writes zeros.
+constexpr auto kZeros = static_cast<std::size_t>(-1);
+alignas(8) constexpr std::byte kZero[8]{};
+
 /// One operand's way into the result. Views are y and x; the loops are in y's order.
 ///   run:       the innermost loop is contiguous in both, or no loop is contiguous in both;
 ///   transpose: y is contiguous along the loop `out`, x along `in`, both cut into tiles; elements
@@ -48,11 +52,14 @@ struct CopyPlan {
 
   void run(const Addresses& addresses) const {
     for (const Copy& copy : copies) {
-      const std::byte* const x = addresses.operands[copy.operand] + copy.x_first * size_of(copy.from);
+      const std::byte* const x = copy.operand == kZeros ? kZero
+                                                        : addresses.operands[copy.operand] +
+                                                              copy.x_first * size_of(copy.from);
       std::byte* const y = addresses.results[0] + copy.y_first * size_of(copy.to);
       if (x == y && copy.same_strides) continue;
       parallel_for(copy.loops.elements(), copy.elements, [&](std::int64_t begin, std::int64_t end) {
-        copy.transposes ? transpose_tiles(copy, x, y, begin, end) : copy_runs(copy, x, y, begin, end);
+        copy.transposes ? transpose_tiles(copy, x, y, begin, end)
+                        : copy_runs(copy, x, y, begin, end);
       });
     }
   }
@@ -68,8 +75,8 @@ struct CopyPlan {
     });
   }
 
-  static void transpose_tiles(const Copy& copy, const std::byte* x, std::byte* y, std::int64_t begin,
-                              std::int64_t end) {
+  static void transpose_tiles(const Copy& copy, const std::byte* x, std::byte* y,
+                              std::int64_t begin, std::int64_t end) {
     const std::size_t depth = copy.loops.depth();
     const std::int64_t out_pieces = copy.loops.extents[depth - 1];
     const std::int64_t in_pieces = copy.loops.extents[depth - 2];
@@ -172,6 +179,40 @@ Copy plan_slice(const Node& node, const View& x, const View& y) {
   return copy;
 }
 
+/// x into the middle, zeros ahead of and behind it.
+std::vector<Copy> plan_pad(const Node& node, const View& x, const View& y) {
+  std::int64_t axis = node.attributes().integer("axis");
+  if (axis < 0) axis += y.type.rank();
+  const auto along = static_cast<std::size_t>(axis);
+  const std::int64_t before = node.attributes().integer("before");
+  const std::int64_t after = node.attributes().integer("after");
+  std::vector<std::int64_t> extents = static_extents(x.type.shape);
+  const std::int64_t end = before + extents[along];
+  std::vector<Copy> copies{plan_copy(extents, x.type.dtype, x.strides, y.type.dtype, y.strides)};
+  copies[0].y_first = before * y.strides[along];
+  const std::vector<std::int64_t> standing(extents.size(), 0);
+  for (const auto& [first, count] : {std::pair{std::int64_t{0}, before}, std::pair{end, after}}) {
+    if (count == 0) continue;
+    extents[along] = count;
+    copies.push_back(plan_copy(extents, y.type.dtype, standing, y.type.dtype, y.strides));
+    copies.back().operand = kZeros;
+    copies.back().y_first = first * y.strides[along];
+  }
+  return copies;
+}
+
+Copy plan_reverse(const Node& node, const View& x, const View& y) {
+  std::int64_t axis = node.attributes().integer("axis");
+  if (axis < 0) axis += y.type.rank();
+  const auto along = static_cast<std::size_t>(axis);
+  const std::vector<std::int64_t> extents = static_extents(y.type.shape);
+  std::vector<std::int64_t> backwards = x.strides;
+  backwards[along] = -backwards[along];
+  Copy copy = plan_copy(extents, x.type.dtype, backwards, y.type.dtype, y.strides);
+  copy.x_first = (extents[along] - 1) * x.strides[along];
+  return copy;
+}
+
 Copy plan_transpose(const Node& node, const View& x, const View& y) {
   std::vector<std::int64_t> strides;
   for (const std::int64_t axis : node.attributes().ints("permutation")) {
@@ -214,13 +255,17 @@ std::unique_ptr<Kernel> lower_copy(const Node& node, std::span<const View> opera
     plan.copies = plan_concat(node, operands, y);
   } else if (node.is("slice")) {
     plan.copies.push_back(plan_slice(node, x, y));
+  } else if (node.is("pad")) {
+    plan.copies = plan_pad(node, x, y);
+  } else if (node.is("reverse")) {
+    plan.copies.push_back(plan_reverse(node, x, y));
   } else if (node.is("transpose")) {
     plan.copies.push_back(plan_transpose(node, x, y));
   } else if (node.is("reshape")) {
     plan.copies.push_back(plan_reshape(node, x, y));
   } else if (node.is("reorder") || node.is("cast")) {
-    plan.copies.push_back(plan_copy(static_extents(y.type.shape), x.type.dtype, x.strides,
-                                    y.type.dtype, y.strides));
+    plan.copies.push_back(
+        plan_copy(static_extents(y.type.shape), x.type.dtype, x.strides, y.type.dtype, y.strides));
   } else {
     throw failure(fmt::format("'{}' ({}) does not copy", node.kind(), node.provenance().scope));
   }
