@@ -6,6 +6,7 @@
 
 #include "ir/error.h"
 #include "ir/hash.h"
+#include "ir/index_table.h"
 
 namespace facet {
 namespace {
@@ -36,7 +37,13 @@ std::string tensor_text(const HostTensor& tensor) {
   std::string text = "tensor<";
   text += to_string(tensor.dtype());
   text += list(tensor.shape(), [](std::int64_t d) { return std::to_string(d); });
-  if (tensor.element_count() > 64) return text + fmt::format("; hash {:016x}>", hash(tensor));
+  if (tensor.element_count() > 64) {
+    const std::optional<IndexTable> table = as_index_table(tensor);
+    if (!table) return text + fmt::format("; hash {:016x}>", hash(tensor));
+    const auto whole = [](std::int64_t v) { return std::to_string(v); };
+    return text + fmt::format("; table {} {} {}>", table->start, list(table->counts, whole),
+                              list(table->steps, whole));
+  }
   text += "; ";
   text += list(tensor.to_doubles(), [](double v) { return number_text(v); });
   return text + ">";

@@ -20,7 +20,8 @@ using Attribute =
     std::variant<bool, std::int64_t, double, std::string, Ints, Doubles, Strings, HostTensor>;
 
 /// "true", "3", "0.001" (shortest text that reads back equal; always with a point or exponent),
-/// "\"text\"", "[1, 1]", "[\"relu\"]"; a tensor prints as its values up to 64 elements, else its hash.
+/// "\"text\"", "[1, 1]", "[\"relu\"]"; a tensor prints as its values up to 64 elements, else
+/// as its index table ("table 195 [196, 196] [1, -1]": start, counts, steps) or its hash.
 std::string to_string(const Attribute& attribute);
 bool equal(const Attribute& a, const Attribute& b);
 /// 64-bit content hash (FNV-1a over type, shape and bytes).

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "ir/error.h"
+#include "ir/index_table.h"
 #include "ir/op.h"
 #include "ir/text.h"
 #include "ir/text_names.h"
@@ -183,10 +184,23 @@ class Parser {
     const Type declared = type();
     expect(";");
     if (peek("hash")) fail("values: a constant printed as a hash cannot be read back");
+    if (accept("table")) return index_table(start, declared);
     const auto values = list<double>([&] { return number<double>(); });
     expect(">");
     return located(start, [&] {
       return HostTensor::from_doubles(static_extents(declared.shape), values).cast(declared.dtype);
+    });
+  }
+
+  /// The rest of "table START [COUNTS] [STEPS]>".
+  HostTensor index_table(std::size_t start, const Type& declared) {
+    IndexTable table;
+    table.start = number<std::int64_t>();
+    table.counts = list<std::int64_t>([&] { return number<std::int64_t>(); });
+    table.steps = list<std::int64_t>([&] { return number<std::int64_t>(); });
+    expect(">");
+    return located(start, [&] {
+      return expand(table, declared.dtype, static_extents(declared.shape));
     });
   }
 

@@ -19,7 +19,8 @@ namespace facet {
 ///
 /// Attributes equal to the op's default are left out.
 /// A node with several results is "%3:2 = ..." with types in parentheses, read as %3.0 and %3.1.
-/// Constants of more than 64 elements print as a hash and do not read back.
+/// Constants of more than 64 elements print as a hash and do not read back, unless they are index
+/// tables (ir/index_table.h).
 struct TextOptions {
   bool parameters = true;  ///< the `param` lines
   bool scopes = true;      ///< the trailing @ "scope"

@@ -9,6 +9,7 @@
 #include "ir/error.h"
 #include "zoo/dcr.h"
 #include "zoo/iresnet.h"
+#include "zoo/lesa.h"
 #include "zoo/lscnn.h"
 
 namespace facet::zoo {
@@ -148,6 +149,74 @@ ModelSpec mla_spec() {
   return spec;
 }
 
+std::vector<OptionSpec> lesa_options() {
+  return {
+      {"num_classes", OptionKind::integer, "1000", "classes the classifier tells apart"},
+      {"lesa", OptionKind::boolean, "true", "false: 3x3 convolutions everywhere, same strides"},
+      {"pe_type",
+       OptionKind::choice,
+       "classification",
+       "places: one table along the raster, or rows and columns for queries",
+       {"classification", "detection_qr"}},
+      {"groups", OptionKind::integer, "8", "heads of a LESA layer"},
+      {"layers", OptionKind::integers, "3,4,6,3", "blocks of the stages"},
+      {"strides", OptionKind::integers, "1,2,2,1", "of the stages"},
+      {"stage_with_lesa", OptionKind::integers, "0,0,1,1", "1: the stage has LESA layers"},
+      {"stage_with_first_conv", OptionKind::integers, "1,1,1,0",
+       "1: the stage's first block keeps its convolution"},
+      {"stage_spatial_res", OptionKind::integers, "56,28,14,14",
+       "side of the stages' results; sizes the tables of places"},
+      {"df_channel_shrink", OptionKind::integers, "2",
+       "of each hidden convolution of the fusion: channels in / channels out"},
+      {"df_kernel_size", OptionKind::integers, "1,1",
+       "of the fusion's hidden convolutions and of its projection"},
+      {"df_group", OptionKind::integers, "1,1",
+       "of the fusion's hidden convolutions and of its projection"},
+      {"input_size", OptionKind::integer, "224", "height and width of the image"},
+  };
+}
+
+LesaResNetOptions lesa_settings(const Settings& settings) {
+  LesaResNetOptions options;
+  options.num_classes = settings.integer("num_classes");
+  options.input_size = settings.integer("input_size");
+  options.layers = settings.integers("layers");
+  options.strides = settings.integers("strides");
+  options.lesa = settings.boolean("lesa");
+  options.stage_with_lesa = settings.integers("stage_with_lesa");
+  options.stage_with_first_conv = settings.integers("stage_with_first_conv");
+  options.stage_spatial_res = settings.integers("stage_spatial_res");
+  options.layer.positions = settings.text("pe_type") == "detection_qr"
+                                ? LesaPositions::detection_qr
+                                : LesaPositions::classification;
+  options.layer.groups = settings.integer("groups");
+  options.layer.channel_shrink = settings.integers("df_channel_shrink");
+  options.layer.kernel_size = settings.integers("df_kernel_size");
+  options.layer.group = settings.integers("df_group");
+  return options;
+}
+
+template <std::int64_t base_width>
+ModelSpec lesa_spec(std::string name, std::string doc) {
+  ModelSpec spec;
+  spec.name = std::move(name);
+  spec.doc = std::move(doc);
+  spec.options = lesa_options();
+  spec.height = spec.width = 224;
+  spec.preprocessing = {.fit = Preprocessing::Fit::center_crop,
+                        .shorter_side = 256,
+                        .mean = {0.485F, 0.456F, 0.406F},
+                        .std = {0.229F, 0.224F, 0.225F}};
+  spec.outputs = {{"logits", "[N, num_classes]"}};
+  spec.declare = [](const Settings& settings) {
+    LesaResNetOptions options = lesa_settings(settings);
+    options.name = base_width == 64 ? "lesa_resnet50" : "lesa_wrn50";
+    options.base_width = base_width;
+    return lesa_resnet(options);
+  };
+  return spec;
+}
+
 }  // namespace
 
 const std::vector<ModelSpec>& models() {
@@ -155,6 +224,8 @@ const std::vector<ModelSpec>& models() {
       lscnn_spec(),       dcr_spec(),          arcface_spec<18>(),  arcface_spec<34>(),
       arcface_spec<50>(), arcface_spec<100>(), arcface_spec<200>(), mla_spec<18>(),
       mla_spec<34>(),     mla_spec<50>(),      mla_spec<100>(),     mla_spec<200>(),
+      lesa_spec<64>("lesa_resnet50", "ResNet-50 with locally enhanced self-attention, for ImageNet"),
+      lesa_spec<128>("lesa_wrn50", "the same, twice as wide inside"),
   };
   return list;
 }

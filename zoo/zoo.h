@@ -17,9 +17,11 @@ namespace facet::zoo {
 struct Preprocessing {
   enum class Fit {
     stretch,     ///< to height x width, whatever the aspect
-    center_crop  ///< the shorter side to fit, then height x width out of the middle
+    center_crop  ///< the shorter side to a length, then height x width out of the middle
   };
   Fit fit = Fit::stretch;
+  /// center_crop: the pixels the shorter side gets before the cut; 0: as many as the cut needs.
+  std::int64_t shorter_side = 0;
   std::array<float, 3> mean = {0.5F, 0.5F, 0.5F};
   std::array<float, 3> std = {0.5F, 0.5F, 0.5F};
 };

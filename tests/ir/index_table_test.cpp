@@ -36,8 +36,12 @@ TEST(IndexTable, FindsTheGrid) {
 
 TEST(IndexTable, ExpandsToWhatItWasFoundIn) {
   const std::vector<HostTensor> cases = {
-      grid(4, 3, 1, -1, 2), grid(1, 7, 0, 5, -3), grid(6, 1, 2, 0, 0), grid(5, 4, 0, 0, 9),
-      whole({2, 2, 2}, {0, 1, 10, 11, 100, 101, 110, 111}, DType::i32), whole({2}, {4, 4})};
+      grid(4, 3, 1, -1, 2),
+      grid(1, 7, 0, 5, -3),
+      grid(6, 1, 2, 0, 0),
+      grid(5, 4, 0, 0, 9),
+      whole({2, 2, 2}, {0, 1, 10, 11, 100, 101, 110, 111}, DType::i32),
+      whole({2}, {4, 4})};
   for (const HostTensor& tensor : cases) {
     const auto table = as_index_table(tensor);
     ASSERT_TRUE(table.has_value());

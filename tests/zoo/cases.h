@@ -39,6 +39,8 @@ inline const std::vector<ZooCase>& zoo_cases() {
       {"arcface_iresnet100", "arcface_iresnet100", {}},
       {"mla_iresnet18", "mla_iresnet18", {}},
       {"mla_iresnet100", "mla_iresnet100", {}},
+      {"lesa_resnet50", "lesa_resnet50", {}},
+      {"lesa_resnet50_detqr", "lesa_resnet50", {{"pe_type", "detection_qr"}}},
   };
   return cases;
 }
@@ -60,7 +62,8 @@ inline Counts count(const Graph& graph, const std::string& prefix = "") {
     const std::int64_t elements = element_count(parameter.type.shape).factor;
     const bool buffer = parameter.role == ParameterRole::running_mean ||
                         parameter.role == ParameterRole::running_var ||
-                        parameter.role == ParameterRole::batches_tracked;
+                        parameter.role == ParameterRole::batches_tracked ||
+                        !parameter.fixed.empty();
     (buffer ? counts.buffers : counts.parameters) += elements;
     if (!buffer && !parameter.trainable) counts.frozen += elements;
   }

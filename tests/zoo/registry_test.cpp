@@ -43,7 +43,9 @@ TEST(Registry, ListsEveryModelOnce) {
                                           "mla_iresnet34",
                                           "mla_iresnet50",
                                           "mla_iresnet100",
-                                          "mla_iresnet200"};
+                                          "mla_iresnet200",
+                                          "lesa_resnet50",
+                                          "lesa_wrn50"};
   EXPECT_EQ(names, expected);
   EXPECT_EQ(models().size(), expected.size());
 }

@@ -1,5 +1,7 @@
 #include "zoo/blocks/dual_face_attention.h"
 
+#include "zoo/blocks/squeeze_excite.h"
+
 namespace facet::zoo {
 
 Tensor location_attention(Scope scope, Tensor x, std::int64_t reduction) {
@@ -9,15 +11,6 @@ Tensor location_attention(Scope scope, Tensor x, std::int64_t reduction) {
   where = map.conv("2", where, {.out = 1});
   where = (map / 3).output(sigmoid(where));
   return scope.output(x * map.output(where));
-}
-
-Tensor squeeze_excite(Scope scope, Tensor x, std::int64_t reduction) {
-  const std::int64_t channels = x.channels();
-  const Tensor squeezed = flatten(mean(x, {2, 3}));
-  const Tensor hidden =
-      relu(scope.linear("fc1", squeezed, {.out = channels / reduction, .bias = false}));
-  const Tensor what = sigmoid(scope.linear("fc2", hidden, {.out = channels, .bias = false}));
-  return scope.output(x * reshape(what, {0, channels, 1, 1}));
 }
 
 Tensor dual_face_attention(Scope scope, Tensor x, std::int64_t reduction) {

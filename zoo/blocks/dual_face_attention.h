@@ -10,11 +10,6 @@ namespace facet::zoo {
 /// x [N, C, H, W] -> [N, C, H, W]. Parameters: `spatial_atten.{0,2}.{weight,bias}`.
 Tensor location_attention(Scope scope, Tensor x, std::int64_t reduction = 16);
 
-/// What to look for: x * sigmoid(fc2(relu(fc1(mean of x over H and W)))), one weight a channel.
-///
-/// x [N, C, H, W] -> [N, C, H, W]. Parameters: `fc1.weight`, `fc2.weight`.
-Tensor squeeze_excite(Scope scope, Tensor x, std::int64_t reduction = 16);
-
 /// Dual face attention of LS-CNN (Wang and Guo, "LS-CNN: Characterizing Local Patches at Multiple
 /// Scales for Face Recognition", IEEE TIFS 15, 2020): location attention, then squeeze and
 /// excitation of the map that it has weighted. There is no residual term, as published code does.

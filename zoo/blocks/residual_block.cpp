@@ -35,12 +35,23 @@ Tensor basic_block(Scope scope, Tensor x, std::int64_t out, std::int64_t stride)
   return scope.output(activation.output(relu(y + shortcut(scope, x, out, stride))));
 }
 
-Tensor bottleneck_block(Scope scope, Tensor x, std::int64_t planes, std::int64_t stride) {
+Tensor bottleneck_block(Scope scope, Tensor x, const Bottleneck& block,
+                        const std::function<Tensor(Tensor)>& middle) {
   const Scope activation = scope / "relu";
-  Tensor y = activation.output(relu(conv_bn(scope, x, 1, planes, 1, 1)));
-  y = activation.output(relu(conv_bn(scope, y, 2, planes, 3, stride)));
-  y = conv_bn(scope, y, 3, 4 * planes, 1, 1);
-  return scope.output(activation.output(relu(y + shortcut(scope, x, 4 * planes, stride))));
+  Tensor y = activation.output(relu(conv_bn(scope, x, 1, block.width, 1, 1)));
+  y = activation.output(relu(middle(y)));
+  y = conv_bn(scope, y, 3, block.out, 1, 1);
+  return scope.output(activation.output(relu(y + shortcut(scope, x, block.out, block.stride))));
+}
+
+Tensor bottleneck_block(Scope scope, Tensor x, const Bottleneck& block) {
+  return bottleneck_block(scope, x, block, [&](Tensor y) {
+    return conv_bn(scope, y, 2, block.width, 3, block.stride);
+  });
+}
+
+Tensor bottleneck_block(Scope scope, Tensor x, std::int64_t planes, std::int64_t stride) {
+  return bottleneck_block(scope, x, {.width = planes, .out = 4 * planes, .stride = stride});
 }
 
 }  // namespace facet::zoo
