@@ -14,7 +14,8 @@
 //   before   %2 = mul(%0, %1)   %3 = add(%2, %r)   %4 = relu(%3)
 //   after    %4 = elementwise(%0, %1, %r) {program = ["mul 0 1", "add 3 2", "relu 4"]}
 //
-// Refused: a producer with other readers (it would be computed twice), of another shape (it would be
+// A producer that several members of the chain read is computed once: x * sigmoid(x) is one node.
+// Refused: a producer that others read too (it would be computed twice), of another shape (it would be
 // computed again for every element it is broadcast to), of another dtype; what is prepared.
 
 namespace facet {
@@ -31,8 +32,33 @@ class ProgramBuilder {
  public:
   explicit ProgramBuilder(Builder build) : build_(build) {}
 
-  /// Adds the node's instructions; operands in `inlined` become their own instructions first.
+  /// Adds the node's instructions, once; operands in `inlined` become their own instructions first.
   ElementwiseArgument add(Node& node, const std::map<Value, Node*>& inlined) {
+    const auto known = results_.find(&node);
+    if (known != results_.end()) return known->second;
+    return results_[&node] = add_new(node, inlined);
+  }
+
+  const std::vector<Value>& operands() const { return operands_; }
+  /// Lines with final numbers: operands first, then instructions.
+  Strings program() const {
+    Strings lines;
+    for (ElementwiseInstruction line : instructions_) {
+      for (ElementwiseArgument& argument : line.arguments) {
+        if (argument.value >= kInstruction) {
+          argument.value = argument.value - kInstruction + operands_.size();
+        }
+      }
+      lines.push_back(to_string(line));
+    }
+    return lines;
+  }
+
+ private:
+  /// Instruction j is numbered kInstruction + j until the number of operands is known.
+  static constexpr std::size_t kInstruction = std::size_t{1} << 32;
+
+  ElementwiseArgument add_new(Node& node, const std::map<Value, Node*>& inlined) {
     std::vector<ElementwiseArgument> arguments;
     for (int i = 0; i < node.operand_count(); ++i) {
       const Value value = node.operand(i);
@@ -64,25 +90,6 @@ class ProgramBuilder {
     }
     return values.back();
   }
-
-  const std::vector<Value>& operands() const { return operands_; }
-  /// Lines with final numbers: operands first, then instructions.
-  Strings program() const {
-    Strings lines;
-    for (ElementwiseInstruction line : instructions_) {
-      for (ElementwiseArgument& argument : line.arguments) {
-        if (argument.value >= kInstruction) {
-          argument.value = argument.value - kInstruction + operands_.size();
-        }
-      }
-      lines.push_back(to_string(line));
-    }
-    return lines;
-  }
-
- private:
-  /// Instruction j is numbered kInstruction + j until the number of operands is known.
-  static constexpr std::size_t kInstruction = std::size_t{1} << 32;
 
   /// A literal has no axes: a constant that gives the result its rank stays an operand.
   static bool can_be_literal(const Node& node, int index) {
@@ -121,34 +128,70 @@ class ProgramBuilder {
   Builder build_;
   std::vector<Value> operands_;
   std::vector<ElementwiseInstruction> instructions_;
+  std::map<const Node*, ElementwiseArgument> results_;
 };
 
-/// Producers that can move into `node`, by value, transitively.
-void collect(const Graph& graph, const Node& node, const Type& type, PassContext& context,
-             std::map<Value, Node*>& inlined) {
-  for (const Value& value : node.operands()) {
-    Node* producer = value.node;
-    if (!is_scalar_function(*producer) || is_prepared(value) || inlined.contains(value)) continue;
-    const std::string pattern = fmt::format("{}+{}", producer->kind(), node.kind());
-    if (value.dtype() != type.dtype) {
-      context.missed(*producer, pattern,
-                     fmt::format("it computes in {} where the chain is {}", to_string(value.dtype()),
-                                 to_string(type.dtype)));
-      continue;
+/// The nodes that become one: the last of a chain and the producers that move into it.
+class Chain {
+ public:
+  Chain(const Graph& graph, Node* last) : graph_(graph), members_{last} {
+    for (bool grown = true; grown;) {  // a producer may have to wait for its other readers
+      grown = false;
+      for (std::size_t i = 0; i < members_.size(); ++i) grown |= take_producers(*members_[i]);
     }
-    if (!(value.type() == type)) {
-      context.missed(*producer, pattern, "it would be computed again for every broadcast element");
-      continue;
-    }
-    if (graph.use_count(value) != 1) {
-      context.missed(*producer, pattern,
-                     fmt::format("its result has {} readers", graph.use_count(value)));
-      continue;
-    }
-    inlined.emplace(value, producer);
-    collect(graph, *producer, type, context, inlined);
   }
-}
+
+  /// By value; the last node is not among them.
+  const std::map<Value, Node*>& inlined() const { return inlined_; }
+
+  /// A remark for every producer that stays outside.
+  void explain(PassContext& context) const {
+    std::set<Value> told;
+    for (const Node* member : members_) {
+      for (const Value& value : member->operands()) {
+        if (!is_candidate(value) || !told.insert(value).second) continue;
+        context.missed(*value.node, fmt::format("{}+{}", value.node->kind(), member->kind()),
+                       refusal(value));
+      }
+    }
+  }
+
+ private:
+  bool is_candidate(Value value) const {
+    return is_scalar_function(*value.node) && !inlined_.contains(value) && !is_prepared(value);
+  }
+
+  bool take_producers(const Node& member) {
+    bool grown = false;
+    for (const Value& value : member.operands()) {
+      if (!is_candidate(value) || !refusal(value).empty()) continue;
+      inlined_.emplace(value, value.node);
+      members_.push_back(value.node);
+      grown = true;
+    }
+    return grown;
+  }
+
+  /// Why the value cannot move into the chain as it is now; empty if it can.
+  std::string refusal(Value value) const {
+    const Type& type = members_[0]->result_types()[0];
+    if (value.dtype() != type.dtype) {
+      return fmt::format("it computes in {} where the chain is {}", to_string(value.dtype()),
+                         to_string(type.dtype));
+    }
+    if (!(value.type() == type)) return "it would be computed again for every broadcast element";
+    const auto uses = value.node->uses(value.index);
+    const bool all_inside = std::all_of(uses.begin(), uses.end(), [&](const Use& use) {
+      return use.node == members_[0] || inlined_.contains(use.node->result());
+    });
+    if (all_inside && !graph_.is_output(value)) return {};
+    return fmt::format("its result has {} readers", graph_.use_count(value));
+  }
+
+  const Graph& graph_;
+  std::vector<Node*> members_;
+  std::map<Value, Node*> inlined_;
+};
 
 /// The node's place; the origins are all scopes the fused node stands for.
 Provenance joined(const Node& node, const std::map<Value, Node*>& inlined) {
@@ -191,8 +234,9 @@ bool fuse_elementwise(Graph& graph, PassContext& context) {
   for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
     Node* node = *it;
     if (erased.contains(node) || !is_scalar_function(*node) || is_prepared(node->result())) continue;
-    std::map<Value, Node*> inlined;
-    collect(graph, *node, node->result_types()[0], context, inlined);
+    const Chain chain(graph, node);
+    chain.explain(context);
+    const std::map<Value, Node*>& inlined = chain.inlined();
     if (inlined.empty()) continue;
     Node* fused = replace(graph, node, inlined);
     std::string pattern = "elementwise";

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <map>
 
 #include "ir/epilogue.h"
@@ -12,7 +13,9 @@
 //   after    %2 = conv(cast(%x), cast(%w), %b) : bf16   return y = cast(%2) : f32
 //
 // Casts of weights are prepared values: they run once, when weights are bound. Ops of policy
-// `follow` compute in f32 inside and round once at their result.
+// `follow` compute in f32 inside and round once at their result; a concat needs one dtype, so its f32
+// operands are cast. Refused: integers; prepared values but where a product reads them; outputs that
+// were bf16 already.
 
 namespace facet {
 namespace {
@@ -22,56 +25,77 @@ class Bf16Lowering {
   explicit Bf16Lowering(Graph& graph) : graph_(graph), prepared_(graph) {}
 
   bool run() {
+    std::vector<bool> was_f32;
+    for (const Output& output : graph_.outputs()) was_f32.push_back(output.value.dtype() == DType::f32);
     for (Node* node : graph_.node_list()) lower(node);
-    if (!changed_) return false;
-    graph_.infer_types();
-    for (Output& output : graph_.outputs()) {
-      if (output.value.dtype() != DType::bf16) continue;
-      Builder build(graph_, nullptr, output.value.node->provenance());
-      output.value = build("cast", {output.value}, {{"dtype", std::string("f32")}});
+    for (std::size_t i = 0; i < was_f32.size(); ++i) {
+      Value& value = graph_.outputs()[i].value;
+      if (was_f32[i] && value.dtype() == DType::bf16) value = cast(value, DType::f32, nullptr);
     }
-    return true;
+    return changed_;
   }
 
  private:
   void lower(Node* node) {
-    if (node->is("input") && node->result_types()[0].dtype == DType::f32) return lower_input(node);
-    if (node->op().precision != PrecisionPolicy::low || prepared_.contains(node)) return;
-    for (int i = 0; i < kEpilogueStart; ++i) {
-      const Value value = node->operand(i);
-      if (prepared_.contains(value) && value.dtype() == DType::f32) node->set_operand(i, cast(value, node));
+    if (node->is("input")) return lower_input(node);
+    if (prepared_.contains(node)) return;
+    if (node->op().precision == PrecisionPolicy::low) {
+      const int products = node->attributes().has("epilogue") ? kEpilogueStart : node->operand_count();
+      for (int i = 0; i < products; ++i) read_as_bf16(node, i);
+    } else if (node->is("concat") && reads_bf16(*node)) {
+      for (int i = 0; i < node->operand_count(); ++i) read_as_bf16(node, i);
     }
-    changed_ = true;
+    infer(node);
   }
 
-  /// Every activation descends from an input, so casting inputs makes all of them bf16.
+  /// Activations that descend from an f32 input become bf16 there. Casts read the input itself: they
+  /// say what they want of it.
   void lower_input(Node* input) {
-    const Value value = input->result();
-    if (value.node->all_uses().empty()) return;
-    const std::vector<Use> readers = input->uses(0);
+    std::vector<Use> readers = input->uses(0);
+    std::erase_if(readers, [](const Use& use) { return use.node->is("cast"); });
+    if (input->result().dtype() != DType::f32 || readers.empty()) return;
     const auto& nodes = graph_.nodes();
-    Node* second = nullptr;  // directly behind the input
-    for (auto it = nodes.begin(); it != nodes.end(); ++it) {
-      if (it->get() == input && std::next(it) != nodes.end()) second = std::next(it)->get();
-    }
-    Builder build(graph_, second, input->provenance());
-    const Value low = build("cast", {value}, {{"dtype", std::string("bf16")}});
+    const auto place = std::find_if(nodes.begin(), nodes.end(),
+                                    [&](const auto& node) { return node.get() == input; });
+    const Value low = cast(input->result(), DType::bf16, std::next(place)->get());
     for (const Use& use : readers) use.node->set_operand(use.operand, low);
-    changed_ = true;
   }
 
-  Value cast(Value value, Node* before) {
-    Value& made = casts_[value];
+  static bool reads_bf16(const Node& node) {
+    return std::any_of(node.operands().begin(), node.operands().end(),
+                       [](const Value& value) { return value.dtype() == DType::bf16; });
+  }
+
+  void read_as_bf16(Node* node, int index) {
+    const Value value = node->operand(index);
+    if (value.dtype() == DType::f32) node->set_operand(index, cast(value, DType::bf16, node));
+  }
+
+  /// Operands have their new types already: producers stand before their readers.
+  static void infer(Node* node) {
+    std::vector<Type> types;
+    for (const Value& value : node->operands()) types.push_back(value.type());
+    std::vector<Type> inferred =
+        node->op().infer(InferContext{node->op(), types, node->attributes()});
+    for (std::size_t i = 0; i < inferred.size(); ++i) {
+      node->set_result_type(static_cast<int>(i), std::move(inferred[i]));
+    }
+  }
+
+  /// The value in another dtype; the cast is made once, before its first reader (null: at the end).
+  Value cast(Value value, DType dtype, Node* before) {
+    Value& made = casts_[{value, dtype}];
     if (!made) {
       Builder build(graph_, before, value.node->provenance());
-      made = build("cast", {value}, {{"dtype", std::string("bf16")}});
+      made = build("cast", {value}, {{"dtype", std::string(to_string(dtype))}});
+      changed_ = true;
     }
     return made;
   }
 
   Graph& graph_;
   PreparedSet prepared_;
-  std::map<Value, Value> casts_;
+  std::map<std::pair<Value, DType>, Value> casts_;
   bool changed_ = false;
 };
 

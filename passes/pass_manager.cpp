@@ -107,8 +107,8 @@ std::vector<PassReport> run_pipeline(Graph& graph, std::span<const Pass> passes,
 std::vector<Pass> optimization_pipeline() {
   std::vector<Pass> passes;
   for (const std::string_view name :
-       {"eliminate-dead-code", "canonicalize", "fold-constants", "eliminate-common-subexpressions",
-        "fold-batch-norm", "lower-batch-norm", "fuse-epilogue", "fuse-elementwise",
+       {"eliminate-dead-code", "fold-constants", "canonicalize", "eliminate-common-subexpressions",
+        "fold-batch-norm", "lower-batch-norm", "fuse-epilogue", "fuse-elementwise", "fold-constants",
         "eliminate-common-subexpressions", "eliminate-dead-code"}) {
     passes.push_back(find_pass(name));
   }

@@ -61,6 +61,25 @@ TEST(FuseElementwise, AValueReadTwiceIsOneOperand) {
 )");
 }
 
+// The sum is read by the sigmoid and the product: both are in the chain, so it is computed once.
+TEST(FuseElementwise, AProducerThatTheChainReadsTwice) {
+  expect_rewrite(kPass, R"(
+  %0 = input() {name = "x", type = "f32[N, 4]"} : f32[N, 4]
+  %1 = input() {name = "z", type = "f32[N, 4]"} : f32[N, 4]
+  %2 = add(%0, %1) : f32[N, 4]
+  %3 = sigmoid(%2) : f32[N, 4]
+  %4 = mul(%2, %3) : f32[N, 4]
+  %5 = add(%4, %4) : f32[N, 4]
+  return "y" = %5
+)",
+                 R"(
+  %0 = input() {name = "x", type = "f32[N, 4]"} : f32[N, 4]
+  %1 = input() {name = "z", type = "f32[N, 4]"} : f32[N, 4]
+  %2 = elementwise(%0, %1) {program = ["add 0 1", "sigmoid 2", "mul 2 3", "add 4 4"]} : f32[N, 4]
+  return "y" = %2
+)");
+}
+
 TEST(FuseElementwise, ScalarConstantsBecomeLiterals) {
   expect_rewrite(kPass, R"(
   %0 = input() {name = "x", type = "f32[N, 4]"} : f32[N, 4]
