@@ -141,5 +141,86 @@ TEST(DcrMacs, CountOnlyWhatRuns) {
   EXPECT_EQ(paper.linear, 5'938'688);
 }
 
+struct LesaRow {
+  std::string name;
+  std::string model;
+  std::map<std::string, std::string> settings;
+  std::int64_t parameters;
+  std::int64_t buffers;  ///< 0: not published
+  double gmacs;
+};
+
+class LesaCounts : public ::testing::TestWithParam<LesaRow> {};
+
+/// The published measurement counts the product with a raster table as one with all K pairs of a
+/// token; here it is one with all 2K - 1 distances. The tables of rows and columns agree.
+double published_gmacs(const Graph& graph) {
+  const Macs macs = count_macs(graph);
+  const double tokens = 14 * 14;
+  double more = 0;
+  for (const Parameter& parameter : graph.parameters()) {
+    if (!parameter.key.ends_with("conv2.relative")) continue;
+    const double channels = 4 * static_cast<double>(parameter.type.shape[0].factor);
+    more += tokens * (tokens - 1) * 2 * channels;  // half of C for q and for k, all of C for v
+  }
+  return (static_cast<double>(macs.total()) - more) * 1e-9;
+}
+
+TEST_P(LesaCounts, AreThePublishedOnes) {
+  const LesaRow& row = GetParam();
+  const Graph graph = build(row.model, row.settings);
+  EXPECT_EQ(count(graph).parameters, row.parameters);
+  EXPECT_EQ(count(graph).frozen, 0);
+  if (row.buffers != 0) {
+    EXPECT_EQ(count(graph).buffers, row.buffers);
+  }
+  EXPECT_NEAR(published_gmacs(graph), row.gmacs, 5.1e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Zoo, LesaCounts,
+    ::testing::Values(
+        LesaRow{"ResNet50", "lesa_resnet50", {}, 23'777'512, 394'717, 6.1778},
+        LesaRow{"Wrn50", "lesa_wrn50", {}, 61'145'896, 443'613, 16.5290},
+        LesaRow{"ResNet50Detection",
+                "lesa_resnet50",
+                {{"pe_type", "detection_qr"}},
+                23'505'992,
+                81'629,
+                5.9764},
+        LesaRow{"Wrn50Detection",
+                "lesa_wrn50",
+                {{"pe_type", "detection_qr"}},
+                60'602'984,
+                124'893,
+                16.1261},
+        LesaRow{"ResNet50Baseline", "lesa_resnet50", {{"lesa", "false"}}, 25'557'032, 0, 6.2086},
+        LesaRow{"Wrn50Baseline", "lesa_wrn50", {{"lesa", "false"}}, 68'883'240, 0, 17.4095},
+        LesaRow{"ResNet50Standard",
+                "lesa_resnet50",
+                {{"lesa", "false"}, {"strides", "1,2,2,2"}},
+                25'557'032,
+                0,
+                4.0892}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(LesaCounts, PartsAreThePublishedOnes) {
+  const Graph narrow = build("lesa_resnet50");
+  EXPECT_EQ(narrow.parameters().size(), 568U);
+  EXPECT_EQ(count(narrow, "layer1.").parameters, 215'808);
+  EXPECT_EQ(count(narrow, "layer2.").parameters, 1'219'584);
+  EXPECT_EQ(count(narrow, "layer3.").parameters, 6'624'688);
+  EXPECT_EQ(count(narrow, "layer3.0.").parameters, 1'512'448);
+  EXPECT_EQ(count(narrow, "layer3.5.").parameters, 1'022'448);
+  EXPECT_EQ(count(narrow, "layer3.1.conv2.").parameters, 495'600);
+  EXPECT_EQ(count(narrow, "layer4.").parameters, 13'658'896);
+  EXPECT_EQ(count(narrow, "layer4.2.conv2.").parameters, 1'925'040);
+  EXPECT_EQ(count(narrow, "fc.").parameters, 2'049'000);
+  const Graph wide = build("lesa_wrn50");
+  EXPECT_EQ(count(wide, "layer3.").parameters, 18'559'600);
+  EXPECT_EQ(count(wide, "layer4.0.").parameters, 12'838'704);
+  EXPECT_EQ(count(wide, "layer4.2.conv2.").parameters, 7'585'584);
+}
+
 }  // namespace
 }  // namespace facet::zoo
