@@ -13,13 +13,18 @@ namespace facet {
 /// parameter does not change when another is added.
 TensorMap random_weights(const Graph& graph, std::uint64_t seed);
 
+/// Weights to try a network with before it is trained: as `random_weights`, but every layer keeps the
+/// size of its activations - weights uniform(-a, a), a = sqrt(6 / fan_in), norm weights in [0.4, 0.6).
+/// The initialisers alone let deep residual networks overflow while running statistics are fresh.
+TensorMap trial_weights(const Graph& graph, std::uint64_t seed);
+
 /// Reads a whole module's state_dict from a safetensors file ("module." prefixes are stripped) and
 /// checks it against the graph's parameters. Throws Error(failure) with the complete list of missing,
 /// unexpected and mis-shaped tensors; nothing is returned half. Float tensors of another dtype are
 /// converted to f32. The tensors map the file.
 TensorMap load_weights(const Graph& graph, const std::string& path);
 
-/// "random:SEED" or a path.
+/// "random:SEED" for `trial_weights`, or a path for `load_weights`.
 TensorMap resolve_weights(const Graph& graph, const std::string& specification);
 
 }  // namespace facet

@@ -1,0 +1,214 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backends/cpu/peaks.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/progress.h"
+#include "ir/error.h"
+#include "runtime/formats/atomic_file.h"
+#include "runtime/threads.h"
+#include "runtime/weights.h"
+
+namespace facet::cli {
+namespace {
+
+constexpr int kRounds = 5;
+
+struct BenchArguments {
+  std::vector<std::string> models;
+  std::vector<std::string> settings;
+  std::vector<std::int64_t> batches = {1};
+  std::vector<std::string> precisions = {"f32"};
+  std::string device = "cpu";
+  int threads = 0;
+  double seconds = 3;
+  std::string json;
+};
+
+/// One line of the table while it is measured.
+struct Row {
+  std::string model;
+  Precision precision = Precision::f32;
+  std::int64_t batch = 1;
+  std::shared_ptr<const Executable> executable;
+  std::shared_ptr<Context> context;
+  double estimate = 0;  ///< milliseconds of a run, before the measurement
+  std::vector<double> times;
+
+  const ProgramInfo& program() const { return executable->program(batch); }
+  double median() const {
+    std::vector<double> sorted = times;
+    std::ranges::sort(sorted);
+    const std::size_t middle = sorted.size() / 2;
+    return sorted.size() % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  }
+  double fastest() const { return *std::ranges::min_element(times); }
+};
+
+/// The time no implementation can be faster than: each compute step at the machine's ceilings.
+std::optional<double> floor_ms(const Row& row, const Ceilings& ceilings) {
+  if (row.executable->options().device == Device::reference) return std::nullopt;
+  const double peak = row.precision == Precision::bf16 ? ceilings.bf16_flops : ceilings.f32_flops;
+  double seconds = 0;
+  for (const StepInfo& step : row.program().steps) {
+    if (step.is_compute) seconds += std::max(step.flops / peak, step.bytes / ceilings.bandwidth_bytes);
+  }
+  return seconds * 1e3;
+}
+
+/// All rows, compiled and run once. Batches of a model share its weights.
+std::vector<Row> prepare(const BenchArguments& arguments, const CompileOptions& base) {
+  std::vector<Row> rows;
+  const auto programs = static_cast<std::int64_t>(
+      arguments.models.size() * arguments.precisions.size() * arguments.batches.size());
+  Progress progress("compile", programs, "programs");
+  for (const std::string& name : arguments.models) {
+    const Model model = load_model(name, arguments.settings);
+    const TensorMap weights = random_weights(model.graph, 0);
+    for (const std::string& precision : arguments.precisions) {
+      CompileOptions options = base;
+      options.precision = parse_precision(precision);
+      const auto executable = compile(model.graph, weights, options, arguments.batches.front());
+      const std::shared_ptr<Context> context = executable->make_context();
+      for (const std::int64_t batch : arguments.batches) {
+        Row row{model.name, options.precision, batch, executable, context, 0, {}};
+        context->time(batch, 1);  // touches all memory
+        row.estimate = context->time(batch, 1).front();
+        rows.push_back(std::move(row));
+        progress.advance();
+      }
+    }
+  }
+  progress.finish();
+  return rows;
+}
+
+/// The rows take turns in short slices, so that whatever else the machine does disturbs all alike.
+Ceilings measure(std::vector<Row>& rows, double seconds) {
+  Ceilings best;
+  const double slice = seconds * 1e3 / kRounds;
+  Progress progress("bench", static_cast<std::int64_t>(rows.size()) * kRounds, "slices");
+  for (int round = 0; round < kRounds; ++round) {
+    const Ceilings now = measure_ceilings(thread_count());
+    best.f32_flops = std::max(best.f32_flops, now.f32_flops);
+    best.bf16_flops = std::max(best.bf16_flops, now.bf16_flops);
+    best.bandwidth_bytes = std::max(best.bandwidth_bytes, now.bandwidth_bytes);
+    for (Row& row : rows) {
+      const int repeats = static_cast<int>(std::clamp(slice / std::max(row.estimate, 1e-3), 1.0, 1e6));
+      // The first run of a slice finds the caches full of another row's data.
+      if (repeats > 1) row.context->time(row.batch, 1);
+      const std::vector<double> times = row.context->time(row.batch, repeats);
+      row.times.insert(row.times.end(), times.begin(), times.end());
+      progress.advance();
+    }
+  }
+  progress.finish();
+  return best;
+}
+
+nlohmann::ordered_json row_json(const Row& row, const Ceilings& ceilings) {
+  const std::optional<double> floor = floor_ms(row, ceilings);
+  const ProgramInfo& program = row.program();
+  const bool bf16 = row.precision == Precision::bf16;
+  const std::int64_t prepared =
+      floor ? program.prepared_bytes : parameter_bytes(row.executable->graph());
+  return {{"model", row.model},
+          {"device", to_string(row.executable->options().device)},
+          {"precision", to_string(row.precision)},
+          {"batch", row.batch},
+          {"threads", thread_count()},
+          {"compile_s", program.compile_seconds},
+          {"median_ms", row.median()},
+          {"min_ms", row.fastest()},
+          {"images_per_s", static_cast<double>(row.batch) * 1e3 / row.median()},
+          {"floor_ms", floor ? nlohmann::ordered_json(*floor) : nlohmann::ordered_json()},
+          {"peak_bytes", program.arena_bytes},
+          {"parameter_bytes", prepared},
+          {"runs", row.times.size()},
+          {"peak_flops", bf16 ? ceilings.bf16_flops : ceilings.f32_flops},
+          {"bandwidth_bytes", ceilings.bandwidth_bytes}};
+}
+
+void print_table(const std::vector<Row>& rows, const Ceilings& ceilings) {
+  std::string text = fmt::format(
+      "{} threads; ceilings measured in this run: {:.1f} GFLOP/s f32, {:.1f} GFLOP/s bf16, {:.1f} "
+      "GB/s\n{:<20} {:<9} {:>5} {:>10} {:>10} {:>10} {:>9} {:>8} {:>9} {:>10} {:>11}\n",
+      thread_count(), ceilings.f32_flops * 1e-9, ceilings.bf16_flops * 1e-9,
+      ceilings.bandwidth_bytes * 1e-9, "model", "precision", "batch", "median ms", "min ms", "floor ms",
+      "x floor", "images/s", "compile s", "arena", "weights");
+  for (const Row& row : rows) {
+    const std::optional<double> floor = floor_ms(row, ceilings);
+    const ProgramInfo& program = row.program();
+    text += fmt::format(
+        "{:<20} {:<9} {:>5} {:>10.3f} {:>10.3f} {:>10} {:>9} {:>8.1f} {:>9.3f} {:>10} {:>11}\n",
+        row.model, to_string(row.precision), row.batch, row.median(), row.fastest(),
+        floor ? fmt::format("{:.3f}", *floor) : "-",
+        floor && *floor > 0 ? fmt::format("{:.2f}", row.median() / *floor) : "-",
+        static_cast<double>(row.batch) * 1e3 / row.median(), program.compile_seconds,
+        human_bytes(static_cast<double>(program.arena_bytes)),
+        human_bytes(static_cast<double>(program.prepared_bytes)));
+  }
+  write_text("", text);
+}
+
+void run_bench(const BenchArguments& arguments) {
+  CompileArguments compile_arguments;
+  compile_arguments.device = arguments.device;
+  compile_arguments.threads = arguments.threads;
+  const CompileOptions options = compile_options(compile_arguments);
+  for (const std::string& precision : arguments.precisions) parse_precision(precision);
+  if (std::ranges::any_of(arguments.batches, [](std::int64_t batch) { return batch < 1; })) {
+    throw usage_error("--batch takes numbers from 1 on, between commas");
+  }
+  if (!(arguments.seconds > 0)) throw usage_error("--seconds must be above 0");
+  for (const std::string& name : arguments.models) load_model(name, arguments.settings);
+  // Opened now: nobody wants to learn after minutes that the folder is missing.
+  std::optional<AtomicFile> json;
+  if (!arguments.json.empty()) json.emplace(arguments.json);
+  std::vector<Row> rows = prepare(arguments, options);
+  const Ceilings ceilings = measure(rows, arguments.seconds);
+  print_table(rows, ceilings);
+  if (!json) return;
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const Row& row : rows) list.push_back(row_json(row, ceilings));
+  json->write(list.dump(2) + "\n");
+  json->commit();
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app) {
+  CLI::App* command =
+      app.add_subcommand("bench", "Time networks and compare with the machine's ceilings");
+  auto arguments = std::make_shared<BenchArguments>();
+  command->add_option("models", arguments->models, "Models of the zoo or networks in text form")
+      ->required()
+      ->type_name("MODEL");
+  add_set_option(*command, arguments->settings);
+  command->add_option("--batch", arguments->batches, "Batch sizes, e.g. 1,16")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->capture_default_str();
+  command->add_option("--precision", arguments->precisions, "f32, bf16 or f32,bf16")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->capture_default_str();
+  command->add_option("--device", arguments->device, "cpu, or reference: float64, slow, exact")
+      ->capture_default_str();
+  add_threads_option(*command, arguments->threads);
+  command->add_option("--seconds", arguments->seconds, "Time to measure each row")
+      ->capture_default_str();
+  command->add_option("--json", arguments->json, "Write the rows here, too")->type_name("FILE");
+  command->callback([arguments] { run_bench(*arguments); });
+}
+
+}  // namespace facet::cli

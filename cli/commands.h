@@ -1,0 +1,19 @@
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+/// The subcommands of `facet`, one file each. Every function adds its subcommand to `app`, which
+/// runs it while it parses; errors leave as facet::Error.
+namespace facet::cli {
+
+void add_models_command(CLI::App& app);
+void add_show_command(CLI::App& app);
+void add_explain_command(CLI::App& app);
+void add_run_command(CLI::App& app);
+void add_bench_command(CLI::App& app);
+void add_embed_command(CLI::App& app);
+void add_verify_command(CLI::App& app);
+
+}  // namespace facet::cli

@@ -1,0 +1,242 @@
+#include "cli/common.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+
+#include "ir/error.h"
+#include "ir/op.h"
+#include "ir/text.h"
+#include "runtime/formats/atomic_file.h"
+#include "runtime/formats/mapped_file.h"
+#include "runtime/threads.h"
+#include "zoo/zoo.h"
+
+namespace facet::cli {
+namespace {
+
+bool is_buffer(const Parameter& parameter) {
+  return parameter.role == ParameterRole::running_mean ||
+         parameter.role == ParameterRole::running_var ||
+         parameter.role == ParameterRole::batches_tracked || !parameter.fixed.empty();
+}
+
+std::map<std::string, std::string> parse_settings(const std::vector<std::string>& settings) {
+  std::map<std::string, std::string> result;
+  for (const std::string& setting : settings) {
+    const std::size_t equals = setting.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      throw usage_error(fmt::format("--set {}: write --set key=value", setting));
+    }
+    const std::string key = setting.substr(0, equals);
+    if (!result.emplace(key, setting.substr(equals + 1)).second) {
+      throw usage_error(fmt::format("--set {} is given twice", key));
+    }
+  }
+  return result;
+}
+
+/// Settings for the network's image input: its size, and the model's way to fill it.
+std::optional<Preprocess> preprocess_for(const Graph& graph, const zoo::Preprocessing& way) {
+  const std::vector<Node*> inputs = graph.inputs();
+  if (inputs.size() != 1) return std::nullopt;
+  const Shape& shape = inputs[0]->result_types()[0].shape;
+  if (shape.size() != 4 || shape[1] != Dim(3) || !shape[2].is_static() || !shape[3].is_static()) {
+    return std::nullopt;
+  }
+  Preprocess settings;
+  settings.height = static_cast<int>(shape[2].factor);
+  settings.width = static_cast<int>(shape[3].factor);
+  settings.fit = way.fit == zoo::Preprocessing::Fit::center_crop ? Preprocess::Fit::center_crop
+                                                                 : Preprocess::Fit::stretch;
+  settings.mean = way.mean;
+  settings.std = way.std;
+  return settings;
+}
+
+bool names_file(const std::string& model) {
+  return model.ends_with(".ir") || model.find('/') != std::string::npos;
+}
+
+Model load_file(const std::string& path) {
+  const std::string text = read_text(path);
+  try {
+    Model model{path, parse_graph(text), std::nullopt};
+    model.name = model.graph.name();
+    model.preprocess = preprocess_for(model.graph, {});
+    return model;
+  } catch (const Error& error) {
+    throw failure(fmt::format("{}: {}", path, error.what()));
+  }
+}
+
+}  // namespace
+
+void add_set_option(CLI::App& command, std::vector<std::string>& settings) {
+  command.add_option("--set", settings, "An option of the model; see `facet models MODEL`")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+}
+
+void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
+  command.add_option("model", arguments.model, "A model of the zoo, or a network in text form (.ir)")
+      ->required()
+      ->type_name("MODEL|FILE.ir");
+  add_set_option(command, arguments.settings);
+}
+
+void add_threads_option(CLI::App& command, int& threads) {
+  command.add_option("--threads", threads, "Threads to compute with (default: all)")->type_name("N");
+}
+
+void add_compile_arguments(CLI::App& command, CompileArguments& arguments) {
+  command.add_option("--device", arguments.device, "cpu, or reference: float64, slow, exact")
+      ->capture_default_str();
+  command.add_option("--precision", arguments.precision, "f32 or bf16")->capture_default_str();
+  add_threads_option(command, arguments.threads);
+  command.add_flag("--no-optimize", arguments.no_optimize, "No fusion, no sharing of memory");
+  command.add_option("--disable", arguments.disabled, "Skip this pass")
+      ->type_name("PASS")
+      ->allow_extra_args(false);
+}
+
+CompileOptions compile_options(const CompileArguments& arguments) {
+  if (arguments.threads != 0) set_threads(arguments.threads);
+  CompileOptions options;
+  options.device = parse_device(arguments.device);
+  options.precision = parse_precision(arguments.precision);
+  options.optimize = !arguments.no_optimize;
+  options.disabled_passes = arguments.disabled;
+  for (const std::string& pass : arguments.disabled) find_pass(pass);  // throws before any work
+  return options;
+}
+
+Model load_model(const std::string& name, const std::vector<std::string>& settings) {
+  const auto values = parse_settings(settings);
+  if (!names_file(name)) {
+    const zoo::ModelSpec& spec = zoo::find_model(name);
+    Model model{name, zoo::build(name, values), std::nullopt};
+    model.preprocess = preprocess_for(model.graph, spec.preprocessing);
+    return model;
+  }
+  if (!values.empty()) throw usage_error("--set is for models of the zoo; a file is taken as it is");
+  if (!name.ends_with(".ir")) {
+    throw usage_error(fmt::format("{}: networks are read from files in text form, named *.ir; "
+                                  "`facet show MODEL -o model.ir` writes one", name));
+  }
+  return load_file(name);
+}
+
+Model load_model(const ModelArguments& arguments) {
+  return load_model(arguments.model, arguments.settings);
+}
+
+std::int64_t parameter_count(const Graph& graph) {
+  std::int64_t count = 0;
+  for (const Parameter& parameter : graph.parameters()) {
+    if (!is_buffer(parameter)) count += element_count(parameter.type.shape).factor;
+  }
+  return count;
+}
+
+std::int64_t parameter_bytes(const Graph& graph) {
+  std::int64_t bytes = 0;
+  for (const Parameter& parameter : graph.parameters()) {
+    bytes += element_count(parameter.type.shape).factor * size_of(parameter.type.dtype);
+  }
+  return bytes;
+}
+
+double multiply_adds(const Graph& graph) {
+  const std::vector<std::string> symbols = graph.symbols();
+  Graph one = symbols.empty() ? graph.clone() : graph.with_symbol(symbols.front(), 1);
+  double flops = 0;
+  for (const auto& node : one.nodes()) {
+    if (node->op().cost.is_compute()) flops += node->op().cost.flops(*node);
+  }
+  return flops / 2;
+}
+
+TensorMap blank_weights(const Graph& graph) {
+  TensorMap weights;
+  for (const Parameter& parameter : graph.parameters()) {
+    weights.emplace(parameter.key,
+                    parameter.fixed.empty()
+                        ? HostTensor(parameter.type.dtype, static_extents(parameter.type.shape))
+                        : parameter.fixed);
+  }
+  return weights;
+}
+
+double cosine_similarity(const float* a, const float* b, std::int64_t count) {
+  double dot = 0;
+  double a2 = 0;
+  double b2 = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const double x = a[i];
+    const double y = b[i];
+    dot += x * y;
+    a2 += x * x;
+    b2 += y * y;
+  }
+  return a2 > 0 && b2 > 0 ? dot / std::sqrt(a2 * b2) : 0;
+}
+
+std::string embedding_output(const Graph& graph, const std::string& wanted) {
+  std::vector<std::string> names;
+  for (const Output& output : graph.outputs()) names.push_back(output.name);
+  const auto has = [&](const std::string& name) { return std::ranges::find(names, name) != names.end(); };
+  if (!wanted.empty()) {
+    if (has(wanted)) return wanted;
+    throw usage_error(fmt::format("'{}' has no output '{}'; {} (outputs: {})", graph.name(), wanted,
+                                  did_you_mean(wanted, names), fmt::join(names, ", ")));
+  }
+  for (const char* usual : {"embedding", "branch_embeddings"}) {
+    if (has(usual)) return usual;
+  }
+  for (const std::string& name : names) {
+    if (name.find("embedding") != std::string::npos) return name;
+  }
+  throw usage_error(fmt::format("none of the outputs of '{}' is called an embedding; choose one of {} "
+                                "with --output-name", graph.name(), fmt::join(names, ", ")));
+}
+
+std::string human_bytes(double bytes) {
+  if (bytes >= 1e9) return fmt::format("{:.2f} GB", bytes / 1e9);
+  if (bytes >= 1e6) return fmt::format("{:.1f} MB", bytes / 1e6);
+  if (bytes >= 1e3) return fmt::format("{:.1f} kB", bytes / 1e3);
+  return fmt::format("{:.0f} B", bytes);
+}
+
+std::string grouped(std::int64_t number) {
+  std::string digits = std::to_string(number);
+  const std::size_t first = number < 0 ? 1 : 0;
+  for (std::size_t at = digits.size(); at > first + 3;) {
+    at -= 3;
+    digits.insert(at, ",");
+  }
+  return digits;
+}
+
+void write_text(const std::string& path, std::string_view text) {
+  if (path.empty()) {
+    std::fwrite(text.data(), 1, text.size(), stdout);  // main checks the stream at the end
+    return;
+  }
+  AtomicFile file(path);
+  file.write(text);
+  file.commit();
+}
+
+std::string read_text(const std::string& path) {
+  const auto file = MappedFile::open(path);
+  const auto bytes = file->bytes();
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace facet::cli

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ir/graph.h"
+#include "ir/host_tensor.h"
+#include "runtime/compile.h"
+#include "runtime/formats/preprocess.h"
+
+namespace CLI {
+class App;
+}
+
+/// What several subcommands share: options, networks, output.
+namespace facet::cli {
+
+/// MODEL|file.ir and --set key=value.
+struct ModelArguments {
+  std::string model;
+  std::vector<std::string> settings;
+};
+void add_model_arguments(CLI::App& command, ModelArguments& arguments);
+void add_set_option(CLI::App& command, std::vector<std::string>& settings);
+
+/// --device, --precision, --threads, --no-optimize, --disable.
+struct CompileArguments {
+  std::string device = "cpu";
+  std::string precision = "f32";
+  int threads = 0;  ///< 0: all
+  bool no_optimize = false;
+  std::vector<std::string> disabled;
+};
+void add_compile_arguments(CLI::App& command, CompileArguments& arguments);
+void add_threads_option(CLI::App& command, int& threads);
+/// Sets the thread count, too. Throws Error(usage).
+CompileOptions compile_options(const CompileArguments& arguments);
+
+/// A network as the command line named it.
+struct Model {
+  std::string name;
+  Graph graph;
+  /// How photos become its input; nothing if it has no single input [N, 3, H, W].
+  std::optional<Preprocess> preprocess;
+};
+/// A zoo model with its options, or a file in text form. Throws Error(usage) for an unknown model,
+/// option or value, Error(failure) for a file that cannot be read.
+Model load_model(const ModelArguments& arguments);
+/// The same by name, as `bench` takes several.
+Model load_model(const std::string& name, const std::vector<std::string>& settings);
+
+/// Numbers training changes: the state_dict without running statistics and index buffers.
+std::int64_t parameter_count(const Graph& graph);
+/// Bytes of the whole state_dict.
+std::int64_t parameter_bytes(const Graph& graph);
+/// Multiply-adds of convolutions and matrix products for one sample.
+double multiply_adds(const Graph& graph);
+/// Zeros (and fixed values) for every parameter: what compiling needs when nothing is computed.
+TensorMap blank_weights(const Graph& graph);
+
+/// The cosine of the angle between rows of `count` numbers; 0 if one of them is all zeros.
+double cosine_similarity(const float* a, const float* b, std::int64_t count);
+/// The network's output that holds embeddings: `wanted` if given, else `embedding`, else the first
+/// whose name has "embedding" in it, branches before trunks. Throws Error(usage) if there is none.
+std::string embedding_output(const Graph& graph, const std::string& wanted);
+
+/// "12.3 MB" in decimal units.
+std::string human_bytes(double bytes);
+/// "12,345,678".
+std::string grouped(std::int64_t number);
+
+/// Writes to the file, atomically, or to standard output if `path` is empty.
+void write_text(const std::string& path, std::string_view text);
+/// Throws Error(failure) that names the file.
+std::string read_text(const std::string& path);
+
+}  // namespace facet::cli

@@ -1,0 +1,102 @@
+#include "cli/image_source.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <filesystem>
+#include <fstream>
+
+#include "ir/error.h"
+#include "runtime/formats/idx.h"
+
+namespace facet::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_picture_name(const fs::path& path) {
+  std::string extension = path.extension().string();
+  std::ranges::transform(extension, extension.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
+}
+
+/// Gzip's first two bytes, or IDX's: two zeros, the type u8, the rank.
+bool is_idx(const std::string& path) {
+  std::array<unsigned char, 4> head = {};
+  std::ifstream file(path, std::ios::binary);
+  file.read(reinterpret_cast<char*>(head.data()), head.size());
+  if (!file) return false;
+  const bool gzip = head[0] == 0x1F && head[1] == 0x8B;
+  return gzip || (head[0] == 0 && head[1] == 0 && head[2] == 8);
+}
+
+}  // namespace
+
+ImageSource::ImageSource(const std::vector<std::string>& paths, std::int64_t limit) {
+  for (const std::string& path : paths) {
+    if (limit > 0 && size() >= limit) break;
+    add_path(path);
+  }
+  if (limit > 0 && size() > limit) items_.resize(static_cast<std::size_t>(limit));
+}
+
+void ImageSource::add_path(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) {
+    throw failure(fmt::format("{}: there is no such file or folder", path));
+  }
+  if (fs::is_directory(status)) return add_folder(path);
+  if (is_idx(path)) return add_idx(path);
+  items_.push_back({path, -1});
+}
+
+void ImageSource::add_folder(const std::string& path) {
+  std::vector<std::string> found;
+  std::error_code error;
+  fs::recursive_directory_iterator entries(path, error);
+  for (; !error && entries != fs::recursive_directory_iterator(); entries.increment(error)) {
+    std::error_code ignored;
+    if (entries->is_regular_file(ignored) && is_picture_name(entries->path())) {
+      found.push_back(entries->path().string());
+    }
+  }
+  if (error) throw failure(fmt::format("{}: cannot be read: {}", path, error.message()));
+  if (found.empty()) {
+    throw failure(fmt::format("{}: the folder has no .jpg, .jpeg or .png file in it or below", path));
+  }
+  std::ranges::sort(found);
+  for (std::string& file : found) items_.push_back({std::move(file), -1});
+}
+
+void ImageSource::add_idx(const std::string& path) {
+  HostTensor pictures = read_idx(path);
+  if (pictures.rank() != 3) {
+    throw failure(fmt::format("{}: holds u8[{}], but pictures are [N, height, width]; labels cannot "
+                              "be embedded", path, fmt::join(pictures.shape(), ", ")));
+  }
+  for (std::int64_t i = 0; i < pictures.shape()[0]; ++i) items_.push_back({path, i});
+  idx_files_.insert_or_assign(path, std::move(pictures));
+}
+
+std::string ImageSource::name(std::int64_t number) const {
+  const Item& item = items_.at(static_cast<std::size_t>(number));
+  return item.position < 0 ? item.path : fmt::format("{}#{}", item.path, item.position);
+}
+
+Image ImageSource::load(std::int64_t number) const {
+  const Item& item = items_.at(static_cast<std::size_t>(number));
+  if (item.position < 0) return read_image(item.path);
+  const HostTensor& pictures = idx_files_.at(item.path);
+  const std::int64_t height = pictures.shape()[1];
+  const std::int64_t width = pictures.shape()[2];
+  const auto* grey = pictures.as<std::uint8_t>() + item.position * height * width;
+  return image_from_grey({grey, static_cast<std::size_t>(height * width)}, static_cast<int>(width),
+                         static_cast<int>(height));
+}
+
+}  // namespace facet::cli
