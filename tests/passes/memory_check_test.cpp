@@ -154,6 +154,38 @@ TEST(CheckMemoryPlan, notices_steps_wrongly_counted_as_free_or_not) {
   }
 }
 
+TEST(CheckMemoryPlan, notices_a_change_of_layout_that_passes_for_a_view) {
+  for (const char* op : {"reshape", "reorder"}) {
+    SCOPED_TRACE(op);
+    MemoryCase c;
+    const Value image = c.conv(c.input("x", {1, 4, 2, 2}, "acdb"), 4);
+    const Value moved = op == std::string("reshape")
+                            ? c.reshape(image, {1, 16})
+                            : c.op("reorder", {image}, {{"layout", std::string()}});
+    c.output(c.op("softmax", {moved}));
+    Storage storage = c.plan();
+    ASSERT_FALSE(share(storage, image, moved));
+    storage.buffers[static_cast<std::size_t>(place_of(storage, moved).buffer)].bytes = 0;
+    storage.buffers[static_cast<std::size_t>(place_of(storage, image).buffer)].last = 2;
+    storage.placements[moved].buffer = place_of(storage, image).buffer;
+    storage.free_steps.insert(moved.node);
+    EXPECT_THAT(refusal(c, storage), HasSubstr("is counted as free"));
+    storage.free_steps.clear();
+    EXPECT_THAT(refusal(c, storage), HasSubstr("share bytes"));
+  }
+}
+
+TEST(CheckMemoryPlan, notices_elements_off_their_alignment) {
+  MemoryCase c;
+  const Value half = c.op("cast", {c.input("x", {1, 6})}, {{"dtype", std::string("bf16")}});
+  const Value part = c.slice(half, 1, 2, 4);
+  c.output(c.op("softmax", {part}));
+  Storage storage = c.plan();
+  ASSERT_TRUE(is_free(storage, part));
+  storage.placements[part].offset += 1;
+  EXPECT_THAT(refusal(c, storage), HasSubstr("does not lie in its buffer"));
+}
+
 TEST(CheckMemoryPlan, notices_in_place_where_it_is_not_legal) {
   Residual c;
   Storage storage = c.plan();
@@ -165,6 +197,16 @@ TEST(CheckMemoryPlan, notices_in_place_where_it_is_not_legal) {
   storage.placements[c.y] = place_of(storage, c.sum);
   storage.buffers[static_cast<std::size_t>(place_of(storage, c.sum).buffer)].last = 4;
   EXPECT_THAT(refusal(c, storage), HasSubstr("in step 3 conv 's3'"));
+
+  MemoryCase d;
+  const Value wide = d.op("exp", {d.input("x", {1, 6})});
+  const Value narrow = d.op("cast", {wide}, {{"dtype", std::string("bf16")}});
+  d.output(d.op("softmax", {narrow}));
+  Storage cast = d.plan();
+  cast.buffers[static_cast<std::size_t>(place_of(cast, narrow).buffer)].bytes = 0;
+  cast.buffers[static_cast<std::size_t>(place_of(cast, wide).buffer)].last = 2;
+  cast.placements[narrow].buffer = place_of(cast, wide).buffer;
+  EXPECT_THAT(refusal(d, cast), HasSubstr("in step 1 cast 's1'"));
 }
 
 TEST(CheckMemoryPlan, notices_slices_at_the_wrong_place) {
