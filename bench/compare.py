@@ -249,6 +249,12 @@ def measure(contest, peers, args, failures):
     return rows
 
 
+def write(path, results):
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(json.dumps(results, indent=1) + "\n")
+    os.replace(partial, path)
+
+
 def number(value):
     return f"{value:.4g}" if value < 1000 else f"{value:.0f}"
 
@@ -333,6 +339,8 @@ def main():
             except PeerError as problem:
                 say(f"compare: {problem}")
                 return 1
+        machine = {"cpu": cpu_name(), "threads": args.threads,
+                   "versions": {name: peer.version for name, peer in peers.items()}}
         for model in args.models:
             for batch in args.batches:
                 for precision in args.precisions:
@@ -340,12 +348,10 @@ def main():
                                if precision in PRECISIONS.get(name, (precision,))]
                     if contest:
                         rows += measure(contest, peers, args, failures)
-    machine = {"cpu": cpu_name(), "threads": args.threads,
-               "versions": {name: peer.version for name, peer in peers.items()}}
-    if args.json:
-        args.json.write_text(json.dumps(
-            {"machine": machine, "rounds": args.rounds, "seconds": args.seconds, "rows": rows,
-             "skipped": skipped, "failures": failures}, indent=1) + "\n")
+                    if args.json:  # after each, so that a run cut short leaves what it has
+                        write(args.json, {
+                            "machine": machine, "rounds": args.rounds, "seconds": args.seconds,
+                            "rows": rows, "skipped": skipped, "failures": failures})
     print(f"{machine['cpu']}, {args.threads} threads; median ms of {args.rounds} turns of "
           f"{args.seconds:g} s (fastest run); ratio: the peer's median over Facet's\n")
     print(table(rows, peers))
