@@ -175,6 +175,7 @@ bool lower_batch_norm(Graph& graph, PassContext& context) {
     };
     const Value scaled = build("mul", {node->operand(0), broadcastable(st.scale)});
     graph.replace_uses(node->result(), build("add", {scaled, broadcastable(st.shift)}));
+    context.applied(*node, "scale and shift");
     graph.erase(node);
     changed = true;
   }

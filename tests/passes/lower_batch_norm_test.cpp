@@ -8,7 +8,7 @@ using testing::expect_rewrite;
 using testing::to_lines;
 
 TEST(LowerBatchNorm, BecomesOneScaleAndOneShift) {
-  expect_rewrite("lower-batch-norm", R"(
+  const auto remarks = expect_rewrite("lower-batch-norm", R"(
   %0 = input() {name = "x", type = "f32[N, 2, 4, 4]"} : f32[N, 2, 4, 4]
   %1 = parameter() {key = "gamma", type = "f32[2]"} : f32[2]
   %2 = parameter() {key = "beta", type = "f32[2]"} : f32[2]
@@ -32,6 +32,7 @@ TEST(LowerBatchNorm, BecomesOneScaleAndOneShift) {
   %11 = add(%9, %10) : f32[N, 2, 4, 4] @ "bn"
   return "y" = %11
 )");
+  EXPECT_EQ(to_lines(remarks), "applied lower-batch-norm @ bn: scale and shift\n");
 }
 
 TEST(LowerBatchNorm, OverTwoAxes) {

@@ -207,6 +207,31 @@ TEST(PassManager, FindsEveryPassAndThePipelinesAreMadeOfThem) {
   }
 }
 
+// A bias that is a constant is reshaped by the fusion, and the reshape folded in the same run.
+TEST(Pipeline, FoldsTheConstantsItBuilds) {
+  Graph graph = testing::parse_body(R"(
+  %0 = input() {name = "x", type = "f32[N, 2, 4, 4]"} : f32[N, 2, 4, 4]
+  %1 = parameter() {key = "weight", type = "f32[2, 2, 1, 1]"} : f32[2, 2, 1, 1]
+  %2 = constant() {value = tensor<f32[2, 1, 1]; [0.5, 2.0]>} : f32[2, 1, 1]
+  %3 = constant() {value = tensor<f32[]; [1.0]>} : f32[]
+  %4 = conv(%0, %1) : f32[N, 2, 4, 4]
+  %5 = sqrt(%3) : f32[]
+  %6 = mul(%4, %5) : f32[N, 2, 4, 4]
+  %7 = add(%2, %6) : f32[N, 2, 4, 4]
+  return "y" = %7
+)");
+  PassContext context;
+  context.evaluate = testing::reference_evaluator();
+  run_pipeline(graph, optimization_pipeline(), context);
+  EXPECT_EQ(testing::body_of(graph), R"(
+  %0 = input() {name = "x", type = "f32[N, 2, 4, 4]"} : f32[N, 2, 4, 4]
+  %1 = parameter() {key = "weight", type = "f32[2, 2, 1, 1]"} : f32[2, 2, 1, 1]
+  %2 = constant() {value = tensor<f32[2]; [0.5, 2.0]>} : f32[2]
+  %3 = conv(%0, %1, %2) {epilogue = ["bias"]} : f32[N, 2, 4, 4]
+  return "y" = %3
+)");
+}
+
 TEST(Prepared, ValuesOfParametersAndConstantsOnly) {
   const Graph graph = testing::parse_body(R"(
   %0 = input() {name = "x", type = "f32[4]"} : f32[4]
