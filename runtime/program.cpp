@@ -16,25 +16,6 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Whether the step has nothing to do because its result already is where its operand lies.
-bool is_already_there(const Node& node, const Storage& storage) {
-  const bool copies = node.is("reshape") || node.is("reorder") || node.is("slice") || node.is("concat");
-  if (!copies) return false;
-  const Placement& result = storage.placements.at(node.operand_count() > 0
-                                                      ? const_cast<Node&>(node).result()
-                                                      : Value{});
-  if (!node.is("concat")) {
-    const auto it = storage.placements.find(node.operand(0));
-    if (it == storage.placements.end() || it->second.buffer != result.buffer) return false;
-    return node.is("slice") || it->second.offset == result.offset;
-  }
-  for (const Value& value : node.operands()) {
-    const auto it = storage.placements.find(value);
-    if (it == storage.placements.end() || it->second.buffer != result.buffer) return false;
-  }
-  return true;
-}
-
 double view_bytes(const Type& type) { return static_cast<double>(byte_size(type)); }
 
 }  // namespace
@@ -96,7 +77,7 @@ void Program::lower_steps(const Backend& backend, const CompileOptions& options)
     const Node& node = *step_nodes_[i];
     ProgramStep step;
     std::int64_t scratch = 0;
-    if (!is_already_there(node, storage_)) {
+    if (!storage_.free_steps.contains(&node)) {
       std::vector<View> operands;
       for (const Value& value : node.operands()) operands.push_back(view_of(value));
       std::vector<View> results;
