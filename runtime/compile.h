@@ -100,8 +100,8 @@ class Context {
   virtual TensorMap run(const TensorMap& inputs) = 0;
   /// The same, timing every step.
   virtual TensorMap profile(const TensorMap& inputs, std::vector<ProfileRow>& rows) = 0;
-  /// Runs the program of this batch `repeats` times on inputs already in place (zeros at first) and
-  /// returns each run's milliseconds: what benchmarks time, without copies in and out.
+  /// Runs the program of this batch `repeats` times on a fixed input pattern and returns each run's
+  /// milliseconds: what benchmarks time, without copies in and out.
   virtual std::vector<double> time(std::int64_t batch, int repeats) = 0;
   /// Frees the arenas of all batch sizes; the next run allocates anew.
   virtual void trim() = 0;
