@@ -37,7 +37,8 @@ fi
 
 echo
 echo "== What the compiler fused in lscnn"
-"$facet" explain lscnn | head -n 40
+"$facet" explain lscnn >"$out/lscnn-explain.txt"
+head -n 40 "$out/lscnn-explain.txt"
 
 echo
 echo "== Benchmark"
