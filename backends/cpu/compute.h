@@ -32,7 +32,5 @@ std::unique_ptr<Kernel> lower_compute(Device& device, const Node& node,
 /// A copy into another layout, dtype or stride. Throws Error(failure).
 std::unique_ptr<Kernel> lower_reorder(Device& device, const Node& node, const View& operand,
                                       const View& result);
-/// Whether oneDNN can copy between these types.
-bool supports_reorder(const Type& operand, const Type& result);
 
 }  // namespace facet::cpu

@@ -24,6 +24,15 @@ Extents extents_of(const Type& type) {
   return extents;
 }
 
+/// The number behind "g" in front of a layout; 1 without.
+std::int64_t layout_groups(const Layout& layout) {
+  // An axis letter is never followed by a number at the start of a tag.
+  if (layout.size() < 2 || layout[0] != 'g' || layout[1] < '0' || layout[1] > '9') return 1;
+  std::int64_t groups = 1;
+  std::from_chars(layout.data() + 1, layout.data() + layout.size(), groups);
+  return groups;
+}
+
 Layout opaque_layout(const Descriptor& descriptor) {
   Layout layout = fmt::format("{}{}x", kOpaque, descriptor.get_size());
   Descriptor copy = descriptor;  // get_blob is not const
@@ -119,14 +128,6 @@ std::string TagTable::match(const Descriptor& descriptor) const {
     }
   }
   return {};
-}
-
-std::int64_t layout_groups(const Layout& layout) {
-  // An axis letter is never followed by a number at the start of a tag.
-  if (layout.size() < 2 || layout[0] != 'g' || layout[1] < '0' || layout[1] > '9') return 1;
-  std::int64_t groups = 1;
-  std::from_chars(layout.data() + 1, layout.data() + layout.size(), groups);
-  return groups;
 }
 
 Extents grouped_extents(const Extents& extents, std::int64_t groups) {

@@ -54,8 +54,6 @@ std::string fingerprint(const Descriptor& descriptor);
 
 /// Conv weights [O, C/g, kh, kw] as [g, O/g, C/g, kh, kw]; extents of five axes are left alone.
 Extents grouped_extents(const Extents& extents, std::int64_t groups);
-/// The number behind "g" in front of a layout; 1 without.
-std::int64_t layout_groups(const Layout& layout);
 
 /// Distance between neighbouring rows when `axes` (outermost first) are one axis of rows, or -1 if
 /// their strides do not allow it. 0 when there is a single row.

@@ -127,7 +127,9 @@ Descriptor matrix_operand(const TagTable& tags, const View& view, bool transpose
 }  // namespace
 
 Descriptor product_weights_to_node(const Descriptor& weights, std::size_t node_rank) {
-  const Descriptor matrix = weights.permute_axes({1, 0});
+  const Extents product = weights.get_dims();
+  const Descriptor flat = weights.reshape({product.end()[-2], product.end()[-1]});
+  const Descriptor matrix = flat.permute_axes({1, 0});
   Extents extents = matrix.get_dims();
   if (extents.size() == node_rank) return matrix;
   extents.resize(node_rank, 1);

@@ -150,6 +150,27 @@ TEST_P(CpuEpilogue, LinearTakesBiasAndActivations) {
   EXPECT_FALSE(accepts(*linear, {"bias", {20}}));
 }
 
+// A gate per batch and channel does not fit rows of [N*T, in]: the product keeps its axes.
+TEST_P(CpuEpilogue, LinearOfHigherRankTakesGates) {
+  Graph graph;
+  const Value x = add_input(graph, "x", {GetParam(), {2, 5, 20}, {}});
+  const Value w = add_input(graph, "w", {GetParam(), {12, 20}, {}});
+  const Value gate = add_input(graph, "gate", {DType::f32, {2, 1, 12}, {}});
+  Node* linear = graph.create("linear", {x, w, gate}, {{"epilogue", Strings{"mul"}}});
+  graph.outputs() = {{"y", linear->result()}};
+  TensorMap inputs;
+  for (const Node* input : graph.inputs()) {
+    const Type& type = input->result_types()[0];
+    const std::string& name = input->attributes().text("name");
+    inputs[name] =
+        uniform(name, static_extents(type.shape), -1, 1).cast(type.dtype).cast(DType::f32);
+  }
+  const HostTensor expected = evaluate(graph, inputs, {}).at("y");
+  EXPECT_EQ(backend_->choose_layouts(*linear).operands.size(), 3u);
+  const NodeRun run = run_graph(*backend_, graph, inputs, Layouts::chosen);
+  EXPECT_LE(relative_l2(run.outputs.at("y"), expected), GetParam() == DType::f32 ? 1e-5 : 1e-2);
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, CpuEpilogue, ::testing::Values(DType::f32, DType::bf16),
                          [](const auto& test) { return std::string(to_string(test.param)); });
 
