@@ -15,6 +15,7 @@ failed, 2 if the call was wrong.
 
 import argparse
 import contextlib
+import functools
 import importlib.util
 import json
 import os
@@ -203,9 +204,11 @@ def check_golden(args):
                            str(args.threads)], capture_output=True, text=True)
     if done.returncode != 0:
         raise PeerError(last_line(done.stderr) or
-                        f"PyTorch's models do not reproduce the golden files:\n{done.stdout}")
+                        "PyTorch's models do not reproduce the golden files: the check ended with "
+                        f"{done.returncode} after\n{done.stdout}")
 
 
+@functools.cache
 def export(model, cache):
     """Path of the model's ONNX file."""
     done = subprocess.run([sys.executable, PEERS / "export.py", "--cache", cache, model],
