@@ -73,7 +73,7 @@ std::vector<Row> prepare(const BenchArguments& arguments, const CompileOptions& 
   Progress progress("compile", programs, "programs");
   for (const std::string& name : arguments.models) {
     const Model model = load_model(name, arguments.settings);
-    const TensorMap weights = random_weights(model.graph, 0);
+    const TensorMap weights = trial_weights(model.graph, 0);
     for (const std::string& precision : arguments.precisions) {
       CompileOptions options = base;
       options.precision = parse_precision(precision);

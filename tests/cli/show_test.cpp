@@ -1,0 +1,160 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/command.h"
+
+// What the command tells of networks: models, show, explain, bench.
+namespace facet {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+using test::facet_command;
+using test::Outcome;
+using test::quoted;
+using test::TinyFolder;
+
+TEST(Models, JsonHasThePublishedNumbers) {
+  const Outcome outcome = facet_command("models --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  const nlohmann::json models = nlohmann::json::parse(outcome.out);
+  EXPECT_GE(models.size(), 12U);
+  for (const nlohmann::json& model : models) {
+    if (model.at("name") != "lscnn") continue;
+    EXPECT_EQ(model.at("parameters"), 10'048'960);
+    EXPECT_EQ(model.at("macs"), 2'206'142'758 + 5'666'128);
+    EXPECT_EQ(model.at("input"), "f32[N, 3, 128, 128]");
+    EXPECT_EQ(model.at("options")[0].at("name"), "num_classes");
+    return;
+  }
+  FAIL() << "lscnn is not listed";
+}
+
+TEST(Models, TextListsAllAndExplainsOne) {
+  const Outcome list = facet_command("models");
+  EXPECT_EQ(list.code, 0);
+  EXPECT_THAT(list.out, HasSubstr("mla_iresnet200"));
+  EXPECT_THAT(list.out, HasSubstr("10,048,960"));
+  const Outcome one = facet_command("models dcr");
+  EXPECT_EQ(one.code, 0);
+  EXPECT_THAT(one.out, HasSubstr("NewDCRTrunk"));
+  EXPECT_THAT(one.out, HasSubstr("trunk_embeddings"));
+}
+
+TEST(Show, TextReadsBackAsTheSameNetwork) {
+  const TinyFolder folder;
+  const Outcome outcome = facet_command("show" + quoted(folder / "tiny.ir"));
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_EQ(outcome.out, to_text(folder.graph()));
+  EXPECT_EQ(fingerprint(parse_graph(outcome.out)), fingerprint(folder.graph()));
+}
+
+TEST(Show, EveryFormatIsWritten) {
+  const TinyFolder folder;
+  const std::string call = "show" + quoted(folder / "tiny.ir") + "--format ";
+  EXPECT_THAT(facet_command(call + "dot").out, StartsWith("digraph \"tiny\""));
+  const nlohmann::json json = nlohmann::json::parse(facet_command(call + "json").out);
+  EXPECT_EQ(json.at("name"), "tiny");
+  const Outcome svg = facet_command(call + "svg -o" + quoted(folder / "tiny.svg"));
+  EXPECT_EQ(svg.code, 0) << svg.error;
+  EXPECT_EQ(svg.out, "");
+  EXPECT_THAT(test::read_bytes(folder / "tiny.svg"), HasSubstr("conv 3x3 /2"));
+}
+
+TEST(Show, PassesChangeWhatIsShown) {
+  const TinyFolder folder;
+  const std::string call = "show" + quoted(folder / "tiny.ir");
+  const std::string declared = facet_command(call).out;
+  EXPECT_THAT(declared, HasSubstr("relu("));
+  const Outcome fused = facet_command(call + "--after fuse-epilogue");
+  ASSERT_EQ(fused.code, 0) << fused.error;
+  EXPECT_THAT(fused.out, HasSubstr("\"relu\""));   // an epilogue entry
+  // The other relu reads `embedding`, an output of the network: it has to stay.
+  EXPECT_EQ(fused.out.find("relu("), fused.out.rfind("relu("));
+  EXPECT_NE(declared.find("relu("), declared.rfind("relu("));
+  EXPECT_THAT(fused.out, HasSubstr("[N, 3, 16, 16]"));
+  const Outcome all = facet_command(call + "--after all --batch 4");
+  ASSERT_EQ(all.code, 0) << all.error;
+  EXPECT_THAT(all.out, HasSubstr("[4, 3, 16, 16]"));
+  const Outcome unfused = facet_command(call + "--after all --disable fuse-epilogue");
+  ASSERT_EQ(unfused.code, 0) << unfused.error;
+  EXPECT_THAT(unfused.out, Not(HasSubstr("\"relu\"")));
+}
+
+TEST(Show, APassThatDoesNotRunIsRefused) {
+  const TinyFolder folder;
+  const std::string call = "show" + quoted(folder / "tiny.ir") + "--after lower-to-bf16";
+  const Outcome f32 = facet_command(call);
+  EXPECT_EQ(f32.code, 2);
+  EXPECT_THAT(f32.error, HasSubstr("does not run"));
+  const Outcome bf16 = facet_command(call + " --precision bf16");
+  EXPECT_EQ(bf16.code, 0) << bf16.error;
+  EXPECT_THAT(bf16.out, HasSubstr("bf16["));
+}
+
+TEST(Show, BatchReplacesTheSymbol) {
+  const TinyFolder folder;
+  const Outcome outcome = facet_command("show" + quoted(folder / "tiny.ir") + "--batch 3");
+  EXPECT_THAT(outcome.out, HasSubstr("f32[3, 3, 16, 16]"));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("[N,")));
+}
+
+TEST(Explain, NamesFusionsMemoryAndPasses) {
+  const TinyFolder folder;
+  const std::string call = "explain" + quoted(folder / "tiny.ir");
+  const Outcome text = facet_command(call);
+  ASSERT_EQ(text.code, 0) << text.error;
+  for (const char* part : {"fuse-epilogue", "Not done", "reorders", "lower bound", "Passes", "compiled in"}) {
+    EXPECT_THAT(text.out, HasSubstr(part));
+  }
+  const Outcome outcome = facet_command(call + "--json --batch 2");
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  const nlohmann::json json = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(json.at("batch"), 2);
+  EXPECT_GE(json.at("memory").at("peak_bytes"), json.at("memory").at("lower_bound_bytes"));
+  EXPECT_FALSE(json.at("steps").empty());
+  bool found = false;
+  for (const nlohmann::json& remark : json.at("done")) {
+    found |= remark.at("pass") == "fuse-epilogue" && remark.at("scopes")[0] == "conv";
+  }
+  EXPECT_TRUE(found) << outcome.out;
+}
+
+TEST(Bench, RowsAreWrittenAsJson) {
+  const TinyFolder folder;
+  const Outcome outcome =
+      facet_command("bench" + quoted(folder / "tiny.ir") + "--batch 1,3 --precision f32,bf16 --threads 1 "
+                    "--seconds 0.01 --json" + quoted(folder / "rows.json"));
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_THAT(outcome.out, HasSubstr("floor ms"));
+  const nlohmann::json rows = nlohmann::json::parse(test::read_bytes(folder / "rows.json"));
+  ASSERT_EQ(rows.size(), 4U);
+  for (const nlohmann::json& row : rows) {
+    EXPECT_EQ(row.at("device"), "cpu");
+    EXPECT_EQ(row.at("threads"), 1);
+    EXPECT_LE(row.at("min_ms"), row.at("median_ms"));
+    EXPECT_GT(row.at("min_ms"), 0);
+    EXPECT_GT(row.at("floor_ms"), 0);
+    EXPECT_GT(row.at("compile_s"), 0);
+    EXPECT_GT(row.at("peak_bytes"), 0);
+    EXPECT_GT(row.at("parameter_bytes"), 0);
+    EXPECT_NEAR(row.at("images_per_s").get<double>(),
+                row.at("batch").get<double>() * 1e3 / row.at("median_ms").get<double>(), 1e-6);
+  }
+  EXPECT_EQ(rows[1].at("batch"), 3);
+  EXPECT_EQ(rows[2].at("precision"), "bf16");
+}
+
+TEST(Bench, AnUnwritableJsonIsNamedBeforeTheWork) {
+  const TinyFolder folder;
+  const Outcome outcome =
+      facet_command("bench" + quoted(folder / "tiny.ir") + "--json" + quoted(folder / "no/rows.json"));
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.error, HasSubstr("rows.json"));
+}
+
+}  // namespace
+}  // namespace facet
