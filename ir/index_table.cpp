@@ -3,26 +3,37 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "ir/error.h"
 
 namespace facet {
 namespace {
 
-/// Element `i` of the table in row-major order.
+/// A text of one line may ask for any size; no table of positions is as large.
+constexpr std::int64_t kMostElements = std::int64_t{1} << 28;
+/// Whole numbers up to here are exact as doubles, which HostTensor hands out.
+constexpr double kLargestExact = 0x1p53;
+
+/// Element `i` of the table in row-major order; wraps around, as a text may hold any steps.
 std::int64_t element(const IndexTable& table, std::int64_t i) {
-  std::int64_t value = table.start;
+  auto value = static_cast<std::uint64_t>(table.start);
   for (std::size_t axis = table.counts.size(); axis-- > 0; i /= table.counts[axis]) {
-    value += i % table.counts[axis] * table.steps[axis];
+    value += static_cast<std::uint64_t>(i % table.counts[axis]) *
+             static_cast<std::uint64_t>(table.steps[axis]);
   }
-  return value;
+  return static_cast<std::int64_t>(value);
 }
 
 }  // namespace
 
 std::optional<IndexTable> as_index_table(const HostTensor& tensor) {
   const std::int64_t count = tensor.element_count();
-  if (is_float(tensor.dtype()) || count < 2) return std::nullopt;
+  if (is_float(tensor.dtype()) || count < 2 || count > kMostElements) return std::nullopt;
   const std::vector<double> doubles = tensor.to_doubles();
+  const auto is_exact = [](double value) { return std::fabs(value) < kLargestExact; };
+  if (!std::all_of(doubles.begin(), doubles.end(), is_exact)) return std::nullopt;
   const std::vector<std::int64_t> values(doubles.begin(), doubles.end());
   IndexTable table{values[0], {}, {}};
   // The innermost axis is the longest even run; whole runs form the next axis, and so on.
@@ -45,8 +56,11 @@ std::optional<IndexTable> as_index_table(const HostTensor& tensor) {
 }
 
 HostTensor expand(const IndexTable& table, DType dtype, std::vector<std::int64_t> shape) {
-  if (table.counts.size() != table.steps.size() ||
-      element_count(table.counts) != element_count(shape)) {
+  const std::int64_t count = element_count(shape);
+  if (count > kMostElements) {
+    throw usage_error(fmt::format("a table of {} elements is too large", count));
+  }
+  if (table.counts.size() != table.steps.size() || element_count(table.counts) != count) {
     throw usage_error(fmt::format("a table of counts [{}] and steps [{}] does not fill shape [{}]",
                                   fmt::join(table.counts, ", "), fmt::join(table.steps, ", "),
                                   fmt::join(shape, ", ")));

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "ir/attributes.h"
 #include "ir/error.h"
 #include "ir/text.h"
@@ -59,6 +61,30 @@ TEST(IndexTable, IsNotEverything) {
 TEST(IndexTable, CountsMustFillTheShape) {
   EXPECT_THROW(expand({0, {2, 3}, {1, 1}}, DType::i64, {7}), Error);
   EXPECT_THROW(expand({0, {2, 3}, {1}}, DType::i64, {6}), Error);
+}
+
+TEST(IndexTable, NoTextAsksForEndlessMemory) {
+  const std::int64_t many = std::int64_t{1} << 40;
+  EXPECT_THROW(expand({0, {many}, {1}}, DType::u8, {many}), Error);
+}
+
+/// Doubles, which the search reads, cannot tell these apart.
+TEST(IndexTable, NumbersBeyondDoublesAreNoTable) {
+  HostTensor far(DType::i64, {3});
+  for (std::int64_t i = 0; i < 3; ++i) {
+    far.as_mutable<std::int64_t>()[i] = (std::int64_t{1} << 60) + i;
+  }
+  EXPECT_FALSE(as_index_table(far));
+  HostTensor ends(DType::i64, {2});
+  ends.as_mutable<std::int64_t>()[0] = std::numeric_limits<std::int64_t>::min();
+  ends.as_mutable<std::int64_t>()[1] = std::numeric_limits<std::int64_t>::max();
+  EXPECT_FALSE(as_index_table(ends));
+}
+
+TEST(IndexTable, AnyStepsExpand) {
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  const HostTensor wrapped = expand({most, {3}, {most}}, DType::i64, {3});
+  EXPECT_EQ(wrapped.as<std::int64_t>()[1], -2);
 }
 
 TEST(IndexTable, LargeOnesReadBackFromText) {

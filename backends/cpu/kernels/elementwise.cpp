@@ -27,7 +27,7 @@ struct Step {
 };
 
 /// A stage cut into tiles of rows x cols over its two innermost loops. Values live in registers
-/// (f32, one tile each) unless memory holds them as f32 already: then the loops work there.
+/// (f32, one tile each) unless the loops can read or write them where they are in memory.
 struct TiledStage {
   Stage stage;
   std::vector<Step> steps;
@@ -40,8 +40,24 @@ struct TiledStage {
   std::int64_t elements = 0;
 };
 
-bool reads_in_place(const Source& source) {
-  return source.type == Float::f32 && (source.strides.back() == 0 || source.strides.back() == 1);
+/// f16, gaps between columns, and what a tile would widen many times over go through a register.
+bool reads_in_place(const Stage& stage, std::size_t number) {
+  const Source& source = stage.sources[number];
+  const std::int64_t row = source.strides[source.strides.size() - 2];
+  const std::int64_t col = source.strides.back();
+  if (source.type == Float::f32) return col == 0 || col == 1;
+  if (source.type == Float::f16 || col != 1 || row == 0) return false;
+  for (const Instruction& instruction : stage.instructions) {
+    for (std::size_t i = 0; i < instruction.arguments.size(); ++i) {
+      if (instruction.arguments[i] != number) continue;
+      if (!takes_bf16(instruction.function, static_cast<int>(i))) return false;
+    }
+  }
+  return true;
+}
+
+bool writes_in_place(const Sink& sink) {
+  return sink.type == Float::f32 && sink.strides.back() == 1;
 }
 
 /// Registers by linear scan; a register is free again after its value's last reader.
@@ -98,10 +114,10 @@ TiledStage tile(Stage stage) {
   tiled.sink_of.assign(tiled.registers.size(), kNoRegister);
   for (std::size_t i = 0; i < stage.sinks.size(); ++i) {
     const Sink& sink = stage.sinks[i];
-    if (sink.type == Float::f32 && sink.strides.back() == 1) tiled.sink_of[sink.value] = i;
+    if (writes_in_place(sink)) tiled.sink_of[sink.value] = i;
   }
   std::vector<bool> ready(first, false);
-  for (std::size_t i = 0; i < first; ++i) ready[i] = reads_in_place(stage.sources[i]);
+  for (std::size_t i = 0; i < first; ++i) ready[i] = reads_in_place(stage, i);
   for (std::size_t i = 0; i < stage.instructions.size(); ++i) {
     const Instruction& instruction = stage.instructions[i];
     Step step;
@@ -156,14 +172,13 @@ class Walk {
     for (std::size_t v = 0; v < tiles_.size(); ++v) {
       if (tiled_.registers[v] != kNoRegister) {
         tiles_[v] = {pool_ + static_cast<std::int64_t>(tiled_.registers[v]) * tiled_.lanes, cols_,
-                     true};
+                     true, Float::f32};
       } else if (v < tiled_.stage.sources.size()) {
         const Source& s = tiled_.stage.sources[v];
-        tiles_[v] = {reinterpret_cast<const float*>(address(s)), s.strides[depth - 2],
-                     s.strides[depth - 1] != 0};
+        tiles_[v] = {address(s), s.strides[depth - 2], s.strides[depth - 1] != 0, s.type};
       } else if (tiled_.sink_of[v] != kNoRegister) {
         const Sink& s = tiled_.stage.sinks[tiled_.sink_of[v]];
-        tiles_[v] = {reinterpret_cast<const float*>(address(s)), s.strides[depth - 2], true};
+        tiles_[v] = {address(s), s.strides[depth - 2], true, Float::f32};
       }
     }
   }
@@ -200,7 +215,7 @@ class Walk {
     const std::int64_t row = source.strides[source.strides.size() - 2];
     const std::int64_t col = source.strides.back();
     const std::byte* const from = address(source);
-    auto* const to = const_cast<float*>(tiles_[value].data);
+    auto* const to = static_cast<float*>(const_cast<void*>(tiles_[value].data));
     if (col == 0) {
       load_floats(source.type, from, row, to, row == 0 ? 1 : rows_);
       tiles_[value].row = row == 0 ? 0 : 1;
@@ -227,7 +242,7 @@ class Walk {
       arguments[a] = tiles_[step.arguments[a]];
       flat = flat && (arguments[a].varies ? arguments[a].row == cols_ : arguments[a].row == 0);
     }
-    auto* const y = const_cast<float*>(to.data);
+    auto* const y = static_cast<float*>(const_cast<void*>(to.data));
     if (flat) {
       step.function(y, 0, arguments.data(), 1, rows_ * cols_);
     } else {
@@ -236,7 +251,7 @@ class Walk {
   }
 
   void store(const Sink& sink) {
-    const float* const from = tiles_[sink.value].data;
+    const auto* const from = static_cast<const float*>(tiles_[sink.value].data);
     const std::int64_t row = sink.strides[sink.strides.size() - 2];
     const std::int64_t col = sink.strides.back();
     std::byte* const to = address(sink);

@@ -24,6 +24,12 @@ struct Window {
     const std::int64_t first = o * stride - pad;
     return {std::max<std::int64_t>(first, 0), std::min(first + kernel, in)};
   }
+  /// A padded line is phases() x phase_row() elements: enough for every window and the input.
+  std::int64_t phases() const { return stride; }
+  std::int64_t phase_row() const {
+    const std::int64_t length = std::max((out - 1) * stride + kernel, pad + in);
+    return (length + stride - 1) / stride;
+  }
 };
 
 struct PoolingPlan {
@@ -53,10 +59,17 @@ struct PoolingPlan {
       return;
     }
     parallel_for(batch * channels * h.out, elements, [&](std::int64_t begin, std::int64_t end) {
-      const auto line = std::make_unique_for_overwrite<float[]>(
-          static_cast<std::size_t>(2 * w.in + w.out));
-      for (std::int64_t row = begin; row < end; ++row) pool_row(from_base, to_base, row, line.get());
+      const auto buffer = std::make_unique_for_overwrite<float[]>(
+          static_cast<std::size_t>(2 * w.phases() * w.phase_row() + w.in + w.out));
+      std::fill_n(buffer.get(), w.phases() * w.phase_row(), start());
+      for (std::int64_t row = begin; row < end; ++row) {
+        pool_row(from_base, to_base, row, buffer.get());
+      }
     });
+  }
+
+  float start() const {
+    return fold == Fold::sum ? 0 : -std::numeric_limits<float>::infinity();
   }
 
   /// Output row `row` of N * H, all channels.
@@ -86,27 +99,38 @@ struct PoolingPlan {
     }
   }
 
-  /// Output row `row` of N * C * H: the window's rows are folded into one line, then the line is
-  /// folded along W.
+  /// Output row `row` of N * C * H. The window's rows are folded into one padded line; the line is
+  /// split by position modulo the stride, so that each step of the window is a contiguous row; the
+  /// steps are folded.
   void pool_row(const std::byte* from_base, std::byte* to_base, std::int64_t row,
                 float* line) const {
     const std::int64_t n = row / (channels * h.out);
     const std::int64_t c = row / h.out % channels;
     const auto [top, bottom] = h.clip(row % h.out);
     const std::byte* const in = from_base + (n * x[0] + c * x[1] + top * x[2]) * size_of(from);
-    fold_line(in, bottom - top, line);
-    float* const values = line + 2 * w.in;
-    for (std::int64_t o = 0; o < w.out; ++o) {
-      const auto [left, right] = w.clip(o);
-      float value = line[left];
-      for (std::int64_t i = left + 1; i < right; ++i) value = combine(value, line[i]);
-      values[o] = value * factor;
+    const std::int64_t phases = w.phases();
+    float* const split = line + phases * w.phase_row();
+    float* const next = split + phases * w.phase_row();
+    float* const values = next + w.in;
+    fold_lines(in, bottom - top, line + w.pad, next);
+    const VectorLoops& loops = vector_loops();
+    const float* steps = line;
+    if (phases > 1) {
+      loops.transpose32(line, phases, split, w.phase_row(), w.phase_row(), phases);
+      steps = split;
+    }
+    std::copy_n(steps, w.out, values);
+    for (std::int64_t k = 1; k < w.kernel; ++k) {
+      combine(values, steps + k % phases * w.phase_row() + k / phases, w.out);
+    }
+    if (factor != 1) {
+      for (std::int64_t o = 0; o < w.out; ++o) values[o] *= factor;
     }
     std::byte* const out = to_base + (n * y[0] + c * y[1] + row % h.out * y[2]) * size_of(to);
     store_floats(to, values, out, y[3], w.out);
   }
 
-  void fold_line(const std::byte* in, std::int64_t count, float* line) const {
+  void fold_lines(const std::byte* in, std::int64_t count, float* line, float* next) const {
     if (x[3] == 1) {
       const std::int64_t counts[2] = {1, count};
       const std::int64_t strides[2] = {0, x[2]};
@@ -114,17 +138,18 @@ struct PoolingPlan {
                                                                               w.in, line);
       return;
     }
-    float* const next = line + w.in;
     load_floats(from, in, x[3], line, w.in);
     for (std::int64_t i = 1; i < count; ++i) {
       load_floats(from, in + i * x[2] * size_of(from), x[3], next, w.in);
-      for (std::int64_t j = 0; j < w.in; ++j) line[j] = combine(line[j], next[j]);
+      combine(line, next, w.in);
     }
   }
 
-  float combine(float a, float b) const {
-    if (fold == Fold::sum) return a + b;
-    return a > b || a != a ? a : b;
+  /// a = fold(a, b), n elements.
+  void combine(float* a, const float* b, std::int64_t n) const {
+    const Tile arguments[] = {{a, 0, true, Float::f32}, {b, 0, true, Float::f32}};
+    const Function function = fold == Fold::sum ? Function::add : Function::maximum;
+    vector_loops().functions[static_cast<int>(function)](a, 0, arguments, 1, n);
   }
 };
 

@@ -11,7 +11,8 @@
 namespace facet::cpu {
 namespace {
 
-constexpr std::array<std::string_view, kFunctions - 1> kNames{
+/// In the order of Function; what only fusion makes has no name.
+constexpr std::array<std::string_view, 20> kNames{
     "relu", "sigmoid", "tanh", "exp", "log", "sqrt", "rsqrt",   "reciprocal", "neg", "abs",
     "square", "erf",   "add",  "sub", "mul", "div",  "maximum", "minimum",    "pow", "prelu"};
 

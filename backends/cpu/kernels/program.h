@@ -66,7 +66,7 @@ struct StagedProgram {
 
 /// Splits a program by what its values vary along: what depends on fewer axes than the result (the
 /// gate's map, batch_norm's scale) is computed once, in a stage of its own, and kept in scratch.
-/// Products whose only reader adds to them become multiply_add.
+/// Products whose only reader adds to them become multiply_add, sums under a relu add_relu.
 StagedProgram make_stages(const Node& node, const Program& program, std::span<const View> operands,
                           const View& result);
 

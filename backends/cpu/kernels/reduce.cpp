@@ -11,20 +11,22 @@
 namespace facet::cpu {
 namespace {
 
-/// Results computed together: their sums stay in the first-level cache.
+/// Results computed together at most: their sums stay in the first-level cache.
 constexpr std::int64_t kColumns = 256;
-/// With fewer tiles of results than this the reduced range is split, so that all threads have work.
+/// With fewer tiles of results than this tiles shrink, and at last the reduced range is split, so
+/// that all threads have work. All of it depends on shapes alone: results are the same on any number
+/// of threads.
 constexpr std::int64_t kFewUnits = 16;
-/// Elements of a part of a split range, and parts at most. They depend on shapes alone, so results
-/// do not depend on the number of threads.
+/// Elements of a part of a split range, parts at most, and the least a part has of the split loop.
 constexpr std::int64_t kPartElements = 8 * 1024;
 constexpr std::int64_t kMostParts = 64;
+constexpr std::int64_t kPartExtent = 16;
 
 struct Range {
   std::int64_t begin = 0, end = 0;
 };
 
-/// The innermost kept loop is cut into tiles of kColumns results. Where x is contiguous along it a
+/// The innermost kept loop is cut into tiles of `tile` results. Where x is contiguous along it a
 /// tile is folded row by row, otherwise each of its results is folded along the innermost reduced
 /// loop.
 struct ReducePlan {
@@ -35,7 +37,7 @@ struct ReducePlan {
   Loops kept;        ///< views x and y; the innermost loop counts tiles
   Loops reduced;     ///< view x
   std::int64_t columns = 1, x_column = 0, y_column = 0;  ///< the loop that the tiles cut
-  std::int64_t tiles = 1, units = 1;
+  std::int64_t tile = 1, tiles = 1, units = 1;
   std::size_t split = 0;  ///< the reduced loop that parts cut
   std::int64_t parts = 1;
   std::int64_t elements = 0;
@@ -46,7 +48,7 @@ struct ReducePlan {
   }
   bool by_rows() const { return x_column == 1; }
   std::int64_t width_of(std::int64_t unit) const {
-    return std::min(kColumns, columns - unit % tiles * kColumns);
+    return std::min(tile, columns - unit % tiles * tile);
   }
 
   float start() const { return fold == Fold::sum ? 0 : -std::numeric_limits<float>::infinity(); }
@@ -194,10 +196,12 @@ void cut_columns(ReducePlan& plan) {
   plan.columns = plan.kept.extents.back();
   plan.x_column = plan.kept.strides[0].back();
   plan.y_column = plan.kept.strides[1].back();
-  plan.tiles = (plan.columns + kColumns - 1) / kColumns;
+  const std::int64_t share = plan.kept.elements() / kFewUnits / 16 * 16;
+  plan.tile = std::min(std::clamp<std::int64_t>(share, 64, kColumns), plan.columns);
+  plan.tiles = (plan.columns + plan.tile - 1) / plan.tile;
   plan.kept.extents.back() = plan.tiles;
-  plan.kept.strides[0].back() *= kColumns;
-  plan.kept.strides[1].back() *= kColumns;
+  plan.kept.strides[0].back() *= plan.tile;
+  plan.kept.strides[1].back() *= plan.tile;
   plan.units = plan.kept.elements();
 }
 
@@ -206,7 +210,8 @@ void cut_parts(ReducePlan& plan) {
   plan.split =
       static_cast<std::size_t>(std::max_element(extents.begin(), extents.end()) - extents.begin());
   if (plan.units >= kFewUnits) return;
-  plan.parts = std::min({plan.elements / kPartElements, kMostParts, extents[plan.split]});
+  plan.parts =
+      std::min({plan.elements / kPartElements, kMostParts, extents[plan.split] / kPartExtent});
   plan.parts = std::max<std::int64_t>(plan.parts, 1);
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <bit>
 #include <map>
+#include <optional>
 
 #include "backends/cpu/kernels/convert.h"
 #include "backends/cpu/kernels/loops.h"
@@ -138,7 +139,7 @@ class Stager {
         stage.sinks.push_back({number.at(v), false, kept.index, Float::f32, kept.strides});
       }
     }
-    fuse_multiply_add(stage);
+    fuse_pairs(stage);
     collapse_axes(stage, axes);
     return stage;
   }
@@ -147,8 +148,19 @@ class Stager {
     return program_.instructions[value - program_.first_result()];
   }
 
-  /// mul whose only reader is an add: the add becomes a multiply_add and the mul goes.
-  static void fuse_multiply_add(Stage& stage) {
+  /// What `inner` and `outer` become when nothing but `outer` reads `inner`; its own arguments are the
+  /// inner ones, then the other outer one.
+  static std::optional<Function> fused(Function inner, Function outer) {
+    if (inner == Function::mul && outer == Function::add) return Function::multiply_add;
+    if (inner == Function::add && outer == Function::relu) return Function::add_relu;
+    if (inner == Function::multiply_add && outer == Function::relu) {
+      return Function::multiply_add_relu;
+    }
+    return std::nullopt;
+  }
+
+  /// Pairs of instructions that one vector loop does are joined; the inner one goes.
+  static void fuse_pairs(Stage& stage) {
     const std::size_t first = stage.sources.size();
     std::vector<int> reads(first + stage.instructions.size(), 0);
     for (const Instruction& i : stage.instructions) {
@@ -156,20 +168,26 @@ class Stager {
     }
     for (const Sink& sink : stage.sinks) ++reads[sink.value];
     std::vector<bool> gone(stage.instructions.size(), false);
-    for (Instruction& add : stage.instructions) {
-      if (add.function != Function::add) continue;
-      for (std::size_t side = 0; side < 2; ++side) {
-        const std::size_t product = add.arguments[side];
-        if (product < first || reads[product] != 1) continue;
-        const Instruction& mul = stage.instructions[product - first];
-        if (mul.function != Function::mul) continue;
-        const std::size_t addend = add.arguments[1 - side];
-        add = {Function::multiply_add, {mul.arguments[0], mul.arguments[1], addend}};
-        gone[product - first] = true;
+    for (Instruction& outer : stage.instructions) {
+      for (std::size_t side = 0; side < outer.arguments.size(); ++side) {
+        const std::size_t value = outer.arguments[side];
+        if (value < first || reads[value] != 1) continue;
+        const Instruction& inner = stage.instructions[value - first];
+        const std::optional<Function> both = fused(inner.function, outer.function);
+        if (!both) continue;
+        std::vector<std::size_t> arguments = inner.arguments;
+        if (outer.arguments.size() == 2) arguments.push_back(outer.arguments[1 - side]);
+        outer = {*both, std::move(arguments)};
+        gone[value - first] = true;
         break;
       }
     }
-    std::vector<std::size_t> number(reads.size());
+    drop(stage, gone);
+  }
+
+  static void drop(Stage& stage, const std::vector<bool>& gone) {
+    const std::size_t first = stage.sources.size();
+    std::vector<std::size_t> number(first + gone.size());
     std::vector<Instruction> kept;
     for (std::size_t v = 0; v < first; ++v) number[v] = v;
     for (std::size_t i = 0; i < gone.size(); ++i) {

@@ -6,10 +6,10 @@ namespace facet::cpu {
 
 bool runs_here(const VectorLoops& loops) {
 #if defined(__x86_64__)
-  if (&loops == avx512_loops()) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  }
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (&loops == avx512_loops()) return avx512;
+  if (&loops == avx512_bf16_loops()) return avx512 && __builtin_cpu_supports("avx512bf16");
   if (&loops == avx2_loops()) {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   }
@@ -19,7 +19,7 @@ bool runs_here(const VectorLoops& loops) {
 
 const VectorLoops& vector_loops() {
   static const VectorLoops& best = []() -> const VectorLoops& {
-    for (const VectorLoops* loops : {avx512_loops(), avx2_loops()}) {
+    for (const VectorLoops* loops : {avx512_bf16_loops(), avx512_loops(), avx2_loops()}) {
       if (loops != nullptr && runs_here(*loops)) return *loops;
     }
     return *baseline_loops();

@@ -15,19 +15,39 @@ inline constexpr int kFloats = 3;
 enum class Function : std::uint8_t {
   relu, sigmoid, tanh, exp, log, sqrt, rsqrt, reciprocal, neg, abs, square, erf,
   add, sub, mul, div, maximum, minimum, pow, prelu,
-  multiply_add,  ///< a * b + c
+  add_relu,           ///< max(a + b, 0)
+  multiply_add,       ///< a * b + c
+  multiply_add_relu,  ///< max(a * b + c, 0)
 };
-inline constexpr int kFunctions = 21;
+inline constexpr int kFunctions = 23;
 
 enum class Fold : std::uint8_t { sum, max };
 inline constexpr int kFolds = 2;
 
-/// A 2-D operand of a tile. `row` is in elements; a row is either contiguous (`varies`) or one
-/// element that stands for all columns.
+/// Whether the function reads bf16 as its argument `argument`. The others take f32 only: their code
+/// would grow more than bf16 gains.
+constexpr bool takes_bf16(Function function, int argument) {
+  switch (function) {
+    case Function::relu:
+    case Function::sigmoid:
+    case Function::add:
+    case Function::sub:
+    case Function::mul:
+    case Function::prelu:
+    case Function::add_relu: return true;
+    case Function::multiply_add:
+    case Function::multiply_add_relu: return argument != 1;
+    default: return false;
+  }
+}
+
+/// A 2-D argument of a tile function: f32, or bf16 where the function takes it, rows `row` elements
+/// apart. A row is either contiguous (`varies`) or one f32 that stands for all columns.
 struct Tile {
-  const float* data = nullptr;
+  const void* data = nullptr;
   std::int64_t row = 0;
   bool varies = true;
+  Float type = Float::f32;
 };
 
 /// y[r, c] = f(arguments[r, c]) for rows x cols; the rows of y are contiguous and `y_row` apart.
@@ -48,7 +68,7 @@ using Transpose = void (*)(const void* x, std::int64_t x_row, void* y, std::int6
 
 /// One instruction set's loops.
 struct VectorLoops {
-  const char* name;  ///< "baseline", "avx2", "avx512"
+  const char* name;  ///< "baseline", "avx2", "avx512", "avx512_bf16"
   TileFunction functions[kFunctions];
   Widen widen[kFloats];
   Narrow narrow[kFloats];
@@ -62,6 +82,8 @@ struct VectorLoops {
 const VectorLoops* baseline_loops();
 const VectorLoops* avx2_loops();
 const VectorLoops* avx512_loops();
+/// avx512 with the instruction that rounds to bf16; it takes subnormal numbers for zero.
+const VectorLoops* avx512_bf16_loops();
 
 /// Whether this machine can run the loops.
 bool runs_here(const VectorLoops& loops);

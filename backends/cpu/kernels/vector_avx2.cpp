@@ -3,6 +3,8 @@
 #include "backends/cpu/kernels/vector.h"
 
 #if defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+
 namespace facet::cpu {
 namespace {
 
