@@ -1,5 +1,4 @@
 #include "backends/cpu/kernels/kernels.h"
-
 #include "ir/error.h"
 #include "ir/ops/families.h"
 #include "tests/cpu_kernels/harness.h"
@@ -13,7 +12,8 @@ using ops::f32;
 void expect_exact(const Problem& problem, const Arrangement& how) {
   const Outcome outcome = problem.run(how);
   EXPECT_EQ(max_difference(outcome.actual, outcome.expected.cast(outcome.actual.dtype())), 0)
-      << problem.text() << "\n" << describe(how);
+      << problem.text() << "\n"
+      << describe(how);
   EXPECT_TRUE(outcome.gaps_kept) << problem.text() << "\n" << describe(how);
 }
 
@@ -60,8 +60,17 @@ TEST(Copy, Slice) {
   const auto sample = [](std::int64_t axis, std::int64_t start, std::int64_t end) {
     return Sample{{f32({2, 40, 23, 17})}, {{"axis", axis}, {"start", start}, {"end", end}}};
   };
-  expect_exact_everywhere("slice", {sample(1, 8, 40), sample(-1, 3, 4), sample(0, 1, 2),
-                                    sample(2, 0, 22)});
+  expect_exact_everywhere("slice",
+                          {sample(1, 8, 40), sample(-1, 3, 4), sample(0, 1, 2), sample(2, 0, 22)});
+}
+
+TEST(Copy, PadAndReverse) {
+  const Type x = f32({2, 24, 19, 19});
+  for (const std::int64_t axis : {0, 1, 2, 3}) {
+    expect_exact_everywhere("reverse", {{{x}, {{"axis", axis}}}});
+    expect_exact_everywhere("pad", {{{x}, {{"axis", axis}, {"before", std::int64_t{2}}}},
+                                    {{x}, {{"axis", axis}, {"after", std::int64_t{1}}}}});
+  }
 }
 
 TEST(Copy, ReorderOfNetworkInputs) {
@@ -84,8 +93,11 @@ TEST(Copy, ReorderOfNetworkInputs) {
 /// reorder changes the dtype too when result and operand differ in it.
 TEST(Copy, ReorderToBf16) {
   Graph graph;
-  const Value x = graph.create("input", {}, {{"name", std::string("x0")},
-                                             {"type", std::string("f32[2, 3, 40, 31]")}})->result();
+  const Value x =
+      graph
+          .create("input", {},
+                  {{"name", std::string("x0")}, {"type", std::string("f32[2, 3, 40, 31]")}})
+          ->result();
   Node* node = graph.create("reorder", {x}, {{"layout", std::string("acdb")}});
   Type type = node->result_types()[0];
   type.dtype = DType::bf16;
@@ -106,7 +118,8 @@ TEST(Copy, CastBetweenAllTypes) {
                                DType::i32, DType::i8,   DType::u8,  DType::boolean};
   for (const DType from : all) {
     for (const DType to : all) {
-      const Sample sample{{Type{from, {2, 5, 7, 9}, {}}}, {{"dtype", std::string(to_string(to))}}, 0, 100};
+      const Sample sample{
+          {Type{from, {2, 5, 7, 9}, {}}}, {{"dtype", std::string(to_string(to))}}, 0, 100};
       const Problem problem(find_op("cast"), sample, from, from);
       for (const char* layout : {"", "acdb"}) {
         for (const Gaps gaps : {Gaps::none, Gaps::all_axes}) {
@@ -119,10 +132,12 @@ TEST(Copy, CastBetweenAllTypes) {
 
 TEST(Copy, IntegersKeepAllBits) {
   Graph graph;
-  const Value x = graph.create("input", {}, {{"name", std::string("x")},
-                                             {"type", std::string("i64[2, 2]")}})->result();
+  const Value x =
+      graph.create("input", {}, {{"name", std::string("x")}, {"type", std::string("i64[2, 2]")}})
+          ->result();
   Node* node = graph.create("transpose", {x}, {{"permutation", Ints{1, 0}}});
-  std::int64_t values[4] = {(std::int64_t{1} << 62) + 1, -7, 3, std::numeric_limits<std::int64_t>::min()};
+  std::int64_t values[4] = {(std::int64_t{1} << 62) + 1, -7, 3,
+                            std::numeric_limits<std::int64_t>::min()};
   std::int64_t moved[4] = {};
   const View view = dense_view(x.type());
   auto* const operand = reinterpret_cast<std::byte*>(values);
@@ -136,8 +151,10 @@ TEST(Copy, IntegersKeepAllBits) {
 
 TEST(Copy, ReshapeOfAndIntoSlices) {
   Graph graph;
-  const Value x = graph.create("input", {}, {{"name", std::string("x")},
-                                             {"type", std::string("f32[3, 8, 5]")}})->result();
+  const Value x =
+      graph
+          .create("input", {}, {{"name", std::string("x")}, {"type", std::string("f32[3, 8, 5]")}})
+          ->result();
   Node* node = graph.create("reshape", {x}, {{"shape", Ints{6, 4, 5}}});
   const HostTensor values = make_case(find_op("relu"), {{x.type()}, {}}).inputs.at("x0");
   const auto copy = [&](Gaps operand_gaps, Gaps result_gaps) {
@@ -159,7 +176,8 @@ TEST(Copy, ReshapeOfAndIntoSlices) {
 TEST(Copy, ConcatOperandAlreadyInPlaceIsLeftAlone) {
   Graph graph;
   const auto input = [&](const char* name) {
-    return graph.create("input", {}, {{"name", std::string(name)}, {"type", std::string("f32[2, 3]")}})
+    return graph
+        .create("input", {}, {{"name", std::string(name)}, {"type", std::string("f32[2, 3]")}})
         ->result();
   };
   Node* node = graph.create("concat", {input("a"), input("b")}, {{"axis", std::int64_t{1}}});
@@ -168,7 +186,8 @@ TEST(Copy, ConcatOperandAlreadyInPlaceIsLeftAlone) {
   const View operands[] = {left, dense_view(node->operand(1).type())};
   float result[12] = {1, 2, 3, 0, 0, 0, 4, 5, 6, 0, 0, 0};
   float b[6] = {7, 8, 9, 10, 11, 12};
-  std::byte* const addresses[] = {reinterpret_cast<std::byte*>(result), reinterpret_cast<std::byte*>(b)};
+  std::byte* const addresses[] = {reinterpret_cast<std::byte*>(result),
+                                  reinterpret_cast<std::byte*>(b)};
   std::byte* const target = addresses[0];
   cpu::lower_copy(*node, operands, {&y, 1})->bind(addresses, {&target, 1}, nullptr)();
   EXPECT_THAT(result, ::testing::ElementsAre(1, 2, 3, 7, 8, 9, 4, 5, 6, 10, 11, 12));

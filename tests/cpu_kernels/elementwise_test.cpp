@@ -1,7 +1,6 @@
-#include "tests/cpu_kernels/harness.h"
-
 #include "ir/error.h"
 #include "ir/ops/families.h"
+#include "tests/cpu_kernels/harness.h"
 
 namespace facet::testing {
 namespace {
@@ -20,23 +19,26 @@ INSTANTIATE_TEST_SUITE_P(Ops, Unary,
 
 class Binary : public ::testing::TestWithParam<const char*> {};
 TEST_P(Binary, FollowsTheOracle) {
-  const Type x = f32({2, 24, 31, 19});
-  check_everywhere(GetParam(),
-                   {{{x, x}, {}, 0.3, 1.5}, {{x, f32({24, 1, 1})}, {}, 0.3, 1.5}, {{x, f32({})}, {}, 0.3, 1.5}});
+  const Type x = f32({2, 24, 19, 19});
+  check_everywhere(
+      GetParam(),
+      {{{x, x}, {}, 0.3, 1.5}, {{x, f32({24, 1, 1})}, {}, 0.3, 1.5}, {{x, f32({})}, {}, 0.3, 1.5}});
 }
 INSTANTIATE_TEST_SUITE_P(Ops, Binary,
-                         ::testing::Values("add", "sub", "mul", "div", "maximum", "minimum", "pow"));
+                         ::testing::Values("add", "sub", "mul", "div", "maximum", "minimum",
+                                           "pow"));
 
 TEST(Elementwise, PreluAndBatchNorm) {
-  const Type x = f32({2, 37, 23, 17});
+  const Type x = f32({2, 37, 15, 15});
   const Type c = f32({37});
-  check_everywhere("prelu", {{{x, c}, {}}, {{x, f32({1})}, {}}, {{f32({1, 1, 5, 3}), f32({1})}, {}}});
+  check_everywhere("prelu",
+                   {{{x, c}, {}}, {{x, f32({1})}, {}}, {{f32({1, 1, 5, 3}), f32({1})}, {}}});
   check_everywhere("batch_norm", {{{x, c, c, c, c}, {}, 0.2, 1.5}});
 }
 
 TEST(Elementwise, ProgramsInStages) {
-  const Type x = f32({3, 20, 29, 17});
-  const Type map = f32({3, 1, 29, 17});
+  const Type x = f32({3, 20, 17, 17});
+  const Type map = f32({3, 1, 17, 17});
   const Type channel = f32({20, 1, 1});
   const Type gate = f32({3, 20, 1, 1});
   check_everywhere(
@@ -52,7 +54,7 @@ TEST(Elementwise, ProgramsInStages) {
        program({x, f32({1})}, {"exp 0", "mul 1 #0.5", "mul 0 3", "add 4 4", "clamp 5 #-0.25 1"}),
        program({x, channel}, {"prelu 0 1", "minimum 2 #0.3", "maximum 3 #-0.2", "sub #1 4"}),
        // Last axis only.
-       program({f32({70, 300}), f32({300}), f32({70, 1})}, {"mul 0 1", "add 3 2", "erf 4"})},
+       program({f32({60, 300}), f32({300}), f32({60, 1})}, {"mul 0 1", "add 3 2", "erf 4"})},
       4e-6);
 }
 
@@ -66,15 +68,15 @@ TEST(Elementwise, MoreValuesThanRegistersFit) {
 }
 
 TEST(Elementwise, InPlace) {
-  const Type x = f32({2, 24, 31, 19});
-  const Type map = f32({2, 1, 31, 19});
+  const Type x = f32({2, 24, 19, 19});
+  const Type map = f32({2, 1, 19, 19});
   for (const DType dtype : kDtypes) {
     const Problem problems[] = {
         {find_op("relu"), {{x}, {}}, dtype, dtype},
         {find_op("add"), {{x, x}, {}}, dtype, dtype},
         {find_op("mul"), {{map, x}, {}}, dtype, dtype},
-        {find_op("elementwise"), program({x, map, x}, {"sigmoid 1", "mul 0 3", "add 4 2", "add 5 0"}),
-         dtype, dtype}};
+        {find_op("elementwise"),
+         program({x, map, x}, {"sigmoid 1", "mul 0 3", "add 4 2", "add 5 0"}), dtype, dtype}};
     for (Arrangement how : arrangements(dtype)) {
       how.in_place = true;
       for (const int threads : {1, 2}) {
@@ -94,7 +96,9 @@ TEST(Elementwise, MixedLayoutsAndTypes) {
       expect_like_oracle({find_op("add"), {{x, f32({9})}, {}}, dtype, vectors}, how);
       expect_like_oracle({find_op("batch_norm"),
                           {{x, f32({21}), f32({21}), f32({21}), f32({21})}, {}, 0.2, 1},
-                          dtype, vectors}, how);
+                          dtype,
+                          vectors},
+                         how);
     }
   }
   Sample narrowing = program({x, f32({21, 1, 1})}, {"mul 0 1"});
@@ -106,10 +110,12 @@ TEST(Elementwise, NanAndInfinity) {
   const float inf = std::numeric_limits<float>::infinity();
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const std::vector<float> values{nan, inf, -inf, 0.0f, -1.0f, 2.0f};
-  for (const char* name : {"relu", "sigmoid", "tanh", "exp", "erf", "neg", "abs", "square", "sqrt"}) {
+  for (const char* name :
+       {"relu", "sigmoid", "tanh", "exp", "erf", "neg", "abs", "square", "sqrt"}) {
     Graph graph;
-    const Value x = graph.create("input", {}, {{"name", std::string("x")},
-                                               {"type", std::string("f32[6]")}})->result();
+    const Value x =
+        graph.create("input", {}, {{"name", std::string("x")}, {"type", std::string("f32[6]")}})
+            ->result();
     Node* node = graph.create(name, {x});
     graph.outputs().push_back({"y", node->result()});
     const HostTensor input = HostTensor::from_floats({6}, values);

@@ -17,7 +17,8 @@
 #include "ir/elementwise_program.h"
 #include "tests/support/op_samples.h"
 
-/// Runs one node through its CPU kernel on views of every kind and compares with the float64 oracle.
+/// Runs one node through its CPU kernel on views of every kind and compares with the float64
+/// oracle.
 namespace facet::testing {
 
 /// How a value lies in its buffer: alone, as a slice along axis 1 (axis 0 of a vector) of a wider
@@ -25,12 +26,12 @@ namespace facet::testing {
 enum class Gaps { none, one_axis, all_axes };
 
 struct Arrangement {
-  DType dtype = DType::f32;        ///< of operands of rank 2 and more
-  DType vector_dtype = DType::f32; ///< of operands of rank 0 and 1 (slopes, statistics)
-  Layout operand_layout;           ///< of operands of rank 4
-  Layout result_layout;            ///< of results of rank 4
+  DType dtype = DType::f32;         ///< of operands of rank 2 and more
+  DType vector_dtype = DType::f32;  ///< of operands of rank 0 and 1 (slopes, statistics)
+  Layout operand_layout;            ///< of operands of rank 4
+  Layout result_layout;             ///< of results of rank 4
   Gaps gaps = Gaps::none;
-  bool in_place = false;           ///< the result overwrites the first operand of its view
+  bool in_place = false;  ///< the result overwrites the first operand of its view
   int threads = 1;
 };
 
@@ -130,8 +131,8 @@ struct Outcome {
   bool gaps_kept = true;
 };
 
-/// A sample with its operands' dtypes decided, and what the oracle says. It sees the operands rounded
-/// to those dtypes.
+/// A sample with its operands' dtypes decided, and what the oracle says. It sees the operands
+/// rounded to those dtypes.
 class Problem {
  public:
   Problem(const OpDef& op, Sample sample, DType dtype, DType vector_dtype)
@@ -168,7 +169,8 @@ class Problem {
     Placed fresh(type, how.gaps);
     Placed* result = &fresh;
     for (Placed& operand : operands) {
-      const bool same = operand.view().type == type && operand.view().strides == fresh.view().strides;
+      const bool same =
+          operand.view().type == type && operand.view().strides == fresh.view().strides;
       if (how.in_place && same && result == &fresh) result = &operand;
     }
     execute(operands, operand_views, *result, how.threads);
@@ -180,8 +182,8 @@ class Problem {
  private:
   const Node& node() const { return *case_.graph.outputs()[0].value.node; }
 
-  void execute(std::vector<Placed>& operands, const std::vector<View>& operand_views, Placed& result,
-               int threads) const {
+  void execute(std::vector<Placed>& operands, const std::vector<View>& operand_views,
+               Placed& result, int threads) const {
     const std::unique_ptr<Kernel> kernel = lower(node(), operand_views, {&result.view(), 1});
     HostTensor scratch(DType::u8, {static_cast<std::int64_t>(kernel->scratch_bytes())});
     std::vector<std::byte*> addresses;
@@ -239,8 +241,8 @@ inline std::vector<Arrangement> arrangements(DType dtype) {
 
 inline constexpr DType kDtypes[] = {DType::f32, DType::bf16, DType::f16};
 
-/// The op's own samples and `more` in all dtypes and arrangements; the larger ones on two threads as
-/// well, and then with equal bits.
+/// The op's own samples and `more` in all dtypes and arrangements; the larger ones on two threads
+/// as well, and then with equal bits.
 inline void check_everywhere(std::string_view name, const std::vector<Sample>& more = {},
                              double f32_slack = 2e-6) {
   const OpDef& op = find_op(name);
@@ -257,7 +259,8 @@ inline void check_everywhere(std::string_view name, const std::vector<Sample>& m
         const Outcome two = problem.run(how);
         EXPECT_EQ(0, std::memcmp(one.actual.data(), two.actual.data(),
                                  static_cast<std::size_t>(one.actual.byte_count())))
-            << "threads change the result: " << problem.text() << "\n" << describe(how);
+            << "threads change the result: " << problem.text() << "\n"
+            << describe(how);
       }
     }
   }

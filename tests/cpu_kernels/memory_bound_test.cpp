@@ -10,8 +10,8 @@ using ops::f32;
 
 class Reduce : public ::testing::TestWithParam<const char*> {};
 TEST_P(Reduce, FollowsTheOracle) {
-  const Type wide = f32({1, 70, 37, 23});
-  const Type batch = f32({3, 33, 19, 17});
+  const Type wide = f32({1, 70, 17, 15});
+  const Type batch = f32({3, 33, 14, 12});
   std::vector<Sample> samples;
   for (const Ints& axes : {Ints{2, 3}, Ints{1}, Ints{0}, Ints{3}, Ints{0, 2, 3}, Ints{1, 3},
                            Ints{0, 1, 2, 3}, Ints{0, 2}}) {
@@ -22,7 +22,7 @@ TEST_P(Reduce, FollowsTheOracle) {
   samples.push_back({{f32({40000})}, {{"axes", Ints{0}}}});
   samples.push_back({{f32({2, 2, 3, 2, 3, 2})}, {{"axes", Ints{0, 2, 4}}}});
   samples.push_back({{f32({2, 2, 3, 2, 3, 2})}, {{"axes", Ints{1, 3, 5}}}});
-  // Sums of up to 60000 values in [-1, 1): their roundings in f32 add up.
+  // Sums of up to 40000 values in [-1, 1): their roundings in f32 add up.
   check_everywhere(GetParam(), samples, GetParam() == std::string("reduce_sum") ? 2e-4 : 2e-6);
 }
 INSTANTIATE_TEST_SUITE_P(Ops, Reduce, ::testing::Values("reduce_mean", "reduce_sum", "reduce_max"));
@@ -31,7 +31,9 @@ class Pooling : public ::testing::TestWithParam<const char*> {};
 TEST_P(Pooling, FollowsTheOracle) {
   const auto sample = [](Shape shape, Ints kernel, Ints strides, Ints pads) {
     return Sample{{f32(std::move(shape))},
-                  {{"kernel", std::move(kernel)}, {"strides", std::move(strides)}, {"pads", std::move(pads)}}};
+                  {{"kernel", std::move(kernel)},
+                   {"strides", std::move(strides)},
+                   {"pads", std::move(pads)}}};
   };
   check_everywhere(GetParam(), {sample({2, 70, 19, 23}, {3, 3}, {2, 2}, {1, 1, 1, 1}),
                                 sample({1, 600, 7, 7}, {3, 2}, {1, 1}, {0, 1, 2, 0}),
@@ -43,10 +45,14 @@ INSTANTIATE_TEST_SUITE_P(Ops, Pooling, ::testing::Values("max_pool", "avg_pool")
 
 TEST(Pooling, PaddingNeverWinsAndNanDoes) {
   Graph graph;
-  const Value x = graph.create("input", {}, {{"name", std::string("x")},
-                                             {"type", std::string("f32[1, 2, 3, 3]")}})->result();
-  Node* node = graph.create("max_pool", {x}, {{"kernel", Ints{3, 3}}, {"strides", Ints{2, 2}},
-                                              {"pads", Ints{1, 1, 1, 1}}});
+  const Value x =
+      graph
+          .create("input", {},
+                  {{"name", std::string("x")}, {"type", std::string("f32[1, 2, 3, 3]")}})
+          ->result();
+  Node* node =
+      graph.create("max_pool", {x},
+                   {{"kernel", Ints{3, 3}}, {"strides", Ints{2, 2}}, {"pads", Ints{1, 1, 1, 1}}});
   std::vector<float> values(18, -5.0f);
   values[9] = std::numeric_limits<float>::quiet_NaN();
   for (const char* layout : {"", "acdb"}) {
@@ -74,8 +80,8 @@ TEST(Softmax, FollowsTheOracle) {
     return Sample{{f32(std::move(shape))}, {{"axis", axis}}, -6, 6};
   };
   const std::vector<Sample> samples{sample({3, 4, 49, 49}, -1), sample({3, 70, 12, 9}, 1),
-                                    sample({2, 5, 9, 300}, 2),   sample({2, 9000}, 1),
-                                    sample({6000, 3}, 0),        sample({7, 1}, 1)};
+                                    sample({2, 5, 9, 300}, 2),  sample({2, 9000}, 1),
+                                    sample({6000, 3}, 0),       sample({7, 1}, 1)};
   check_everywhere("softmax", samples);
   for (const Sample& s : samples) {
     for (const DType dtype : kDtypes) {

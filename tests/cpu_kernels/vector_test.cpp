@@ -35,8 +35,9 @@ INSTANTIATE_TEST_SUITE_P(All, VectorLoopsTest,
                          ::testing::Values(baseline_loops(), avx2_loops(), avx512_loops(),
                                            avx512_bf16_loops()),
                          [](const auto& suite) {
-                           return std::string(suite.param != nullptr ? suite.param->name
-                                                                    : fmt::format("absent{}", suite.index));
+                           return std::string(suite.param != nullptr
+                                                  ? suite.param->name
+                                                  : fmt::format("absent{}", suite.index));
                          });
 
 /// Every 2^shift-th float of both signs, with special values.
@@ -51,8 +52,8 @@ std::vector<float> grid(double largest) {
   return x;
 }
 
-/// Largest relative error over the grid where the exact result is a normal f32, and largest absolute
-/// error, in smallest subnormals, where it is not.
+/// Largest relative error over the grid where the exact result is a normal f32, and largest
+/// absolute error, in smallest subnormals, where it is not.
 void expect_accurate(const std::vector<float>& x, const std::vector<float>& y,
                      double (*exact)(double), const char* name) {
   double relative = 0;
@@ -78,11 +79,17 @@ TEST_P(VectorLoopsTest, AccuracyOverTheWholeRange) {
   const auto check = [&](Function function, double (*exact)(double), const char* name) {
     expect_accurate(x, apply(function, x), exact, name);
   };
-  check(Function::sigmoid, [](double v) { return v < 0 ? std::exp(v) / (1 + std::exp(v)) : 1 / (1 + std::exp(-v)); }, "sigmoid");
-  check(Function::tanh, [](double v) { return std::tanh(v); }, "tanh");
-  check(Function::erf, [](double v) { return std::erf(v); }, "erf");
+  check(
+      Function::sigmoid,
+      [](double v) { return v < 0 ? std::exp(v) / (1 + std::exp(v)) : 1 / (1 + std::exp(-v)); },
+      "sigmoid");
+  check(
+      Function::tanh, [](double v) { return std::tanh(v); }, "tanh");
+  check(
+      Function::erf, [](double v) { return std::erf(v); }, "erf");
   x = grid(88.72);
-  check(Function::exp, [](double v) { return std::exp(v); }, "exp");
+  check(
+      Function::exp, [](double v) { return std::exp(v); }, "exp");
 }
 
 TEST_P(VectorLoopsTest, LimitsAndSpecialValues) {
@@ -115,7 +122,8 @@ TEST_P(VectorLoopsTest, LimitsAndSpecialValues) {
   }
 }
 
-/// Every form of the arguments (row stride 0 or not, one element or many, f32 or bf16), with tails. The values are small whole numbers, so that everything is exact.
+/// Every form of the arguments (row stride 0 or not, one element or many, f32 or bf16), with tails.
+/// The values are small whole numbers, so that everything is exact.
 TEST_P(VectorLoopsTest, FormsOfArguments) {
   struct Operand {
     std::vector<float> values;
@@ -144,8 +152,8 @@ TEST_P(VectorLoopsTest, FormsOfArguments) {
       }
       if (!exists) continue;
       std::vector<float> y(static_cast<std::size_t>(kRows * cols));
-      GetParam()->functions[static_cast<int>(Function::multiply_add_relu)](
-          y.data(), cols, tiles, kRows, cols);
+      GetParam()->functions[static_cast<int>(Function::multiply_add_relu)](y.data(), cols, tiles,
+                                                                           kRows, cols);
       for (std::int64_t i = 0; i < kRows * cols; ++i) {
         const auto value = [&](int k) {
           const std::int64_t at = i / cols * tiles[k].row + (tiles[k].varies ? i % cols : 0);
@@ -163,7 +171,8 @@ TEST_P(VectorLoopsTest, WideningIsExact) {
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<std::uint16_t>(i);
   std::vector<float> y(x.size());
   const auto same = [](float a, float b) {
-    return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) || (std::isnan(a) && std::isnan(b));
+    return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) ||
+           (std::isnan(a) && std::isnan(b));
   };
   GetParam()->widen[static_cast<int>(Float::bf16)](x.data(), y.data(), 65536);
   for (std::size_t i = 0; i < x.size(); ++i) ASSERT_TRUE(same(y[i], float_from_bf16(x[i]))) << i;
@@ -183,7 +192,8 @@ TEST_P(VectorLoopsTest, NarrowingRoundsToNearestEven) {
   }
   for (std::uint32_t half = 0; half < 0x7C00u; ++half) {  // halfway for f16
     x.push_back((float_from_f16(static_cast<std::uint16_t>(half)) +
-                 float_from_f16(static_cast<std::uint16_t>(half + 1))) / 2);
+                 float_from_f16(static_cast<std::uint16_t>(half + 1))) /
+                2);
   }
   std::vector<std::uint16_t> y(x.size());
   const auto n = static_cast<std::int64_t>(x.size());
@@ -243,7 +253,8 @@ void check_transpose(Transpose transpose) {
         for (std::int64_t j = 0; j < cols; ++j) {
           for (std::int64_t i = 0; i < y_row; ++i) {
             const T expected = i < rows ? x[static_cast<std::size_t>(i * x_row + j)] : T{0};
-            ASSERT_EQ(y[static_cast<std::size_t>(j * y_row + i)], expected) << rows << "x" << cols << " at " << j << ", " << i;
+            ASSERT_EQ(y[static_cast<std::size_t>(j * y_row + i)], expected)
+                << rows << "x" << cols << " at " << j << ", " << i;
           }
         }
       }

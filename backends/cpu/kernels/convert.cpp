@@ -16,10 +16,14 @@ constexpr std::int64_t kChunk = 256;
 
 std::optional<Float> as_float(DType dtype) {
   switch (dtype) {
-    case DType::f32: return Float::f32;
-    case DType::bf16: return Float::bf16;
-    case DType::f16: return Float::f16;
-    default: return std::nullopt;
+    case DType::f32:
+      return Float::f32;
+    case DType::bf16:
+      return Float::bf16;
+    case DType::f16:
+      return Float::f16;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -50,10 +54,14 @@ void copy_elements(std::int64_t size, const std::byte* x, std::int64_t x_stride,
     return;
   }
   switch (size) {
-    case 1: return copy_strided<std::uint8_t>(x, x_stride, y, y_stride, n);
-    case 2: return copy_strided<std::uint16_t>(x, x_stride, y, y_stride, n);
-    case 4: return copy_strided<std::uint32_t>(x, x_stride, y, y_stride, n);
-    default: return copy_strided<std::uint64_t>(x, x_stride, y, y_stride, n);
+    case 1:
+      return copy_strided<std::uint8_t>(x, x_stride, y, y_stride, n);
+    case 2:
+      return copy_strided<std::uint16_t>(x, x_stride, y, y_stride, n);
+    case 4:
+      return copy_strided<std::uint32_t>(x, x_stride, y, y_stride, n);
+    default:
+      return copy_strided<std::uint64_t>(x, x_stride, y, y_stride, n);
   }
 }
 
@@ -61,11 +69,16 @@ void copy_elements(std::int64_t size, const std::byte* x, std::int64_t x_stride,
 template <class Act>
 void with_storage(DType dtype, const Act& act) {
   switch (dtype) {
-    case DType::f64: return act(double{});
-    case DType::i64: return act(std::int64_t{});
-    case DType::i32: return act(std::int32_t{});
-    case DType::i8: return act(std::int8_t{});
-    default: return act(std::uint8_t{});
+    case DType::f64:
+      return act(double{});
+    case DType::i64:
+      return act(std::int64_t{});
+    case DType::i32:
+      return act(std::int32_t{});
+    case DType::i8:
+      return act(std::int8_t{});
+    default:
+      return act(std::uint8_t{});
   }
 }
 
@@ -83,7 +96,8 @@ void load_doubles(DType dtype, const std::byte* x, std::int64_t stride, double* 
   });
 }
 
-void store_doubles(DType dtype, const double* x, std::byte* y, std::int64_t stride, std::int64_t n) {
+void store_doubles(DType dtype, const double* x, std::byte* y, std::int64_t stride,
+                   std::int64_t n) {
   if (const auto type = as_float(dtype)) {
     float buffer[kChunk];
     std::transform(x, x + n, buffer, [](double v) { return static_cast<float>(v); });
@@ -110,9 +124,10 @@ void check_unblocked(const Node& node, std::span<const View> operands,
                      std::span<const View> results) {
   const auto check = [&](const View& view, std::string_view what, std::size_t i) {
     if (!is_blocked(view.type.layout) && view.strides.size() == view.type.shape.size()) return;
-    throw failure(fmt::format("the CPU kernel of '{}' ({}) walks strided views; {} {} is {}: reorder "
-                              "it to a layout without blocks first",
-                              node.kind(), node.provenance().scope, what, i, to_string(view.type)));
+    throw failure(
+        fmt::format("the CPU kernel of '{}' ({}) walks strided views; {} {} is {}: reorder "
+                    "it to a layout without blocks first",
+                    node.kind(), node.provenance().scope, what, i, to_string(view.type)));
   };
   for (std::size_t i = 0; i < operands.size(); ++i) check(operands[i], "operand", i);
   for (std::size_t i = 0; i < results.size(); ++i) check(results[i], "result", i);

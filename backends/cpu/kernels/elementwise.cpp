@@ -12,14 +12,15 @@
 namespace facet::cpu {
 namespace {
 
-/// A tile is at most this many elements, so that its registers stay in the first-level cache.
-constexpr std::int64_t kTileElements = 512;
+/// A tile is at most this many elements: larger ones leave the first-level cache, smaller ones
+/// spend their time between the loops.
+constexpr std::int64_t kTileElements = 2048;
 /// Floats of all registers of one thread together (32 KiB, on the stack).
 constexpr std::int64_t kPool = 8192;
 constexpr std::size_t kNoRegister = static_cast<std::size_t>(-1);
 
 struct Step {
-  bool is_load = false;    ///< source `value` into its register; otherwise function -> value
+  bool is_load = false;  ///< source `value` into its register; otherwise function -> value
   std::size_t value = 0;
   TileFunction function = nullptr;
   std::array<std::size_t, 3> arguments{};
@@ -31,9 +32,9 @@ struct Step {
 struct TiledStage {
   Stage stage;
   std::vector<Step> steps;
-  std::vector<std::size_t> registers;   ///< per value: its register or kNoRegister
-  std::vector<std::size_t> sink_of;     ///< per value: the sink it is computed into, or kNoRegister
-  std::int64_t lanes = 0;               ///< floats per register
+  std::vector<std::size_t> registers;  ///< per value: its register or kNoRegister
+  std::vector<std::size_t> sink_of;    ///< per value: the sink it is computed into, or kNoRegister
+  std::int64_t lanes = 0;              ///< floats per register
   std::int64_t tile_rows = 0, tile_cols = 0;
   std::int64_t row_tiles = 0, col_tiles = 0;
   std::int64_t units = 0;
@@ -89,13 +90,15 @@ void cut_tiles(TiledStage& tiled, std::size_t registers) {
   const std::vector<std::int64_t>& extents = tiled.stage.extents;
   const std::int64_t rows = extents[extents.size() - 2];
   const std::int64_t cols = extents.back();
-  const std::int64_t share = kPool / std::max<std::int64_t>(static_cast<std::int64_t>(registers), 1);
+  const std::int64_t share =
+      kPool / std::max<std::int64_t>(static_cast<std::int64_t>(registers), 1);
   tiled.lanes = std::max<std::int64_t>(std::min(kTileElements, share / 16 * 16), 1);
   tiled.col_tiles = (cols + tiled.lanes - 1) / tiled.lanes;
   const std::int64_t even = (cols + tiled.col_tiles - 1) / tiled.col_tiles;
   tiled.tile_cols = std::min((even + 15) / 16 * 16, tiled.lanes);
   tiled.col_tiles = (cols + tiled.tile_cols - 1) / tiled.tile_cols;
-  tiled.tile_rows = std::clamp<std::int64_t>(tiled.lanes / std::min(tiled.tile_cols, cols), 1, rows);
+  tiled.tile_rows =
+      std::clamp<std::int64_t>(tiled.lanes / std::min(tiled.tile_cols, cols), 1, rows);
   tiled.row_tiles = (rows + tiled.tile_rows - 1) / tiled.tile_rows;
   tiled.elements =
       std::accumulate(extents.begin(), extents.end(), std::int64_t{1}, std::multiplies<>());
@@ -205,7 +208,8 @@ class Walk {
     return base + offset(source.strides) * size_of(source.type);
   }
   std::byte* address(const Sink& sink) const {
-    std::byte* const base = sink.is_result ? addresses_.results[0] : addresses_.scratch + sink.index;
+    std::byte* const base =
+        sink.is_result ? addresses_.results[0] : addresses_.scratch + sink.index;
     return base + offset(sink.strides) * size_of(sink.type);
   }
 

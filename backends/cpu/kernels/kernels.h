@@ -10,11 +10,12 @@
 ///   - f32, bf16 and f16 in memory, f32 inside; only `lower_copy` takes integers and f64;
 ///   - they run on the calling thread's OpenMP team, small ones on the calling thread alone;
 ///     results do not depend on the number of threads;
-///   - Error(failure) names the node, the view and the reason when a view or dtype is not supported.
+///   - Error(failure) names the node, the view and the reason when a view or dtype is not
+///   supported.
 namespace facet::cpu {
 
-/// Unary and binary functions, clamp, prelu, batch_norm and `elementwise` programs, in one pass over
-/// memory. The result may share the bytes of any operand that has exactly its view.
+/// Unary and binary functions, clamp, prelu, batch_norm and `elementwise` programs, in one pass
+/// over memory. The result may share the bytes of any operand that has exactly its view.
 std::unique_ptr<Kernel> lower_elementwise(const Node& node, std::span<const View> operands,
                                           std::span<const View> results);
 
@@ -30,10 +31,10 @@ std::unique_ptr<Kernel> lower_pooling(const Node& node, std::span<const View> op
 std::unique_ptr<Kernel> lower_softmax(const Node& node, std::span<const View> operands,
                                       std::span<const View> results);
 
-/// transpose, concat, slice, pad, reverse, reshape, reorder between layouts without blocks, and cast: elements
-/// move, and change their dtype on the way where operand and result differ in it. An operand that
-/// already lies where it belongs in the result costs nothing. A reshape needs its operand or its
-/// result dense and row-major.
+/// transpose, concat, slice, pad, reverse, reshape, reorder between layouts without blocks, and
+/// cast: elements move, and change their dtype on the way where operand and result differ in it. An
+/// operand that already lies where it belongs in the result costs nothing. A reshape needs its
+/// operand or its result dense and row-major.
 std::unique_ptr<Kernel> lower_copy(const Node& node, std::span<const View> operands,
                                    std::span<const View> results);
 

@@ -18,9 +18,9 @@ struct Loops {
   std::int64_t elements() const;
 };
 
-/// The loops over `extents` with strides[v][axis] per view, in the order in which view `leader` lies
-/// in memory. Extents of 1 are dropped and neighbours that every view walks evenly become one loop,
-/// so a dense elementwise operation is a single loop; at least one loop is left.
+/// The loops over `extents` with strides[v][axis] per view, in the order in which view `leader`
+/// lies in memory. Extents of 1 are dropped and neighbours that every view walks evenly become one
+/// loop, so a dense elementwise operation is a single loop; at least one loop is left.
 Loops collapse(const std::vector<std::int64_t>& extents,
                const std::vector<std::vector<std::int64_t>>& strides, std::size_t leader);
 

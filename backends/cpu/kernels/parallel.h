@@ -10,8 +10,8 @@ namespace facet::cpu {
 inline constexpr std::int64_t kSerialBelow = 16 * 1024;
 
 /// Calls body(begin, end) on contiguous shares of 0..count, one per thread of the OpenMP team, or
-/// once on the calling thread when the whole is less than `elements` of work worth sharing. The body
-/// must not throw.
+/// once on the calling thread when the whole is less than `elements` of work worth sharing. The
+/// body must not throw.
 template <class Body>
 void parallel_for(std::int64_t count, std::int64_t elements, const Body& body) {
   if (count < 2 || elements < kSerialBelow || omp_get_max_threads() == 1) {

@@ -33,7 +33,8 @@ class PlannedKernel : public Kernel {
   std::function<void()> bind(std::span<std::byte* const> operands,
                              std::span<std::byte* const> results,
                              std::byte* scratch) const override {
-    Addresses addresses{{operands.begin(), operands.end()}, {results.begin(), results.end()}, scratch};
+    Addresses addresses{
+        {operands.begin(), operands.end()}, {results.begin(), results.end()}, scratch};
     return [plan = plan_, bound = std::move(addresses)] { plan->run(bound); };
   }
 

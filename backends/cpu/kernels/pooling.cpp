@@ -68,14 +68,11 @@ struct PoolingPlan {
     });
   }
 
-  float start() const {
-    return fold == Fold::sum ? 0 : -std::numeric_limits<float>::infinity();
-  }
+  float start() const { return fold == Fold::sum ? 0 : -std::numeric_limits<float>::infinity(); }
 
   /// Output row `row` of N * H, all channels.
   void pool_pixels(const std::byte* from_base, std::byte* to_base, std::int64_t row) const {
-    const FoldRows rows =
-        vector_loops().fold_rows[static_cast<int>(fold)][static_cast<int>(from)];
+    const FoldRows rows = vector_loops().fold_rows[static_cast<int>(fold)][static_cast<int>(from)];
     const auto [top, bottom] = h.clip(row % h.out);
     const std::int64_t stride[2] = {x[2], x[3]};
     float sum[kChannels];
@@ -135,7 +132,7 @@ struct PoolingPlan {
       const std::int64_t counts[2] = {1, count};
       const std::int64_t strides[2] = {0, x[2]};
       vector_loops().fold_rows[static_cast<int>(fold)][static_cast<int>(from)](in, counts, strides,
-                                                                              w.in, line);
+                                                                               w.in, line);
       return;
     }
     load_floats(from, in, x[3], line, w.in);

@@ -13,8 +13,8 @@ namespace {
 
 /// In the order of Function; what only fusion makes has no name.
 constexpr std::array<std::string_view, 20> kNames{
-    "relu", "sigmoid", "tanh", "exp", "log", "sqrt", "rsqrt",   "reciprocal", "neg", "abs",
-    "square", "erf",   "add",  "sub", "mul", "div",  "maximum", "minimum",    "pow", "prelu"};
+    "relu",   "sigmoid", "tanh", "exp", "log", "sqrt", "rsqrt",   "reciprocal", "neg", "abs",
+    "square", "erf",     "add",  "sub", "mul", "div",  "maximum", "minimum",    "pow", "prelu"};
 
 /// Appends instructions; a literal's number is fixed up once all are known (`finish`).
 class ProgramWriter {
@@ -125,8 +125,8 @@ Program make_program(const Node& node) {
     for (std::size_t i = 0; i < inputs; ++i) arguments.push_back(i);
     writer.apply(node.kind(), std::move(arguments));
   } else {
-    throw failure(fmt::format("'{}' ({}) is not an elementwise op", node.kind(),
-                              node.provenance().scope));
+    throw failure(
+        fmt::format("'{}' ({}) is not an elementwise op", node.kind(), node.provenance().scope));
   }
   return writer.finish();
 }

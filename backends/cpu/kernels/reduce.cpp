@@ -14,8 +14,8 @@ namespace {
 /// Results computed together at most: their sums stay in the first-level cache.
 constexpr std::int64_t kColumns = 256;
 /// With fewer tiles of results than this tiles shrink, and at last the reduced range is split, so
-/// that all threads have work. All of it depends on shapes alone: results are the same on any number
-/// of threads.
+/// that all threads have work. All of it depends on shapes alone: results are the same on any
+/// number of threads.
 constexpr std::int64_t kFewUnits = 16;
 /// Elements of a part of a split range, parts at most, and the least a part has of the split loop.
 constexpr std::int64_t kPartElements = 8 * 1024;
@@ -93,8 +93,8 @@ struct ReducePlan {
                   std::int64_t width, float* sum) const {
     if (by_rows()) {
       const VectorLoops& loops = vector_loops();
-      return loops.fold_rows[static_cast<int>(fold)][static_cast<int>(from)](x, count, stride, width,
-                                                                            sum);
+      return loops.fold_rows[static_cast<int>(fold)][static_cast<int>(from)](x, count, stride,
+                                                                             width, sum);
     }
     for (std::int64_t c = 0; c < width; ++c) {
       const std::byte* const column = x + c * x_column * size_of(from);
@@ -147,8 +147,9 @@ struct ReducePlan {
         const std::int64_t part = job % parts;
         const std::int64_t extent = reduced.extents[split];
         for_each_position(kept, unit, unit + 1, [&](const std::vector<std::int64_t>& at) {
-          fold_range(x + at[0] * size_of(from), {extent * part / parts, extent * (part + 1) / parts},
-                     width_of(unit), partial + job * stride);
+          fold_range(x + at[0] * size_of(from),
+                     {extent * part / parts, extent * (part + 1) / parts}, width_of(unit),
+                     partial + job * stride);
         });
       }
     });
@@ -171,7 +172,8 @@ struct ReducePlan {
 std::vector<bool> reduced_axes(const Node& node, std::size_t rank) {
   std::vector<bool> reduced(rank, false);
   for (const std::int64_t axis : node.attributes().ints("axes")) {
-    reduced[static_cast<std::size_t>(axis < 0 ? axis + static_cast<std::int64_t>(rank) : axis)] = true;
+    reduced[static_cast<std::size_t>(axis < 0 ? axis + static_cast<std::int64_t>(rank) : axis)] =
+        true;
   }
   return reduced;
 }

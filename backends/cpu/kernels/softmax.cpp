@@ -20,9 +20,9 @@ constexpr std::int64_t kFewestBeside = 16;
 constexpr std::int64_t kPadding = 16;
 static_assert(takes_bf16(Function::sub, 0));
 
-/// A tile is a bundle of `lines` along the axis, taken from the innermost other loop. It is worked on
-/// in the order that is contiguous in x: line by line, or element by element with the lines side by
-/// side.
+/// A tile is a bundle of `lines` along the axis, taken from the innermost other loop. It is worked
+/// on in the order that is contiguous in x: line by line, or element by element with the lines side
+/// by side.
 struct SoftmaxPlan {
   Float from = Float::f32;
   Float to = Float::f32;
@@ -61,10 +61,10 @@ struct SoftmaxPlan {
     const bool beside = side_by_side();
     const std::int64_t rows = beside ? length : count;
     const std::int64_t cols = beside ? count : length;
-    const std::int64_t row = buffer_row();
+    const std::int64_t row = beside ? count : buffer_row();
     const Tile tile{values, row, true, Float::f32};
     const Tile folded{fold, beside ? 0 : 1, beside, Float::f32};
-    const Tile operand = operand_tile(x, rows, cols, values);
+    const Tile operand = operand_tile(x, rows, cols, values, row);
     fold_lines(Fold::max, operand, rows, cols, fold);
     const Tile centring[] = {operand, folded};
     apply(Function::sub, values, row, centring, rows, cols);
@@ -74,8 +74,8 @@ struct SoftmaxPlan {
                   -std::numeric_limits<float>::infinity());
       }
     }
-    apply(Function::exp, values, 0, &tile, 1, beside ? (rows - 1) * row + cols : rows * row);
-    fold_lines(Fold::sum, tile, rows, beside ? cols : row, fold);
+    apply(Function::exp, values, 0, &tile, 1, rows * row);
+    fold_lines(Fold::sum, tile, rows, row, fold);
     for (std::int64_t i = 0; i < count; ++i) fold[i] = 1 / fold[i];
     const Tile scaling[] = {tile, folded};
     const std::int64_t y_row = beside ? y_step : y_line;
@@ -90,15 +90,16 @@ struct SoftmaxPlan {
   }
 
   /// x itself where the vector loops can read it, else a copy in the buffer.
-  Tile operand_tile(const std::byte* x, std::int64_t rows, std::int64_t cols, float* values) const {
+  Tile operand_tile(const std::byte* x, std::int64_t rows, std::int64_t cols, float* values,
+                    std::int64_t row) const {
     const bool beside = side_by_side();
     const std::int64_t x_row = beside ? x_step : x_line;
     const std::int64_t x_col = beside ? x_line : x_step;
     if (from != Float::f16 && x_col == 1) return {x, x_row, true, from};
     for (std::int64_t r = 0; r < rows; ++r) {
-      load_floats(from, x + r * x_row * size_of(from), x_col, values + r * buffer_row(), cols);
+      load_floats(from, x + r * x_row * size_of(from), x_col, values + r * row, cols);
     }
-    return {values, buffer_row(), true, Float::f32};
+    return {values, row, true, Float::f32};
   }
 
   static void apply(Function function, float* y, std::int64_t y_row, const Tile* arguments,

@@ -29,8 +29,8 @@ class Stager {
                   operand_strides(node, i, operands[i])});
     }
     for (std::size_t i = 0; i < program.literals.size(); ++i) {
-      add_source({Source::Place::literal, i, Float::f32,
-                  std::vector<std::int64_t>(extents_.size(), 0)});
+      add_source(
+          {Source::Place::literal, i, Float::f32, std::vector<std::int64_t>(extents_.size(), 0)});
     }
     result_type_ = float_type(node, result.type.dtype);
     for (const Instruction& instruction : program.instructions) {
@@ -69,7 +69,8 @@ class Stager {
   }
 
   /// Operands broadcast as NumPy does; the channel statistics and slopes lie along axis 1.
-  std::vector<std::int64_t> operand_strides(const Node& node, std::size_t i, const View& view) const {
+  std::vector<std::int64_t> operand_strides(const Node& node, std::size_t i,
+                                            const View& view) const {
     const bool per_channel = i > 0 && (node.is("batch_norm") || node.is("prelu"));
     if (!per_channel) return broadcast_strides(view, extents_);
     std::vector<std::int64_t> strides(extents_.size(), 0);
@@ -148,8 +149,8 @@ class Stager {
     return program_.instructions[value - program_.first_result()];
   }
 
-  /// What `inner` and `outer` become when nothing but `outer` reads `inner`; its own arguments are the
-  /// inner ones, then the other outer one.
+  /// What `inner` and `outer` become when nothing but `outer` reads `inner`; its own arguments are
+  /// the inner ones, then the other outer one.
   static std::optional<Function> fused(Function inner, Function outer) {
     if (inner == Function::mul && outer == Function::add) return Function::multiply_add;
     if (inner == Function::add && outer == Function::relu) return Function::add_relu;

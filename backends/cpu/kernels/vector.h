@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
-/// The inner loops of the CPU kernels, compiled for several instruction sets. All arithmetic is f32;
-/// bf16 and f16 are widened on load and rounded to nearest even on store. Nothing here allocates,
-/// throws or starts threads.
+/// The inner loops of the CPU kernels, compiled for several instruction sets. All arithmetic is
+/// f32; bf16 and f16 are widened on load and rounded to nearest even on store. Nothing here
+/// allocates, throws or starts threads.
 namespace facet::cpu {
 
 /// Element types the loops read and write, in table order.
@@ -13,8 +13,26 @@ inline constexpr int kFloats = 3;
 
 /// Scalar functions, in table order. maximum, minimum and relu hand a NaN on.
 enum class Function : std::uint8_t {
-  relu, sigmoid, tanh, exp, log, sqrt, rsqrt, reciprocal, neg, abs, square, erf,
-  add, sub, mul, div, maximum, minimum, pow, prelu,
+  relu,
+  sigmoid,
+  tanh,
+  exp,
+  log,
+  sqrt,
+  rsqrt,
+  reciprocal,
+  neg,
+  abs,
+  square,
+  erf,
+  add,
+  sub,
+  mul,
+  div,
+  maximum,
+  minimum,
+  pow,
+  prelu,
   add_relu,           ///< max(a + b, 0)
   multiply_add,       ///< a * b + c
   multiply_add_relu,  ///< max(a * b + c, 0)
@@ -34,10 +52,13 @@ constexpr bool takes_bf16(Function function, int argument) {
     case Function::sub:
     case Function::mul:
     case Function::prelu:
-    case Function::add_relu: return true;
+    case Function::add_relu:
+      return true;
     case Function::multiply_add:
-    case Function::multiply_add_relu: return argument != 1;
-    default: return false;
+    case Function::multiply_add_relu:
+      return argument != 1;
+    default:
+      return false;
   }
 }
 

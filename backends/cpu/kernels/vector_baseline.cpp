@@ -2,7 +2,6 @@
 
 #include "backends/cpu/kernels/vector.h"
 
-
 namespace facet::cpu {
 namespace {
 
