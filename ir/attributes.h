@@ -45,6 +45,7 @@ class Attributes {
   double number(std::string_view name) const { return get<double>(name); }
   const std::string& text(std::string_view name) const { return get<std::string>(name); }
   const Ints& ints(std::string_view name) const { return get<Ints>(name); }
+  const Doubles& doubles(std::string_view name) const { return get<Doubles>(name); }
   const Strings& strings(std::string_view name) const { return get<Strings>(name); }
   const HostTensor& tensor(std::string_view name) const { return get<HostTensor>(name); }
 

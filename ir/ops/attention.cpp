@@ -51,7 +51,8 @@ std::vector<Type> infer_unskew(const InferContext& context) {
 }
 
 /// x with its last axes replaced by `extents`.
-Value reshape_last(Builder& build, Value x, std::size_t axes, std::initializer_list<std::int64_t> extents) {
+Value reshape_last(Builder& build, Value x, std::size_t axes,
+                   std::initializer_list<std::int64_t> extents) {
   Ints shape(x.shape().size() - axes, 0);
   shape.insert(shape.end(), extents);
   return build("reshape", {x}, {{"shape", std::move(shape)}});
@@ -147,6 +148,7 @@ std::vector<OpDef> attention_ops() {
       "The adjoint of skew: x [..., I, J] -> y [..., I, I+J-1], zero where no pair has that "
       "distance.",
       infer_unskew, decompose_unskew, unskew_samples));
+  list.push_back(sdpa_op());
   return list;
 }
 

@@ -1,0 +1,186 @@
+#include "ir/sdpa.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "ir/error.h"
+
+namespace facet {
+namespace {
+
+constexpr std::array<std::string_view, 9> kExtras{
+    "score_scale", "relative_query", "relative_key", "relative_height", "relative_width",
+    "bias",        "relative_value", "output_scale", "output_shift"};
+
+/// Channels, or tokens, of an operand. Throws Error(usage) for a symbolic extent.
+std::int64_t fixed(const Dim& dim, const Type& type) {
+  if (!dim.is_static()) {
+    throw usage_error(fmt::format("sdpa needs fixed channels and tokens, not {}", to_string(type)));
+  }
+  return dim.factor;
+}
+
+std::int64_t channels_of(const Type& type, bool last) {
+  return fixed(last ? type.shape.back() : type.shape[1], type);
+}
+
+std::int64_t tokens_of(const Type& type, bool last) {
+  std::int64_t tokens = 1;
+  const std::size_t first = last ? 1 : 2;
+  const std::size_t end = type.shape.size() - (last ? 1 : 0);
+  for (std::size_t axis = first; axis < end; ++axis) tokens *= fixed(type.shape[axis], type);
+  return tokens;
+}
+
+HeadChannels head_channels(const Attributes& attributes, std::string_view name, const Type& operand,
+                           std::int64_t heads, bool last) {
+  const Ints& three = attributes.ints(name);
+  if (three.size() != 3) {
+    throw usage_error(fmt::format("{} takes first channel, step from head to head and size", name));
+  }
+  const HeadChannels place{three[0], three[1], three[2]};
+  const std::int64_t channels = channels_of(operand, last);
+  if (place.first < 0 || place.size < 1 || place.step < place.size ||
+      heads * place.step > channels ||
+      place.first + (heads - 1) * place.step + place.size > channels) {
+    throw usage_error(
+        fmt::format("{} heads of {} channels from channel {} on in steps of {} do not "
+                    "lie in {}",
+                    heads, place.size, place.first, place.step, to_string(operand)));
+  }
+  return place;
+}
+
+void check_ranks(std::span<const Type> qkv, bool last) {
+  for (const Type& type : qkv) {
+    if (type.rank() < 3 || (last && type.rank() != 3) || !(type.shape[0] == qkv[0].shape[0])) {
+      throw usage_error(fmt::format("sdpa takes operands {} of one batch size, not {}",
+                                    last ? "[N, K, C]" : "[N, C, K] or [N, C, H, W]",
+                                    to_string(type)));
+    }
+  }
+}
+
+/// Numbers the operands that `extras` names.
+void number_extras(Sdpa& sdpa, const Strings& extras, std::size_t operand_count) {
+  const std::array<int*, 9> places{&sdpa.score_scale,     &sdpa.relative_query, &sdpa.relative_key,
+                                   &sdpa.relative_height, &sdpa.relative_width, &sdpa.bias,
+                                   &sdpa.relative_value,  &sdpa.output_scale,   &sdpa.output_shift};
+  std::size_t known = 0;
+  int operand = 3;
+  for (const std::string& extra : extras) {
+    while (known < kExtras.size() && kExtras[known] != extra) ++known;
+    if (known == kExtras.size()) {
+      throw usage_error(fmt::format("extras of sdpa are {}, in this order, not [{}]",
+                                    fmt::join(kExtras, ", "), fmt::join(extras, ", ")));
+    }
+    *places[known++] = operand++;
+  }
+  if (operand_count != static_cast<std::size_t>(operand)) {
+    throw usage_error(fmt::format("sdpa has {} operands, but q, k, v and {} extras are {}",
+                                  operand_count, extras.size(), operand));
+  }
+}
+
+void check_shape(std::span<const Type> operands, int operand, std::string_view name,
+                 const Shape& shape) {
+  if (operand < 0) return;
+  const Type& type = operands[static_cast<std::size_t>(operand)];
+  if (!(type.shape == shape) || !is_float(type.dtype)) {
+    throw usage_error(
+        fmt::format("{} has to be {}, not {}", name, to_string(shape), to_string(type)));
+  }
+}
+
+void check_extras(const Sdpa& sdpa, std::span<const Type> operands) {
+  const std::int64_t distances = sdpa.distances();
+  const auto check = [&](int operand, std::string_view name, const Shape& shape) {
+    check_shape(operands, operand, name, shape);
+  };
+  check(sdpa.score_scale, "score_scale", {sdpa.terms(), sdpa.heads});
+  check(sdpa.relative_query, "relative_query", {distances, sdpa.query.size});
+  check(sdpa.relative_key, "relative_key", {distances, sdpa.query.size});
+  check(sdpa.relative_height, "relative_height", {2 * sdpa.height - 1, sdpa.query.size});
+  check(sdpa.relative_width, "relative_width", {2 * sdpa.width - 1, sdpa.query.size});
+  check(sdpa.relative_value, "relative_value", {distances, sdpa.value.size});
+  check(sdpa.output_scale, "output_scale", {sdpa.relative_value >= 0 ? 2 : 1, sdpa.channels()});
+  check(sdpa.output_shift, "output_shift", {sdpa.channels()});
+  if (sdpa.bias < 0) return;
+  const Shape scores{operands[0].shape[0], sdpa.heads, sdpa.queries, sdpa.keys};
+  const Type& bias = operands[static_cast<std::size_t>(sdpa.bias)];
+  if (bias.rank() > 4 || !(broadcast(scores, bias.shape) == scores)) {
+    throw usage_error(fmt::format("bias {} does not broadcast to the scores {}", to_string(bias),
+                                  to_string(scores)));
+  }
+}
+
+void read_map(Sdpa& sdpa, const Ints& map) {
+  const bool both = sdpa.relative_height >= 0 && sdpa.relative_width >= 0;
+  if ((sdpa.relative_height >= 0 || sdpa.relative_width >= 0) != both ||
+      (both && sdpa.relative_query >= 0)) {
+    throw usage_error(
+        "places of the query are relative_query, or relative_height and "
+        "relative_width together");
+  }
+  if (map.size() != (both ? 2U : 0U)) {
+    throw usage_error("map is [height, width] with relative_height and relative_width, else []");
+  }
+  if (!both) return;
+  sdpa.height = map[0];
+  sdpa.width = map[1];
+  if (map[0] < 1 || map[1] < 1 || map[0] * map[1] != sdpa.queries || sdpa.queries != sdpa.keys) {
+    throw usage_error(fmt::format("a map of {} x {} has not {} queries and {} keys", map[0], map[1],
+                                  sdpa.queries, sdpa.keys));
+  }
+}
+
+}  // namespace
+
+std::span<const std::string_view> sdpa_extras() { return kExtras; }
+
+Sdpa parse_sdpa(const Attributes& attributes, std::span<const Type> operands) {
+  Sdpa sdpa;
+  sdpa.heads = attributes.integer("heads");
+  const std::int64_t axis = attributes.integer("channel_axis");
+  if (sdpa.heads < 1 || (axis != 1 && axis != -1)) {
+    throw usage_error("sdpa takes 1 head or more, and a channel_axis of 1 or -1");
+  }
+  sdpa.channels_last = axis == -1;
+  const bool last = sdpa.channels_last;
+  check_ranks(operands.first(3), last);
+  sdpa.query = head_channels(attributes, "query", operands[0], sdpa.heads, last);
+  sdpa.key = head_channels(attributes, "key", operands[1], sdpa.heads, last);
+  sdpa.value = head_channels(attributes, "value", operands[2], sdpa.heads, last);
+  sdpa.queries = tokens_of(operands[0], last);
+  sdpa.keys = tokens_of(operands[1], last);
+  if (sdpa.query.size != sdpa.key.size || sdpa.keys != tokens_of(operands[2], last)) {
+    throw usage_error(
+        fmt::format("queries and keys must be as wide, keys and values as many: {}, "
+                    "{}, {}",
+                    to_string(operands[0]), to_string(operands[1]), to_string(operands[2])));
+  }
+  sdpa.scale = attributes.number("scale");
+  const Doubles& clamp = attributes.doubles("clamp");
+  if (!clamp.empty()) {
+    if (clamp.size() != 2 || clamp[0] > clamp[1]) {
+      throw usage_error("clamp is [], or its lower and upper bound");
+    }
+    sdpa.clamp = {clamp[0], clamp[1]};
+  }
+  number_extras(sdpa, attributes.strings("extras"), operands.size());
+  read_map(sdpa, attributes.ints("map"));
+  check_extras(sdpa, operands);
+  return sdpa;
+}
+
+Sdpa sdpa_of(const Node& node) {
+  std::vector<Type> types;
+  for (const Value& value : node.operands()) types.push_back(value.type());
+  return parse_sdpa(node.attributes(), types);
+}
+
+}  // namespace facet

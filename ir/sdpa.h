@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "ir/graph.h"
+
+/// What a node of the op `sdpa` computes, read from its attributes and operand types.
+///
+/// Tokens i, j are the places of a map in raster order or the rows of a sequence. For image n and
+/// head g, with p(i, j) = i - j + keys - 1, the row that belongs to the distance of two tokens,
+///
+///   s[i, j] = scale * ( a0[g] * q[i] . k[j]
+///                     + a1[g] * q[i] . relative_query[p]        or, on a map of height x width,
+///                       a1[g] * q[i] . (relative_height[yi - yj + height - 1]
+///                                      + relative_width[xi - xj + width - 1])
+///                     + a2[g] * k[j] . relative_key[p] )
+///   A       = softmax over j of clamp(s, lo, hi) + bias[n, g, i, j]
+///   y[i, c] = b0[c] * sum_j A[i, j] v[j, c] + b1[c] * sum_j A[i, j] relative_value[p, c] +
+///   shift[c]
+///
+/// where c counts the channels of all heads, g * value.size + the channel within the head. Parts
+/// whose operand is absent vanish; absent scales are 1 and an absent shift is 0.
+namespace facet {
+
+/// The channels of head g in an operand: first + g * step, ... size of them. Query, key and value
+/// may lie in one packed operand.
+struct HeadChannels {
+  std::int64_t first = 0;
+  std::int64_t step = 0;
+  std::int64_t size = 0;
+};
+
+struct Sdpa {
+  std::int64_t heads = 1;
+  HeadChannels query, key, value;
+  bool channels_last = false;  ///< operands are [N, K, C]; otherwise [N, C, K] or [N, C, H, W]
+  double scale = 1;
+  std::optional<std::pair<double, double>> clamp;
+  std::int64_t queries = 0;  ///< tokens that ask
+  std::int64_t keys = 0;     ///< tokens that are asked
+  std::int64_t height = 0;   ///< of the map; 0 without relative_height and relative_width
+  std::int64_t width = 0;
+
+  // Operand numbers, -1 for an absent one.
+  int score_scale = -1;      ///< a [terms, heads]
+  int relative_query = -1;   ///< [queries + keys - 1, query.size]
+  int relative_key = -1;     ///< [queries + keys - 1, query.size]
+  int relative_height = -1;  ///< [2 * height - 1, query.size]
+  int relative_width = -1;   ///< [2 * width - 1, query.size]
+  int bias = -1;             ///< broadcasts to [N, heads, queries, keys]
+  int relative_value = -1;   ///< [queries + keys - 1, value.size]
+  int output_scale = -1;     ///< b [1, or 2 with relative_value, channels()]
+  int output_shift = -1;     ///< [channels()]
+
+  bool has_query_places() const { return relative_query >= 0 || relative_height >= 0; }
+  /// Parts of the scores: content, places of the query, places of the key.
+  int terms() const { return 1 + (has_query_places() ? 1 : 0) + (relative_key >= 0 ? 1 : 0); }
+  std::int64_t channels() const { return heads * value.size; }
+  std::int64_t distances() const { return queries + keys - 1; }
+};
+
+/// Operand names behind q, k and v, in the order in which they must stand.
+std::span<const std::string_view> sdpa_extras();
+
+/// Throws Error(usage) that says which attribute or operand does not fit.
+Sdpa parse_sdpa(const Attributes& attributes, std::span<const Type> operands);
+/// The same for a node that exists.
+Sdpa sdpa_of(const Node& node);
+
+}  // namespace facet
