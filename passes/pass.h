@@ -91,6 +91,7 @@ bool fold_constants(Graph& graph, PassContext& context);
 bool fold_batch_norm(Graph& graph, PassContext& context);
 bool lower_batch_norm(Graph& graph, PassContext& context);
 bool fuse_epilogue(Graph& graph, PassContext& context);
+bool merge_branches(Graph& graph, PassContext& context);
 bool fuse_elementwise(Graph& graph, PassContext& context);
 bool lower_to_bf16(Graph& graph, PassContext& context);
 bool decompose_unsupported(Graph& graph, PassContext& context);

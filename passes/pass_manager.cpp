@@ -25,6 +25,7 @@ const std::vector<Pass>& table() {
        lower_batch_norm},
       {"fuse-epilogue", "Bias, residual, activation and gate move into conv and linear.",
        fuse_epilogue},
+      {"merge-branches", "Convolutions of one value become one wide convolution.", merge_branches},
       {"fuse-elementwise", "Chains of scalar functions become one pass over memory.",
        fuse_elementwise},
       {"lower-to-bf16", "Compute on bf16 operands; activations in bf16.", lower_to_bf16},
@@ -108,7 +109,7 @@ std::vector<Pass> optimization_pipeline() {
   std::vector<Pass> passes;
   for (const std::string_view name :
        {"eliminate-dead-code", "fold-constants", "canonicalize", "eliminate-common-subexpressions",
-        "fold-batch-norm", "lower-batch-norm", "fuse-epilogue", "fuse-elementwise", "fold-constants",
+        "fold-batch-norm", "lower-batch-norm", "fuse-epilogue", "merge-branches", "fuse-elementwise", "fold-constants",
         "eliminate-common-subexpressions", "eliminate-dead-code"}) {
     passes.push_back(find_pass(name));
   }

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "backends/cpu/compute.h"
+#include "backends/cpu/kernels/direct_convolution.h"
 #include "backends/cpu/kernels/kernels.h"
 #include "ir/elementwise_program.h"
 #include "ir/error.h"
@@ -14,7 +15,18 @@ namespace facet {
 namespace {
 
 /// Which code runs a kind of node.
-enum class Family { leaf, compute, elementwise, reduce, pooling, softmax, copy, reorder, unknown };
+enum class Family {
+  leaf,
+  compute,
+  branches,
+  elementwise,
+  reduce,
+  pooling,
+  softmax,
+  copy,
+  reorder,
+  unknown
+};
 
 Family family_of(const Node& node) {
   using Names = std::initializer_list<std::string_view>;
@@ -23,6 +35,7 @@ Family family_of(const Node& node) {
   };
   if (is_one_of({"input", "parameter", "constant"})) return Family::leaf;
   if (cpu::is_compute(node)) return Family::compute;
+  if (node.is("conv_branches")) return Family::branches;
   if (is_one_of({"elementwise", "batch_norm"}) || elementwise_arity(node.kind()) > 0) {
     return Family::elementwise;
   }
@@ -50,7 +63,9 @@ class CpuBackend : public Backend {
       case Family::copy:
         return true;
       case Family::compute:
-        return cpu::supports_compute(*device_, node);
+        return cpu::takes_direct(node) || cpu::supports_compute(*device_, node);
+      case Family::branches:
+        return cpu::takes_direct(node);
       case Family::reorder:
         return true;
       case Family::unknown:
@@ -68,14 +83,17 @@ class CpuBackend : public Backend {
 
   bool accepts_epilogue(const Node& node, std::string_view entry,
                         const Type* extra) const override {
-    return cpu::accepts_epilogue(*device_, node, entry, extra);
+    return cpu::takes_direct_epilogue(node, entry, extra) ||
+           cpu::accepts_epilogue(*device_, node, entry, extra);
   }
 
   LayoutChoice choose_layouts(const Node& node) const override {
+    if (cpu::takes_direct(node)) return cpu::direct_layouts(node);
     return cpu::choose_compute_layouts(*device_, node);
   }
 
   bool writes_slices(const Node& node, int index) const override {
+    if (cpu::takes_direct(node)) return true;
     if (family_of(node) == Family::compute) {
       return cpu::computes_on_slice(*device_, node, /*is_result=*/true, index);
     }
@@ -83,6 +101,7 @@ class CpuBackend : public Backend {
   }
 
   bool reads_slices(const Node& node, int index) const override {
+    if (cpu::takes_direct(node)) return true;
     if (family_of(node) == Family::compute) {
       return cpu::computes_on_slice(*device_, node, /*is_result=*/false, index);
     }
@@ -91,6 +110,7 @@ class CpuBackend : public Backend {
 
   std::unique_ptr<Kernel> lower(const Node& node, std::span<const View> operands,
                                 std::span<const View> results) const override {
+    if (std::unique_ptr<Kernel> direct = cpu::lower_direct(node, operands, results)) return direct;
     switch (family_of(node)) {
       case Family::compute:
         return cpu::lower_compute(*device_, node, operands, results[0]);
@@ -109,6 +129,7 @@ class CpuBackend : public Backend {
           return cpu::lower_reorder(*device_, node, operands[0], results[0]);
         }
         return cpu::lower_copy(node, operands, results);
+      case Family::branches:
       case Family::leaf:
       case Family::unknown:
         break;

@@ -66,7 +66,9 @@ Dim window_count(const Dim& in, std::int64_t pad, std::int64_t kernel, std::int6
   return span / stride + 1;
 }
 
-std::vector<Type> infer_conv(const InferContext& context) {
+}  // namespace
+
+Type infer_convolution(const InferContext& context) {
   const Type& x = context.operand(0);
   const Type& weight = context.operand(1);
   const Attributes& a = context.attributes;
@@ -97,8 +99,12 @@ std::vector<Type> infer_conv(const InferContext& context) {
   const Dim v = window_count(x.shape[3], pads[1] + pads[3], w[3], strides[1], dilations[1]);
   Type result{x.dtype, {x.shape[0], w[0], h, v}, {}};
   check_epilogue(context, result.shape, 1);
-  return {result};
+  return result;
 }
+
+namespace {
+
+std::vector<Type> infer_conv(const InferContext& context) { return {infer_convolution(context)}; }
 
 std::vector<Type> infer_linear(const InferContext& context) {
   const Type& x = context.operand(0);
@@ -259,6 +265,7 @@ std::vector<OpDef> compute_ops() {
       .cost = Cost::compute(conv_flops),
       .onnx = OnnxMapping::op("Conv", 1),
       .samples = Samples::cases(conv_samples)});
+  list.push_back(conv_branches_op());
   list.push_back(OpDef{.name = "linear",
                        .doc = "x [..., in] times weight [out, in] transposed, then the epilogue.",
                        .signature = Signature({"x", "weight", "extras..."}, {"y"}),

@@ -14,7 +14,11 @@ std::vector<OpDef> reduction_ops();
 std::vector<OpDef> pooling_ops();
 std::vector<OpDef> shape_ops();
 std::vector<OpDef> attention_ops();
-OpDef sdpa_op();  ///< one of attention_ops, with a file of its own
+OpDef sdpa_op();           ///< one of attention_ops, with a file of its own
+OpDef conv_branches_op();  ///< one of compute_ops, likewise
+
+/// Type of a conv, epilogue checked. Throws Error(usage).
+Type infer_convolution(const InferContext& context);
 
 /// The reason every op gives while no backward op is lowered.
 inline constexpr std::string_view kInferenceOnly = "training steps are not lowered yet";

@@ -104,21 +104,32 @@ inline HostTensor load(const Memory& memory) {
 /// Lowers `node` for these views and runs it once. Throws std::runtime_error if it wrote behind its
 /// scratch or its result.
 inline std::string run_kernel(const Backend& backend, const Node& node,
-                              std::span<const Memory> operands, const Memory& result) {
+                              std::span<const Memory> operands, std::span<const Memory> results) {
   std::vector<View> views;
   std::vector<std::byte*> addresses;
   for (const Memory& operand : operands) {
     views.push_back(operand.view);
     addresses.push_back(operand.data());
   }
-  const std::vector<View> result_views{result.view};
-  const std::vector<std::byte*> result_addresses{result.data()};
+  std::vector<View> result_views;
+  std::vector<std::byte*> result_addresses;
+  for (const Memory& result : results) {
+    result_views.push_back(result.view);
+    result_addresses.push_back(result.data());
+  }
   const std::unique_ptr<Kernel> kernel = backend.lower(node, views, result_views);
   Bytes scratch(kernel->scratch_bytes());
   kernel->bind(addresses, result_addresses, scratch.data())();
   if (!scratch.intact()) throw std::runtime_error("the kernel wrote behind its scratch");
-  if (!result.bytes->intact()) throw std::runtime_error("the kernel wrote behind its result");
+  for (const Memory& result : results) {
+    if (!result.bytes->intact()) throw std::runtime_error("the kernel wrote behind its result");
+  }
   return kernel->implementation();
+}
+
+inline std::string run_kernel(const Backend& backend, const Node& node,
+                              std::span<const Memory> operands, const Memory& result) {
+  return run_kernel(backend, node, operands, std::span(&result, 1));
 }
 
 inline Type with_layout(Type type, Layout layout) {
@@ -182,13 +193,17 @@ inline NodeRun run_graph(const Backend& backend, Graph& graph, const TensorMap& 
                                ", and it does not decompose");
     }
     LayoutChoice choice;
-    if (node->op().layout == LayoutRole::compute && layouts != Layouts::row_major) {
+    // Branches run in the layouts of their one kernel or not at all.
+    const bool chooses = layouts != Layouts::row_major || node->is("conv_branches");
+    if (node->op().layout == LayoutRole::compute && chooses) {
       choice = backend.choose_layouts(*node);
     } else {
       for (const Value& operand : node->operands()) {
         choice.operands.push_back(preferred_layout(*node, operand.type(), layouts));
       }
-      choice.results = {preferred_layout(*node, result.type(), layouts)};
+      for (const Type& type : node->result_types()) {
+        choice.results.push_back(preferred_layout(*node, type, layouts));
+      }
       if (node->is("reorder")) choice = {{""}, {result.type().layout}};
     }
     std::vector<Memory> operands;
@@ -196,9 +211,15 @@ inline NodeRun run_graph(const Backend& backend, Graph& graph, const TensorMap& 
       operands.push_back(reordered(backend, values.at(node->operand(i)),
                                    choice.operands[static_cast<std::size_t>(i)]));
     }
-    const Memory made = allocate(dense_view(with_layout(result.type(), choice.results[0])));
+    std::vector<Memory> made;
+    for (int i = 0; i < node->result_count(); ++i) {
+      made.push_back(allocate(dense_view(with_layout(
+          node->result(i).type(), choice.results[static_cast<std::size_t>(i)]))));
+    }
     run.implementations.push_back(run_kernel(backend, *node, operands, made));
-    values[result] = reordered(backend, made, "");
+    for (int i = 0; i < node->result_count(); ++i) {
+      values[node->result(i)] = reordered(backend, made[static_cast<std::size_t>(i)], "");
+    }
   }
   for (const Output& output : graph.outputs()) {
     run.outputs[output.name] = load(values.at(output.value));

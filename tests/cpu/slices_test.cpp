@@ -98,39 +98,49 @@ class CpuSlices : public ::testing::TestWithParam<DType> {
   double tolerance() const { return GetParam() == DType::f32 ? 1e-5 : 1e-2; }
 };
 
-TEST_P(CpuSlices, PointwiseBesideConcatRunsOnSlicesWithoutCopies) {
-  const auto backend = make_cpu_backend();
-  for (const std::int64_t batch : {1, 3}) {
-    ConvCase test(GetParam(), {batch, 32, 7, 5}, {48, 32, 1, 1}, {batch, 48, 7, 5}, 0, true);
-    const LayoutChoice choice = backend->choose_layouts(*test.conv);
-    test.set_layouts(choice);
-    EXPECT_TRUE(backend->reads_slices(*test.conv, 0));
-    for (const Slices slices :
-         {Slices{false, false, false}, Slices{true, false, false}, Slices{true, true, true}}) {
-      const std::string name = check(test, *backend, choice, slices, tolerance());
-      EXPECT_EQ(name.find("copies"), name.npos) << name;
+/// A backend that says it reads and writes slices makes no copies of them; one that says it does
+/// not gets the numbers right all the same.
+void check_slices(const Backend& backend, ConvCase& test, double tolerance) {
+  const LayoutChoice choice = backend.choose_layouts(*test.conv);
+  test.set_layouts(choice);
+  const bool reads = backend.reads_slices(*test.conv, 0);
+  const bool reads_residual = backend.reads_slices(*test.conv, 3);
+  const bool writes = backend.writes_slices(*test.conv, 0);
+  for (int bits = 0; bits < 8; ++bits) {
+    const Slices slices{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0};
+    const std::string name = check(test, backend, choice, slices, tolerance);
+    const bool fits = (reads || !slices.x) && (reads_residual || !slices.residual) &&
+                      (writes || !slices.y);
+    if (fits) {
+      EXPECT_EQ(name.find("copies"), std::string::npos) << name << " " << bits;
     }
-    // The residual's rows must be as far apart as the result's, or one of them is copied.
-    EXPECT_FALSE(backend->writes_slices(*test.conv, 0));
-    EXPECT_FALSE(backend->reads_slices(*test.conv, 3));
-    check(test, *backend, choice, {true, false, true}, tolerance());
-    check(test, *backend, choice, {false, true, false}, tolerance());
   }
 }
 
-TEST_P(CpuSlices, WindowsCopySlicesAndSayThatTheyDo) {
+TEST_P(CpuSlices, ConvolutionsMakeNoCopiesWhereTheySaySo) {
+  const auto backend = make_cpu_backend();
+  for (const std::int64_t batch : {1, 3}) {
+    ConvCase pointwise(GetParam(), {batch, 32, 7, 5}, {48, 32, 1, 1}, {batch, 48, 7, 5}, 0, true);
+    check_slices(*backend, pointwise, tolerance());
+    EXPECT_TRUE(backend->reads_slices(*pointwise.conv, 0));
+    ConvCase window(GetParam(), {batch, 32, 7, 5}, {48, 32, 3, 3}, {batch, 48, 7, 5}, 1, true);
+    check_slices(*backend, window, tolerance());
+  }
+}
+
+TEST_P(CpuSlices, WindowsReadAndWriteSlicesByTheDirectKernel) {
+  const CpuFeatures features = cpu_features();
+  const bool is_f32 = GetParam() == DType::f32;
+  if (is_f32 ? !features.avx512 : !features.avx512_bf16 || features.amx_bf16) {
+    GTEST_SKIP() << "the direct kernel needs AVX-512, with bf16 and without AMX for bf16";
+  }
   const auto backend = make_cpu_backend();
   ConvCase test(GetParam(), {2, 32, 7, 5}, {48, 32, 3, 3}, {2, 48, 7, 5}, 1, true);
   const LayoutChoice choice = backend->choose_layouts(*test.conv);
   test.set_layouts(choice);
-  EXPECT_FALSE(backend->reads_slices(*test.conv, 0));
-  EXPECT_FALSE(backend->writes_slices(*test.conv, 0));
-  EXPECT_EQ(check(test, *backend, choice, {false, false, false}, tolerance()).find("copies"),
-            std::string::npos);
-  for (const Slices slices : {Slices{true, false, false}, Slices{false, true, false},
-                              Slices{false, false, true}, Slices{true, true, true}}) {
-    EXPECT_NE(check(test, *backend, choice, slices, tolerance()).find("copies"), std::string::npos);
-  }
+  EXPECT_TRUE(backend->reads_slices(*test.conv, 0));
+  EXPECT_TRUE(backend->writes_slices(*test.conv, 0));
+  EXPECT_EQ(check(test, *backend, choice, {true, true, true}, tolerance()).find("direct"), 0U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, CpuSlices, ::testing::Values(DType::f32, DType::bf16),

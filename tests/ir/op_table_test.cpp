@@ -75,7 +75,11 @@ TEST_P(EveryOp, EverySampleIsALegalNode) {
     verify(c.graph);
     const Node* node = c.graph.outputs().at(0).value.node;
     ASSERT_EQ(node->kind(), op().name);
-    EXPECT_EQ(node->result_types().size(), op().signature.results.size());
+    if (op().signature.results.back().ends_with("...")) {
+      EXPECT_GE(node->result_types().size(), 1U);
+    } else {
+      EXPECT_EQ(node->result_types().size(), op().signature.results.size());
+    }
     if (op().cost.is_free()) {
       EXPECT_EQ(op().cost.flops(*node), 0);
     } else {

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+
+/// The inner loops of direct convolution, compiled for the instruction sets that have enough
+/// registers for them.
+namespace facet::cpu {
+
+/// Channels of one vector of sums.
+inline constexpr std::int64_t kDirectLanes = 16;
+inline constexpr int kDirectVectors = 4;  ///< most vectors of a tile
+inline constexpr int kDirectPixels = 12;  ///< most pixels of a tile
+
+/// Where one vector of a tile's results goes, and how.
+struct DirectStore {
+  void* y = nullptr;       ///< of the first pixel
+  std::int64_t pitch = 0;  ///< bytes from pixel to pixel
+  std::uint16_t mask = 0;  ///< channels to write
+  bool relu = false;
+  const float* slopes = nullptr;  ///< of a prelu, one per channel; null without
+};
+
+/// One tile of results, pixels x vectors of 16 channels, kept in registers while it sums
+///   sums[p] = init[p] + sum over taps t, channels c of x[t][p][c] * weights[t][c].
+struct DirectTile {
+  const void* const* x = nullptr;     ///< [taps][pixels]: the input pixels under the window
+  std::int64_t x_offset = 0;          ///< bytes from there to the first channel of the sum
+  std::int64_t taps = 0;
+  std::int64_t channels = 0;          ///< of the sum; even for bf16
+  const void* weights = nullptr;      ///< [taps][channels][16 * vectors], bf16 in pairs of channels
+  std::int64_t weights_step = 0;      ///< elements from one channel (pair) to the next
+  std::int64_t weights_tap_step = 0;  ///< elements from one tap to the next
+  const float* init = nullptr;        ///< pixel p starts from init + p * init_step
+  std::int64_t init_step = 0;         ///< 0: all pixels from the same, a bias
+  float* sums = nullptr;              ///< [pixels][16 * vectors]
+  /// [vectors], or null to leave the sums in `sums`.
+  const DirectStore* stores = nullptr;
+  bool narrow = false;  ///< stores write bf16 (tiles on bf16 only)
+  /// [next_taps][pixels]: input pixels of the next tile, fetched into the cache during this one.
+  const void* const* next = nullptr;
+  std::int64_t next_taps = 0;
+};
+using DirectFunction = void (*)(const DirectTile&);
+
+struct DirectTiles {
+  const char* name;
+  DirectFunction functions[kDirectVectors][kDirectPixels];  ///< [vectors - 1][pixels - 1]
+  int pixels[kDirectVectors];  ///< the largest tile whose sums stay in registers
+};
+
+/// Null when they were not compiled in; whether the machine runs them is the caller's question.
+const DirectTiles* direct_tiles_f32();   ///< needs AVX-512F
+const DirectTiles* direct_tiles_bf16();  ///< needs AVX-512 BF16
+
+}  // namespace facet::cpu
