@@ -1,5 +1,9 @@
 #include "runtime/prepared_weights.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -83,10 +87,17 @@ PreparedValue from_tensor(const HostTensor& tensor) {
 }  // namespace
 
 std::shared_ptr<std::byte> allocate_bytes(std::int64_t bytes) {
-  constexpr std::size_t kAlignment = 64;
-  const std::size_t rounded = (static_cast<std::size_t>(bytes) / kAlignment + 1) * kAlignment;
-  void* block = std::aligned_alloc(kAlignment, rounded);
+  // Large blocks in large pages: a network walks through more small ones than the processor keeps
+  // translations for.
+  constexpr std::size_t kLargePage = std::size_t{2} << 20;
+  const bool is_large = static_cast<std::size_t>(bytes) >= kLargePage;
+  const std::size_t alignment = is_large ? kLargePage : 64;
+  const std::size_t rounded = (static_cast<std::size_t>(bytes) / alignment + 1) * alignment;
+  void* block = std::aligned_alloc(alignment, rounded);
   if (block == nullptr) throw failure(fmt::format("out of memory: {} bytes", bytes));
+#if defined(__linux__)
+  if (is_large) madvise(block, rounded, MADV_HUGEPAGE);  // a wish: small pages do as well
+#endif
   std::memset(block, 0, rounded);
   return {static_cast<std::byte*>(block), [](std::byte* p) { std::free(p); }};
 }

@@ -14,7 +14,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   # GCC 12 takes the placeholder operand inside of its own intrinsics for an uninitialised variable.
   list(APPEND loops -Wno-maybe-uninitialized)
   set_source_files_properties(${folder}/direct_tiles_avx512.cpp PROPERTIES COMPILE_OPTIONS
-                              "${loops};-mavx512f;-mfma")
+                              "${loops};-mavx512f;-mfma;-mprfchw")
   set_source_files_properties(${folder}/direct_tiles_avx512_bf16.cpp PROPERTIES COMPILE_OPTIONS
-                              "${loops};-mavx512f;-mavx512bw;-mavx512vl;-mavx512bf16;-mfma")
+                              "${loops};-mavx512f;-mavx512bw;-mavx512vl;-mavx512bf16;-mfma;-mprfchw")
 endif()
