@@ -46,9 +46,10 @@ SdpaTokens tokens_of(const Node& node, const View& view, bool channels_last, Hea
     matrix.rows *= extents[axis];
   }
   if (axis > first) {
-    throw failure(fmt::format("the CPU kernel of '{}' ({}) takes maps of two axes, or without "
-                              "gaps; {} has them",
-                              node.kind(), node.provenance().scope, to_string(view.type)));
+    throw failure(
+        fmt::format("the CPU kernel of '{}' ({}) takes maps of two axes, or without "
+                    "gaps; {} has them",
+                    node.kind(), node.provenance().scope, to_string(view.type)));
   }
   return tokens;
 }
@@ -74,8 +75,8 @@ void lay_out(SdpaPlan& p) {
   p.key_sums_panel = (kMostRows + kPanel - 1) * kPanel;
   p.rows_columns = on_map ? panels_of(2 * s.height - 1) : 0;
   // A window of distances ends behind the table; a line of a map is read in whole vectors.
-  p.query_sums_row = on_map ? p.rows_columns + panels_of(2 * s.width - 1 + kPanel)
-                            : p.padded_keys + kPanel;
+  p.query_sums_row =
+      on_map ? p.rows_columns + panels_of(2 * s.width - 1 + kPanel) : p.padded_keys + kPanel;
   p.places_row = on_map ? p.query_sums_row : spread_row(s.distances() + kPanel);
 
   std::int64_t end = 0;
@@ -116,8 +117,8 @@ std::int64_t work_of(const SdpaPlan& p) {
 
 void SdpaPlan::run(const Addresses& addresses) const {
   const std::int64_t units = images * sdpa.heads * blocks;
-  const auto team = static_cast<int>(std::min<std::int64_t>(
-      {threads, static_cast<std::int64_t>(omp_get_max_threads()), units}));
+  const auto team = static_cast<int>(
+      std::min<std::int64_t>({threads, static_cast<std::int64_t>(omp_get_max_threads()), units}));
   if (team < 2 || work_of(*this) < 8 * kSerialBelow) {
     pack_sdpa_tables(*this, addresses, 0, 1);
     return run_sdpa_blocks(*this, addresses, 0, 0, units);
@@ -128,8 +129,7 @@ void SdpaPlan::run(const Addresses& addresses) const {
     const std::int64_t thread = omp_get_thread_num();
     pack_sdpa_tables(*this, addresses, thread, count);
 #pragma omp barrier
-    run_sdpa_blocks(*this, addresses, thread, units * thread / count,
-                    units * (thread + 1) / count);
+    run_sdpa_blocks(*this, addresses, thread, units * thread / count, units * (thread + 1) / count);
   }
 }
 

@@ -68,10 +68,10 @@ class Worker {
       float* const row = scores() + r * p_.scores_row;
       sums[r] = p_.loops->exponentials(row, s_.keys, p_.padded_keys);
       if (p_.pairs) {
-        store_floats(Float::bf16, row,
-                     reinterpret_cast<std::byte*>(own_ + p_.at.weights) +
-                         2 * (kPanel + r * p_.scores_row),
-                     1, p_.padded_keys);
+        store_floats(
+            Float::bf16, row,
+            reinterpret_cast<std::byte*>(own_ + p_.at.weights) + 2 * (kPanel + r * p_.scores_row),
+            1, p_.padded_keys);
       }
     }
     multiply_values();
@@ -173,10 +173,10 @@ class Worker {
     for (std::int64_t r = 0; r < rows_; ++r) {
       const std::int64_t offset =
           image_ * strides[0] + head_ * strides[1] + (first_ + r) * strides[2];
-      load_floats(from.type,
-                  addresses_.operands[static_cast<std::size_t>(s_.bias)] +
-                      offset * size_of(from.type),
-                  strides[3], bias, s_.keys);
+      load_floats(
+          from.type,
+          addresses_.operands[static_cast<std::size_t>(s_.bias)] + offset * size_of(from.type),
+          strides[3], bias, s_.keys);
       float* const row = scores() + r * p_.scores_row;
       for (std::int64_t j = 0; j < s_.keys; ++j) row[j] += bias[j];
     }
@@ -195,8 +195,8 @@ class Worker {
     if (s_.relative_value < 0) return;
     const std::int64_t odd = window() % per_word;
     multiply({weights(rows_ - 1 + odd), p_.scores_row + 1,
-              tables_ + p_.at.value + window() / per_word * p_.values_row, p_.values_row,
-              output(1), p_.values_row, rows_, p_.values_row,
+              tables_ + p_.at.value + window() / per_word * p_.values_row, p_.values_row, output(1),
+              p_.values_row, rows_, p_.values_row,
               (window_size() + odd + per_word - 1) / per_word});
   }
 

@@ -19,8 +19,8 @@ bool reads_columns(const PackSource& from) {
   return from.row == 1 && from.channel != 1 && from.line_rows >= from.rows;
 }
 
-/// tile[r * tile_row + c] for `rows` rows from `row` on, no more than kRows, and channels first..end,
-/// no more than kChannels where rows are neighbours.
+/// tile[r * tile_row + c] for `rows` rows from `row` on, no more than kRows, and channels
+/// first..end, no more than kChannels where rows are neighbours.
 void load_tile(const PackSource& from, std::int64_t row, std::int64_t rows, std::int64_t first,
                std::int64_t end, float* tile, std::int64_t tile_row) {
   if (reads_columns(from) && is_inside(from, row) && is_inside(from, row + rows - 1)) {
@@ -94,8 +94,8 @@ void pack_rows(const PackSource& from, std::int64_t begin, std::int64_t end, flo
   }
 }
 
-void pack_bf16_rows(const PackSource& from, std::int64_t begin, std::int64_t end,
-                    std::uint16_t* to, std::int64_t to_row) {
+void pack_bf16_rows(const PackSource& from, std::int64_t begin, std::int64_t end, std::uint16_t* to,
+                    std::int64_t to_row) {
   for_each_tile(from, begin, end, [&](auto row, auto rows, auto first, auto last) {
     const std::int64_t padded = last == from.channels ? to_row - first : last - first;
     load_bf16_tile(from, row, rows, first, last, to + (row - begin) * to_row + first, to_row,

@@ -85,7 +85,9 @@ struct SdpaPlan {
     return static_cast<std::size_t>(4 * (at.tables + threads * at.thread));
   }
   void run(const Addresses& addresses) const;
-  const SdpaExtra& extra(int operand) const { return extras[static_cast<std::size_t>(operand - 3)]; }
+  const SdpaExtra& extra(int operand) const {
+    return extras[static_cast<std::size_t>(operand - 3)];
+  }
 };
 
 /// Thread `part` of `parts` fills its share of the tables.

@@ -65,8 +65,7 @@ class Tables {
     share(columns, [&](std::int64_t begin, std::int64_t end) {
       float* const to = base_ + p_.at.places + first + begin;
       if (p_.pairs) {
-        pack_pair_columns(source, begin, end, reinterpret_cast<std::uint32_t*>(to),
-                          p_.places_row);
+        pack_pair_columns(source, begin, end, reinterpret_cast<std::uint32_t*>(to), p_.places_row);
       } else {
         pack_columns(source, begin, end, to, p_.places_row);
       }
@@ -79,8 +78,8 @@ class Tables {
     share(s_.distances() + kBefore, [&](std::int64_t begin, std::int64_t end) {
       float* const to = base_ + p_.at.key + begin * p_.score_depth;
       if (p_.pairs) {
-        pack_bf16_rows(source, begin - kBefore, end - kBefore,
-                       reinterpret_cast<std::uint16_t*>(to), 2 * p_.score_depth);
+        pack_bf16_rows(source, begin - kBefore, end - kBefore, reinterpret_cast<std::uint16_t*>(to),
+                       2 * p_.score_depth);
       } else {
         pack_rows(source, begin - kBefore, end - kBefore, to, p_.score_depth);
       }
@@ -88,8 +87,7 @@ class Tables {
   }
 
   void pack_value() const {
-    const PackSource source =
-        backwards(matrix(s_.relative_value, s_.distances(), s_.value.size));
+    const PackSource source = backwards(matrix(s_.relative_value, s_.distances(), s_.value.size));
     if (!p_.pairs) {
       return share(s_.distances(), [&](std::int64_t begin, std::int64_t end) {
         pack_rows(source, begin, end, base_ + p_.at.value + begin * p_.values_row, p_.values_row);
