@@ -14,7 +14,18 @@ namespace facet {
 namespace {
 
 /// Which code runs a kind of node.
-enum class Family { leaf, compute, elementwise, reduce, pooling, softmax, sdpa, copy, reorder, unknown };
+enum class Family {
+  leaf,
+  compute,
+  elementwise,
+  reduce,
+  pooling,
+  softmax,
+  sdpa,
+  copy,
+  reorder,
+  unknown
+};
 
 Family family_of(const Node& node) {
   using Names = std::initializer_list<std::string_view>;

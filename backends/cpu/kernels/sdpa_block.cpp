@@ -1,7 +1,6 @@
 // Blocks of queries of sdpa, see SdpaPlan.
 
 #include <algorithm>
-#include <limits>
 
 #include "backends/cpu/kernels/convert.h"
 #include "backends/cpu/kernels/sdpa_plan.h"
@@ -10,6 +9,8 @@ namespace facet::cpu {
 namespace {
 
 constexpr std::int64_t kBefore = kPanel - 1;
+/// Bytes a prefetch asks for.
+constexpr std::int64_t kLine = 64;
 
 /// One thread and its part of the scratch.
 class Worker {
@@ -46,6 +47,26 @@ class Worker {
     }
   }
 
+  /// Asks for part `part` of `parts` of what a head will read: its channels of a token are few, and
+  /// too far from those of the next token for the machine to guess.
+  void prefetch_head(std::int64_t image, std::int64_t head, std::int64_t part,
+                     std::int64_t parts) const {
+    std::size_t operand = 0;
+    for (const SdpaTokens* tokens : {&p_.q, &p_.k, &p_.v}) {
+      const PackSource& matrix = tokens->matrix;
+      const std::byte* const data =
+          addresses_.operands[operand++] + offset_of(*tokens, image, head) * size_of(matrix.type);
+      if (matrix.channel != 1) continue;
+      const std::int64_t end = matrix.rows * (part + 1) / parts;
+      for (std::int64_t token = matrix.rows * part / parts; token < end; ++token) {
+        const std::byte* const row = data + (matrix.at(token, 0) - matrix.data);
+        for (std::int64_t at = 0; at < matrix.channels * size_of(matrix.type); at += kLine) {
+          __builtin_prefetch(row + at, 0, 2);
+        }
+      }
+    }
+  }
+
   /// Queries begin..end of the head; following blocks of a head share work.
   void run(std::int64_t begin, std::int64_t end) {
     const std::int64_t before = begin == first_ + rows_ ? rows_ : 0;
@@ -64,16 +85,8 @@ class Worker {
     sum_scores();
     if (s_.bias >= 0) add_bias();
     float sums[kMostRows];
-    for (std::int64_t r = 0; r < rows_; ++r) {
-      float* const row = scores() + r * p_.scores_row;
-      sums[r] = p_.loops->exponentials(row, s_.keys, p_.padded_keys);
-      if (p_.pairs) {
-        store_floats(
-            Float::bf16, row,
-            reinterpret_cast<std::byte*>(own_ + p_.at.weights) + 2 * (kPanel + r * p_.scores_row),
-            1, p_.padded_keys);
-      }
-    }
+    p_.loops->exponentials({scores(), p_.scores_row, rows_, s_.keys, p_.padded_keys, sums});
+    if (p_.pairs) narrow_weights();
     multiply_values();
     sum_outputs(sums);
     store_outputs();
@@ -82,12 +95,13 @@ class Worker {
  private:
   PackSource head_of(const SdpaTokens& tokens, std::size_t operand) const {
     PackSource head = tokens.matrix;
-    head.data = addresses_.operands[operand] + offset_of(tokens) * size_of(head.type);
+    head.data =
+        addresses_.operands[operand] + offset_of(tokens, image_, head_) * size_of(head.type);
     return head;
   }
-  std::int64_t offset_of(const SdpaTokens& tokens) const {
-    return image_ * tokens.image +
-           (tokens.heads.first + head_ * tokens.heads.step) * tokens.matrix.channel;
+  static std::int64_t offset_of(const SdpaTokens& tokens, std::int64_t image, std::int64_t head) {
+    return image * tokens.image +
+           (tokens.heads.first + head * tokens.heads.step) * tokens.matrix.channel;
   }
   void multiply(const Product& product) const {
     (p_.pairs ? p_.loops->pair_product : p_.loops->product)(product);
@@ -186,6 +200,14 @@ class Worker {
     return own_ + p_.at.output + part * p_.loops->block_rows * p_.values_row;
   }
 
+  void narrow_weights() const {
+    auto* const to = reinterpret_cast<std::byte*>(own_ + p_.at.weights);
+    for (std::int64_t r = 0; r < rows_; ++r) {
+      store_floats(Float::bf16, scores() + r * p_.scores_row, to + 2 * (kPanel + r * p_.scores_row),
+                   1, p_.padded_keys);
+    }
+  }
+
   /// weights . v and, with one more row of zeros before each row of weights, weights .
   /// relative_value.
   void multiply_values() const {
@@ -217,7 +239,8 @@ class Worker {
 
   void store_outputs() const {
     const PackSource& y = p_.y.matrix;
-    std::byte* const data = addresses_.results[0] + offset_of(p_.y) * size_of(y.type);
+    std::byte* const data =
+        addresses_.results[0] + offset_of(p_.y, image_, head_) * size_of(y.type);
     const auto at = [&](std::int64_t token, std::int64_t channel) {
       return data + (y.at(token, channel) - y.data);
     };
@@ -256,6 +279,10 @@ void run_sdpa_blocks(const SdpaPlan& plan, const Addresses& addresses, std::int6
     const std::int64_t block = unit % plan.blocks;
     const std::int64_t head = unit / plan.blocks;
     if (unit == begin || block == 0) worker.begin_head(head / heads, head % heads);
+    const std::int64_t next = head + 1;
+    if (next * plan.blocks < end) {
+      worker.prefetch_head(next / heads, next % heads, block, plan.blocks);
+    }
     worker.run(queries * block / plan.blocks, queries * (block + 1) / plan.blocks);
   }
 }

@@ -64,6 +64,17 @@ struct MapSpread {
   std::int64_t places_row = 0;
 };
 
+/// Of each row, replaces the first `count` scores by e^(score - the row's largest) and those up to
+/// `padded`, a multiple of kPanel, by 0; sums[r] is what a row adds up to.
+struct Exponentials {
+  float* scores = nullptr;
+  std::int64_t row = 0;
+  std::int64_t rows = 0;
+  std::int64_t count = 0;
+  std::int64_t padded = 0;
+  float* sums = nullptr;
+};
+
 /// y[r, c] = (y[r, c] * scale[c] + add[r, c] * add_scale[c]) / sums[r] + shift[c].
 struct OutputSum {
   float* y = nullptr;
@@ -85,9 +96,7 @@ struct SdpaLoops {
   void (*pair_product)(const Product&);  ///< null without an instruction for it
   void (*sum_scores)(const ScoreSum&);
   void (*spread_map)(const MapSpread&);
-  /// Replaces s[0, count) by e^(s - largest) and s[count, padded) by 0; the sum. `padded` is a
-  /// multiple of kPanel.
-  float (*exponentials)(float* s, std::int64_t count, std::int64_t padded);
+  void (*exponentials)(const Exponentials&);
   void (*sum_outputs)(const OutputSum&);
 };
 

@@ -74,7 +74,8 @@ void for_each_tile(const PackSource& from, std::int64_t begin, std::int64_t end,
 }  // namespace
 
 const std::byte* PackSource::at(std::int64_t r, std::int64_t c) const {
-  return data + (r / line_rows * line + r % line_rows * row + c * channel) * size_of(type);
+  const std::int64_t lines = r < line_rows ? 0 : r / line_rows;
+  return data + (lines * (line - line_rows * row) + r * row + c * channel) * size_of(type);
 }
 
 void pack_rows(const PackSource& from, std::int64_t begin, std::int64_t end, float* to,
