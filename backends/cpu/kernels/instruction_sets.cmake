@@ -5,10 +5,14 @@
 set(loops -O2 -ftree-vectorize -fvect-cost-model=dynamic -fopenmp-simd -fno-math-errno
           -fno-trapping-math -ffp-contract=fast -Wno-psabi)
 set(folder ${CMAKE_CURRENT_LIST_DIR})
-set_source_files_properties(${folder}/vector_baseline.cpp ${folder}/sdpa_baseline.cpp PROPERTIES COMPILE_OPTIONS "${loops}")
+function(compile_loops name)
+  set(options ${loops} ${ARGN})
+  set_source_files_properties(${folder}/vector_${name}.cpp ${folder}/sdpa_${name}.cpp PROPERTIES
+                              COMPILE_OPTIONS "${options}")
+endfunction()
+compile_loops(baseline)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
-  set_source_files_properties(${folder}/vector_avx2.cpp ${folder}/sdpa_avx2.cpp PROPERTIES COMPILE_OPTIONS
-                              "${loops};-mavx2;-mfma")
-  set_source_files_properties(${folder}/vector_avx512.cpp ${folder}/sdpa_avx512.cpp PROPERTIES COMPILE_OPTIONS
-    "${loops};-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mfma;-mprefer-vector-width=512")
+  compile_loops(avx2 -mavx2 -mfma)
+  compile_loops(avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+                -mprefer-vector-width=512)
 endif()
