@@ -23,6 +23,7 @@ enum class Family {
   reduce,
   pooling,
   softmax,
+  sdpa,
   copy,
   reorder,
   unknown
@@ -42,6 +43,7 @@ Family family_of(const Node& node) {
   if (is_one_of({"reduce_mean", "reduce_sum", "reduce_max"})) return Family::reduce;
   if (is_one_of({"max_pool", "avg_pool"})) return Family::pooling;
   if (node.is("softmax")) return Family::softmax;
+  if (node.is("sdpa")) return Family::sdpa;
   if (is_one_of({"transpose", "concat", "slice", "pad", "reverse", "reshape", "cast"}))
     return Family::copy;
   if (node.is("reorder")) return Family::reorder;
@@ -89,6 +91,7 @@ class CpuBackend : public Backend {
 
   LayoutChoice choose_layouts(const Node& node) const override {
     if (cpu::takes_direct(node)) return cpu::direct_layouts(node);
+    if (family_of(node) == Family::sdpa) return channels_last(node);
     return cpu::choose_compute_layouts(*device_, node);
   }
 
@@ -122,6 +125,8 @@ class CpuBackend : public Backend {
         return cpu::lower_pooling(node, operands, results);
       case Family::softmax:
         return cpu::lower_softmax(node, operands, results);
+      case Family::sdpa:
+        return cpu::lower_sdpa(node, operands, results);
       case Family::copy:
         return cpu::lower_copy(node, operands, results);
       case Family::reorder:
@@ -139,6 +144,17 @@ class CpuBackend : public Backend {
   }
 
  private:
+  /// NHWC for the maps among q, k, v and the result; sequences and tables as they are.
+  static LayoutChoice channels_last(const Node& node) {
+    const auto layout = [](const Type& type) { return Layout(type.rank() == 4 ? "acdb" : ""); };
+    LayoutChoice choice;
+    for (int i = 0; i < node.operand_count(); ++i) {
+      choice.operands.push_back(i < 3 ? layout(node.operand(i).type()) : "");
+    }
+    choice.results = {layout(node.result_types()[0])};
+    return choice;
+  }
+
   /// Own kernels read and write any strides; a reshape of a slice would have to move it.
   static bool is_strided(const Node& node) {
     if (node.is("reshape")) return false;

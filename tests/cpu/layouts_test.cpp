@@ -67,6 +67,38 @@ TEST(CpuLayouts, ActivationsOfConvolutionsAreChannelsLast) {
   EXPECT_EQ(choice.results, std::vector<Layout>{"acdb"});
 }
 
+/// An sdpa with a table behind q, k and v, which are one value of `shape`.
+Node* add_sdpa(Graph& graph, Shape shape, std::int64_t channel_axis) {
+  const auto input = [&](const char* name, const Type& type) {
+    return graph.create("input", {}, {{"name", std::string(name)}, {"type", to_string(type)}})
+        ->result();
+  };
+  const Value x = input("x", {DType::bf16, std::move(shape), {}});
+  const Value table = input("table", {DType::bf16, {7, 4}, {}});
+  return graph.create("sdpa", {x, x, x, table},
+                      {{"heads", std::int64_t{2}},
+                       {"query", Ints{0, 12, 4}},
+                       {"key", Ints{4, 12, 4}},
+                       {"value", Ints{8, 12, 4}},
+                       {"channel_axis", channel_axis},
+                       {"extras", Strings{"relative_key"}}});
+}
+
+TEST(CpuLayouts, AttentionIsChannelsLastOnMapsAndWorksOnSlices) {
+  const auto backend = make_cpu_backend();
+  Graph graph;
+  const Node* map = add_sdpa(graph, {2, 24, 2, 2}, 1);
+  LayoutChoice choice = backend->choose_layouts(*map);
+  EXPECT_EQ(choice.operands, (std::vector<Layout>{"acdb", "acdb", "acdb", ""}));
+  EXPECT_EQ(choice.results, std::vector<Layout>{"acdb"});
+  choice = backend->choose_layouts(*add_sdpa(graph, {2, 4, 24}, -1));
+  EXPECT_EQ(choice.operands, std::vector<Layout>(4));
+  EXPECT_EQ(choice.results, std::vector<Layout>(1));
+  EXPECT_TRUE(backend->supports(*map));
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(backend->reads_slices(*map, i));
+  EXPECT_TRUE(backend->writes_slices(*map, 0));
+}
+
 TEST(CpuLayouts, WeightsConvertAndPackInOneCopy) {
   const auto backend = make_cpu_backend();
   Graph graph;

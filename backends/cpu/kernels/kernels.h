@@ -31,6 +31,12 @@ std::unique_ptr<Kernel> lower_pooling(const Node& node, std::span<const View> op
 std::unique_ptr<Kernel> lower_softmax(const Node& node, std::span<const View> operands,
                                       std::span<const View> results);
 
+/// sdpa, with operands, result and extras of any float type; no score of a whole head is kept. Where
+/// the CPU multiplies bf16 and q, k and v are bf16, tables, weights and products are bf16 too, sums
+/// f32. Fast where channels, or tokens, are contiguous.
+std::unique_ptr<Kernel> lower_sdpa(const Node& node, std::span<const View> operands,
+                                   std::span<const View> results);
+
 /// transpose, concat, slice, pad, reverse, reshape, reorder between layouts without blocks, and
 /// cast: elements move, and change their dtype on the way where operand and result differ in it. An
 /// operand that already lies where it belongs in the result costs nothing. A reshape needs its

@@ -1,0 +1,76 @@
+#include <utility>
+
+#include "backends/cpu/kernels/sdpa_loops.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#include <immintrin.h>
+
+namespace facet::cpu {
+namespace {
+
+constexpr int kLanes = 16;
+#include "backends/cpu/kernels/vector_math.inc"
+// The functions above come first: the loops are made of them.
+#include "backends/cpu/kernels/vector_loops.inc"
+// 28 sums, 2 vectors of b and one of a fill the registers.
+constexpr int kTileRows = 14, kTileVectors = 2, kBlockRows = 14;
+// The tile above comes first.
+#include "backends/cpu/kernels/sdpa_loops.inc"
+
+/// Products of pairs of bf16.
+struct Tile16 {
+  using Element = std::uint16_t;
+  using Entry = std::uint32_t;
+
+  template <int kRows, int kVectors>
+  __attribute__((target("avx512bf16"))) static void run(const std::uint16_t* a, std::int64_t a_row,
+                                                        const std::uint32_t* b, std::int64_t b_row,
+                                                        float* c, std::int64_t c_row,
+                                                        std::int64_t depth) {
+    __m512 sum[kRows][kVectors];
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_setzero_ps();
+    }
+    for (std::int64_t k = 0; k < depth; ++k) {
+      __m512i right[kVectors];
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) right[v] = _mm512_loadu_si512(b + v * kLanes);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        int pair;
+        __builtin_memcpy(&pair, a + r * a_row + 2 * k, sizeof(pair));
+        const __m512i left = _mm512_set1_epi32(pair);
+#pragma GCC unroll 2
+        for (int v = 0; v < kVectors; ++v) {
+          sum[r][v] = _mm512_dpbf16_ps(sum[r][v], (__m512bh)left, (__m512bh)right[v]);
+        }
+      }
+      b += b_row;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(c + r * c_row + v * kLanes, sum[r][v]);
+    }
+  }
+};
+
+constexpr SdpaLoops kTable = make_sdpa_table("avx512");
+constexpr SdpaLoops kBf16Table = make_sdpa_table("avx512_bf16", product<Tile16>);
+
+}  // namespace
+
+const SdpaLoops* avx512_sdpa_loops() { return &kTable; }
+const SdpaLoops* avx512_bf16_sdpa_loops() { return &kBf16Table; }
+
+}  // namespace facet::cpu
+#else
+namespace facet::cpu {
+
+const SdpaLoops* avx512_sdpa_loops() { return nullptr; }
+const SdpaLoops* avx512_bf16_sdpa_loops() { return nullptr; }
+
+}  // namespace facet::cpu
+#endif
