@@ -1,6 +1,5 @@
 #pragma once
 
-#include <string>
 #include <string_view>
 
 // Attention as networks spell it, ahead of fuse-attention.
@@ -149,12 +148,5 @@ inline constexpr std::string_view kMapBody = R"(
   %39 = reshape(%38) {shape = [0, 16, 2, 3]} : f32[N, 16, 2, 3] @ "lesa.out"
   return "y" = %39
 )";
-
-/// The body with the first `from` replaced; empty if there is none.
-inline std::string changed(std::string_view body, std::string_view from, std::string_view to) {
-  std::string text(body);
-  const std::size_t at = text.find(from);
-  return at == std::string::npos ? std::string() : text.replace(at, from.size(), to);
-}
 
 }  // namespace facet::testing
