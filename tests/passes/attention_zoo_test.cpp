@@ -143,7 +143,7 @@ TEST(AttentionInTheZoo, LesaLayersOfAllShapes) {
   for (const auto positions :
        {zoo::LesaPositions::classification, zoo::LesaPositions::detection_qr}) {
     for (const std::int64_t groups : {1, 2}) {
-      for (const Shape& shape : {Shape{"N", 16, 3, 5}, Shape{"N", 16, 4, 4}, Shape{"N", 8, 2, 1}}) {
+      for (const Shape& shape : {Shape{"N", 16, 3, 5}, Shape{"N", 16, 4, 4}, Shape{"N", 8, 2, 3}}) {
         SCOPED_TRACE(to_string(shape) + " in groups of " + std::to_string(groups));
         const Optimized network = expect_equal(block(shape, [&](Scope s, Tensor x) {
           return zoo::lesa_layer(s, x, {.positions = positions, .groups = groups});
