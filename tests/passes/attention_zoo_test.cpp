@@ -5,6 +5,8 @@
 #include "passes/prepared.h"
 #include "tests/passes/fake_target.h"
 #include "tests/passes/pass_case.h"
+#include "tests/support/golden.h"
+#include "tests/zoo/cases.h"
 #include "zoo/blocks/lesa_layer.h"
 #include "zoo/blocks/transformer_block.h"
 #include "zoo/zoo.h"
@@ -98,6 +100,22 @@ TEST(AttentionInTheZoo, TheSideBranchOfEveryMla) {
     ++networks;
   }
   EXPECT_GE(networks, 2);
+}
+
+// The fused networks against numbers that were computed elsewhere, in float64 as those.
+TEST(AttentionInTheZoo, FusedNetworksKeepTheGoldenNumbers) {
+  for (const zoo::ZooCase& zoo_case : zoo::zoo_cases()) {
+    if (!zoo_case.model.starts_with("lesa") && zoo_case.model != "mla_iresnet18") continue;
+    SCOPED_TRACE(zoo_case.file);
+    const testing::GoldenCase golden = testing::read_golden(zoo_case.file);
+    const Optimized network = optimized(zoo::build(zoo_case.model, zoo_case.settings));
+    EXPECT_FALSE(network.attentions.empty());
+    const TensorMap found = testing::evaluate_filled(network.graph, golden.inputs.at("input").at(0));
+    ASSERT_EQ(found.size(), golden.outputs.size());
+    for (const auto& [name, digest] : golden.outputs) {
+      EXPECT_LE(testing::digest_error(digest, found.at(name)).worst(), 1e-9) << name;
+    }
+  }
 }
 
 /// The block and its optimised form give the same numbers.
