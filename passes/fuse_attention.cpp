@@ -54,7 +54,9 @@ std::vector<std::string> erase_unread(Graph& graph, Node* from) {
     Node* node = *open.begin();
     open.erase(open.begin());
     if (node->is("input") || !node->all_uses().empty()) continue;
-    if (graph.is_output(node->result())) continue;
+    bool read = false;
+    for (int i = 0; i < node->result_count(); ++i) read = read || graph.is_output(node->result(i));
+    if (read) continue;
     for (const Value& operand : node->operands()) open.insert(operand.node);
     if (!node->provenance().scope.empty()) scopes.insert(node->provenance().scope);
     graph.erase(node);
