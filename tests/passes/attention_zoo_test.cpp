@@ -64,9 +64,9 @@ void expect_whole(Optimized& network) {
 }
 
 TEST(AttentionInTheZoo, AllOfLesaInBothModes) {
-  const std::vector<std::string> wanted{
-      "layer3.1.conv2", "layer3.2.conv2", "layer3.3.conv2", "layer3.4.conv2",
-      "layer3.5.conv2", "layer4.0.conv2", "layer4.1.conv2", "layer4.2.conv2"};
+  const std::vector<std::string> wanted{"layer3.1.conv2", "layer3.2.conv2", "layer3.3.conv2",
+                                        "layer3.4.conv2", "layer3.5.conv2", "layer4.0.conv2",
+                                        "layer4.1.conv2", "layer4.2.conv2"};
   for (const char* model : {"lesa_resnet50", "lesa_wrn50"}) {
     for (const char* mode : {"classification", "detection_qr"}) {
       SCOPED_TRACE(std::string(model) + " " + mode);
@@ -80,8 +80,8 @@ TEST(AttentionInTheZoo, AllOfLesaInBothModes) {
           EXPECT_NE(std::find(origins.begin(), origins.end(), scope + part), origins.end()) << part;
         }
       }
-      const auto applied = std::count_if(
-          network.remarks.begin(), network.remarks.end(), [](const Remark& remark) {
+      const auto applied =
+          std::count_if(network.remarks.begin(), network.remarks.end(), [](const Remark& remark) {
             return remark.pass == "fuse-attention" && remark.kind == Remark::Kind::applied;
           });
       EXPECT_EQ(applied, 8);
@@ -110,7 +110,8 @@ TEST(AttentionInTheZoo, FusedNetworksKeepTheGoldenNumbers) {
     const testing::GoldenCase golden = testing::read_golden(zoo_case.file);
     const Optimized network = optimized(zoo::build(zoo_case.model, zoo_case.settings));
     EXPECT_FALSE(network.attentions.empty());
-    const TensorMap found = testing::evaluate_filled(network.graph, golden.inputs.at("input").at(0));
+    const TensorMap found =
+        testing::evaluate_filled(network.graph, golden.inputs.at("input").at(0));
     ASSERT_EQ(found.size(), golden.outputs.size());
     for (const auto& [name, digest] : golden.outputs) {
       EXPECT_LE(testing::digest_error(digest, found.at(name)).worst(), 1e-9) << name;
@@ -135,9 +136,8 @@ Graph block(Shape shape, const std::function<Tensor(Scope, Tensor)>& make) {
 }
 
 TEST(AttentionInTheZoo, ATransformerBlock) {
-  const Optimized network = expect_equal(block({"N", 6, 16}, [](Scope s, Tensor x) {
-    return zoo::transformer_block(s, x, {.heads = 4});
-  }));
+  const Optimized network = expect_equal(block(
+      {"N", 6, 16}, [](Scope s, Tensor x) { return zoo::transformer_block(s, x, {.heads = 4}); }));
   ASSERT_EQ(network.attentions.size(), 1U);
   const Node& node = *network.attentions[0];
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(node.operand(i).node->is("linear"));

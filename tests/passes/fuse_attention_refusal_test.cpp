@@ -59,10 +59,10 @@ TEST(FuseAttentionRefusal, TheScaleIsComputedAtRunTime) {
 }
 
 TEST(FuseAttentionRefusal, TheScaleVariesAlongTheKeys) {
-  EXPECT_EQ(reason(changed(kTextbookBody,
-                           "constant() {value = tensor<f32[]; [0.5]>} : f32[] @ \"attn\"",
-                           "parameter() {key = \"scale\", type = \"f32[5]\"} : f32[5]")),
-            "the scale varies along the tokens");
+  EXPECT_EQ(
+      reason(changed(kTextbookBody, "constant() {value = tensor<f32[]; [0.5]>} : f32[] @ \"attn\"",
+                     "parameter() {key = \"scale\", type = \"f32[5]\"} : f32[5]")),
+      "the scale varies along the tokens");
 }
 
 TEST(FuseAttentionRefusal, TheBiasHasMoreHeadsThanTheScores) {
@@ -171,11 +171,12 @@ TEST(FuseAttentionRefusal, KeysAreSharedByTheHeads) {
 }
 
 TEST(FuseAttentionRefusal, TablesOfAnotherKind) {
-  EXPECT_EQ(reason(changed(kRasterBody,
-                           "parameter() {key = \"query_table\", type = \"f32[4, 11]\"} : f32[4, 11]",
-                           "parameter() {key = \"query_table\", type = \"f32[2, 4, 11]\"} : "
-                           "f32[2, 4, 11]")),
-            "each head has relative positions of its own");
+  EXPECT_EQ(
+      reason(changed(kRasterBody,
+                     "parameter() {key = \"query_table\", type = \"f32[4, 11]\"} : f32[4, 11]",
+                     "parameter() {key = \"query_table\", type = \"f32[2, 4, 11]\"} : "
+                     "f32[2, 4, 11]")),
+      "each head has relative positions of its own");
   EXPECT_EQ(reason(changed(kRasterBody, "parameter() {key = \"value_table\",",
                            "input() {name = \"value_table\",")),
             "the table of relative positions is computed at run time");

@@ -78,7 +78,10 @@ TEST(FuseAttention, TablesOfDistancesAndBatchNorms) {
   %40 = exp(%39) : f32[N, 16, 2, 3]
   return "y" = %40
 )");
-  EXPECT_EQ(to_lines(remarks), "applied fuse-attention @ lesa: sdpa+score_scale+relative_query+relative_key+relative_value+output_scale+output_shift\n");
+  EXPECT_EQ(
+      to_lines(remarks),
+      "applied fuse-attention @ lesa: "
+      "sdpa+score_scale+relative_query+relative_key+relative_value+output_scale+output_shift\n");
 }
 
 TEST(FuseAttention, TablesOfRowsAndColumns) {
@@ -108,7 +111,9 @@ TEST(FuseAttention, TablesOfRowsAndColumns) {
   %22 = sdpa(%0, %0, %0, %15, %16, %17, %21, %20) {extras = ["score_scale", "relative_height", "relative_width", "output_scale", "output_shift"], heads = 2, key = [4, 16, 4], map = [2, 3], query = [0, 16, 4], value = [8, 16, 8]} : f32[N, 16, 2, 3] @ "lesa"
   return "y" = %22
 )");
-  EXPECT_EQ(to_lines(remarks), "applied fuse-attention @ lesa: sdpa+score_scale+relative_height+relative_width+output_scale+output_shift\n");
+  EXPECT_EQ(to_lines(remarks),
+            "applied fuse-attention @ lesa: "
+            "sdpa+score_scale+relative_height+relative_width+output_scale+output_shift\n");
 }
 
 // Tables that count the other way are reversed; a head of one has one number for each part.
@@ -143,7 +148,8 @@ TEST(FuseAttention, MirroredTablesAndPartsWithNumbersOfTheirOwn) {
   %26 = parameter() {key = "shift", type = "f32[8, 1]"} : f32[8, 1]
   %27 = add(%25, %26) : f32[N, 8, 4]
   return "y" = %27
-)", R"(
+)",
+                                      R"(
   %0 = input() {name = "x", type = "f32[N, 24, 4]"} : f32[N, 24, 4]
   %1 = parameter() {key = "query_table", type = "f32[1, 7, 8]"} : f32[1, 7, 8]
   %2 = parameter() {key = "key_table", type = "f32[7, 8]"} : f32[7, 8]
@@ -171,7 +177,10 @@ TEST(FuseAttention, MirroredTablesAndPartsWithNumbersOfTheirOwn) {
   %24 = sdpa(%0, %0, %0, %14, %16, %2, %17, %23, %20) {extras = ["score_scale", "relative_query", "relative_key", "relative_value", "output_scale", "output_shift"], heads = 1, key = [8, 8, 8], query = [0, 8, 8], value = [16, 8, 8]} : f32[N, 8, 4]
   return "y" = %24
 )");
-  EXPECT_EQ(to_lines(remarks), "applied fuse-attention @ : sdpa+score_scale+relative_query+relative_key+relative_value+output_scale+output_shift\n");
+  EXPECT_EQ(
+      to_lines(remarks),
+      "applied fuse-attention @ : "
+      "sdpa+score_scale+relative_query+relative_key+relative_value+output_scale+output_shift\n");
 }
 
 // The scale of the queries is the one of the scores; the bias is scaled with them. A number behind
@@ -196,7 +205,8 @@ TEST(FuseAttention, FewQueriesOnManyKeys) {
   %15 = parameter() {key = "gain", type = "f32[1]"} : f32[1]
   %16 = mul(%14, %15) : f32[N, 3, 4]
   return "y" = %16
-)", R"(
+)",
+                                      R"(
   %0 = input() {name = "x", type = "f32[N, 3, 4]"} : f32[N, 3, 4] @ "attn.query"
   %1 = input() {name = "context", type = "f32[N, 5, 8]"} : f32[N, 5, 8] @ "attn.context"
   %2 = input() {name = "mask", type = "f32[N, 1, 5]"} : f32[N, 1, 5]
@@ -226,7 +236,8 @@ TEST(FuseAttention, AResultInAnotherOrder) {
   %5 = matmul(%4, %2) : f32[N, 2, 6, 8]
   %6 = exp(%5) : f32[N, 2, 6, 8]
   return "y" = %6
-)", R"(
+)",
+                                      R"(
   %0 = input() {name = "x", type = "f32[N, 16, 6]"} : f32[N, 16, 6]
   %1 = sdpa(%0, %0, %0) {heads = 2, key = [0, 8, 8], query = [0, 8, 8], value = [0, 8, 8]} : f32[N, 16, 6]
   %2 = reshape(%1) {shape = [0, 2, 8, 6]} : f32[N, 2, 8, 6]

@@ -68,7 +68,8 @@ TEST(SplitTermSums, TermsThatTakeTurns) {
   %9 = reshape(%8) {shape = [0, 4, 2, 6]} : f32[N, 4, 2, 6] @ "attn.norm"
   %10 = reduce_sum(%9) {axes = [2], keepdims = false} : f32[N, 4, 6] @ "attn.norm"
   return "y" = %10
-)", R"(
+)",
+                                      R"(
   %0 = input() {name = "x", type = "f32[N, 4, 1, 6]"} : f32[N, 4, 1, 6] @ "attn"
   %1 = input() {name = "y", type = "f32[N, 4, 1, 6]"} : f32[N, 4, 1, 6] @ "attn"
   %2 = parameter() {key = "n.gamma", type = "f32[8]"} : f32[8] @ "attn.norm"
@@ -116,7 +117,8 @@ TEST(SplitTermSums, WithoutABatchNorm) {
   %3 = concat(%0, %1, %2) {axis = 1} : f32[N, 3, 6]
   %4 = reduce_sum(%3) {axes = [1], keepdims = false} : f32[N, 6] @ "sum"
   return "y" = %4
-)", R"(
+)",
+                                      R"(
   %0 = input() {name = "a", type = "f32[N, 1, 6]"} : f32[N, 1, 6]
   %1 = input() {name = "b", type = "f32[N, 1, 6]"} : f32[N, 1, 6]
   %2 = input() {name = "c", type = "f32[N, 1, 6]"} : f32[N, 1, 6]
@@ -142,7 +144,8 @@ TEST(SplitTermSums, PartsInAnotherShapeThanTheBatchNorm) {
   %9 = reshape(%8) {shape = [0, 2, 18]} : f32[N, 2, 18]
   %10 = reduce_sum(%9) {axes = [1], keepdims = false} : f32[N, 18]
   return "y" = %10
-)", R"(
+)",
+                                      R"(
   %0 = input() {name = "a", type = "f32[N, 6, 3]"} : f32[N, 6, 3]
   %1 = input() {name = "b", type = "f32[N, 6, 3]"} : f32[N, 6, 3]
   %2 = parameter() {key = "n.gamma", type = "f32[4]"} : f32[4] @ "norm"
@@ -176,8 +179,9 @@ std::string reason(const std::string& body) {
 }
 
 TEST(SplitTermSums, RefusesStatisticsOfTheRun) {
-  EXPECT_EQ(reason(changed(kHeads, "parameter() {key = \"n.mean\",", "input() {name = \"n.mean\",")),
-            "the statistics are computed at run time");
+  EXPECT_EQ(
+      reason(changed(kHeads, "parameter() {key = \"n.mean\",", "input() {name = \"n.mean\",")),
+      "the statistics are computed at run time");
 }
 
 TEST(SplitTermSums, RefusesASumOfSomethingElse) {
@@ -230,7 +234,8 @@ TEST(SplitTermSums, RefusesChannelsAcrossParts) {
 
 TEST(SplitTermSums, LeavesWhatOthersRead) {
   for (const std::string_view value : {"%2", "%7", "%8"}) {
-    const std::string body = changed(kHeads, "return ", "return \"between\" = " + std::string(value) + ", ");
+    const std::string body =
+        changed(kHeads, "return ", "return \"between\" = " + std::string(value) + ", ");
     EXPECT_TRUE(expect_refusal(kPass, body).empty()) << value;
   }
 }
