@@ -4,6 +4,7 @@
 
 #include "ir/epilogue.h"
 #include "ir/op.h"
+#include "passes/batch_norm.h"
 #include "passes/pass.h"
 
 // fold-batch-norm: an inference batch norm is y = s * x + t per channel with s = scale / sqrt(var +
@@ -23,6 +24,18 @@
 // it; groups; other readers of the batch norm.
 
 namespace facet {
+
+/// The epsilon is a literal of the program: a constant would round it to f32.
+Value batch_norm_scale(Builder& build, const Node& bn) {
+  const std::string add = fmt::format("add 1 #{}", bn.attributes().number("epsilon"));
+  return build("elementwise", {bn.operand(1), bn.operand(4)},
+               {{"program", Strings{add, "rsqrt 2", "mul 0 3"}}});
+}
+
+Value batch_norm_shift(Builder& build, const Node& bn, Value scale) {
+  return build("sub", {bn.operand(2), build("mul", {bn.operand(3), scale})});
+}
+
 namespace {
 
 constexpr const char* kNotPrepared = "weights or statistics are computed while the network runs";
@@ -32,13 +45,9 @@ struct ScaleShift {
   Value shift;  // [C]
 };
 
-/// The epsilon is a literal of the program: a constant would round it to f32.
 ScaleShift scale_and_shift(Builder& build, const Node& bn) {
-  const std::string add = fmt::format("add 1 #{}", bn.attributes().number("epsilon"));
-  const Value scale = build("elementwise", {bn.operand(1), bn.operand(4)},
-                            {{"program", Strings{add, "rsqrt 2", "mul 0 3"}}});
-  const Value shift = build("sub", {bn.operand(2), build("mul", {bn.operand(3), scale})});
-  return {scale, shift};
+  const Value scale = batch_norm_scale(build, bn);
+  return {scale, batch_norm_shift(build, bn, scale)};
 }
 
 bool has_prepared_operands(const Node& node, int first) {

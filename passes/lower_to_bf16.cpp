@@ -1,13 +1,16 @@
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 #include "ir/epilogue.h"
 #include "ir/op.h"
+#include "ir/sdpa.h"
 #include "passes/pass.h"
 #include "passes/prepared.h"
 
-// lower-to-bf16: convolutions and matrix products read bf16 and accumulate in f32; activations are
-// stored in bf16; biases, slopes and other per-channel parameters stay f32; graph outputs are f32.
+// lower-to-bf16: convolutions, matrix products and attention read bf16 and accumulate in f32;
+// activations are stored in bf16; biases, slopes and other per-channel parameters stay f32, as do
+// the scales, shifts and biases of an sdpa; graph outputs are f32.
 //
 //   before   %2 = conv(%x, %w, %b) : f32        return y = %2
 //   after    %2 = conv(cast(%x), cast(%w), %b) : bf16   return y = cast(%2) : f32
@@ -40,12 +43,29 @@ class Bf16Lowering {
     if (node->is("input")) return lower_input(node);
     if (prepared_.contains(node)) return;
     if (node->op().precision == PrecisionPolicy::low) {
-      const int products = node->attributes().has("epilogue") ? kEpilogueStart : node->operand_count();
-      for (int i = 0; i < products; ++i) read_as_bf16(node, i);
+      for (const int operand : factors(*node)) read_as_bf16(node, operand);
     } else if (node->is("concat") && reads_bf16(*node)) {
       for (int i = 0; i < node->operand_count(); ++i) read_as_bf16(node, i);
     }
     infer(node);
+  }
+
+  /// The operands that are multiplied with each other: the others are added to, or scale, what is
+  /// accumulated in f32.
+  static std::vector<int> factors(const Node& node) {
+    if (node.is("sdpa")) {
+      const Sdpa s = sdpa_of(node);
+      std::vector<int> list{0, 1, 2};
+      for (const int table : {s.relative_query, s.relative_key, s.relative_height, s.relative_width,
+                              s.relative_value}) {
+        if (table >= 0) list.push_back(table);
+      }
+      return list;
+    }
+    std::vector<int> list(static_cast<std::size_t>(
+        node.attributes().has("epilogue") ? kEpilogueStart : node.operand_count()));
+    std::iota(list.begin(), list.end(), 0);
+    return list;
   }
 
   /// Activations that descend from an f32 input become bf16 there. Casts read the input itself: they

@@ -88,6 +88,8 @@ bool canonicalize(Graph& graph, PassContext& context);
 bool eliminate_common_subexpressions(Graph& graph, PassContext& context);
 bool eliminate_dead_code(Graph& graph, PassContext& context);
 bool fold_constants(Graph& graph, PassContext& context);
+bool split_term_sums(Graph& graph, PassContext& context);
+bool fuse_attention(Graph& graph, PassContext& context);
 bool fold_batch_norm(Graph& graph, PassContext& context);
 bool lower_batch_norm(Graph& graph, PassContext& context);
 bool fuse_epilogue(Graph& graph, PassContext& context);

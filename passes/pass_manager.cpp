@@ -19,6 +19,9 @@ const std::vector<Pass>& table() {
       {"eliminate-common-subexpressions", "Equal nodes become one.",
        eliminate_common_subexpressions},
       {"eliminate-dead-code", "Nodes that no output needs vanish.", eliminate_dead_code},
+      {"split-term-sums", "A sum over the parts of a concat becomes a sum of the parts.",
+       split_term_sums},
+      {"fuse-attention", "Scores, softmax and weighted values become one sdpa.", fuse_attention},
       {"fold-batch-norm", "Inference batch norms fold into the weights of conv and linear.",
        fold_batch_norm},
       {"lower-batch-norm", "Other inference batch norms become one scale and one shift.",
@@ -109,7 +112,8 @@ std::vector<Pass> optimization_pipeline() {
   std::vector<Pass> passes;
   for (const std::string_view name :
        {"eliminate-dead-code", "fold-constants", "canonicalize", "eliminate-common-subexpressions",
-        "fold-batch-norm", "lower-batch-norm", "fuse-epilogue", "merge-branches", "fuse-elementwise", "fold-constants",
+        "split-term-sums", "fuse-attention", "fold-batch-norm", "lower-batch-norm",
+        "fuse-epilogue", "merge-branches", "fuse-elementwise", "fold-constants",
         "eliminate-common-subexpressions", "eliminate-dead-code"}) {
     passes.push_back(find_pass(name));
   }

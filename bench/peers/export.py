@@ -22,7 +22,7 @@ from golden import filled, sample_input
 from zoo import MODELS
 
 OPSET = 18
-SOURCES = ("lscnn.py", "dcr.py", "iresnet.py", "zoo.py", "golden.py", "export.py")
+SOURCES = ("lscnn.py", "dcr.py", "iresnet.py", "lesa.py", "zoo.py", "golden.py", "export.py")
 TOLERANCE = 1e-4  # relative l2 error of float32 against float32
 
 

@@ -31,6 +31,8 @@ CASES = {  # golden file: model, options, outputs if they are not the model's us
     "arcface_iresnet100": ("arcface_iresnet100", {}, None),
     "mla_iresnet18": ("mla_iresnet18", {}, None),
     "mla_iresnet100": ("mla_iresnet100", {}, None),
+    "lesa_resnet50": ("lesa_resnet50", {}, None),
+    "lesa_resnet50_detqr": ("lesa_resnet50", {"pe_type": "detection_qr"}, None),
 }
 
 
@@ -74,10 +76,13 @@ def fill_range(key, shape, module):
 def fill(module):
     """Overwrites every parameter and buffer by the formula, in the tensors' own dtype."""
     for key, tensor in module.state_dict().items():
-        if not tensor.is_floating_point():
-            tensor.zero_()  # num_batches_tracked
-            continue
         owner = module.get_submodule(key.rpartition(".")[0])
+        if key.endswith("num_batches_tracked"):
+            tensor.zero_()
+            continue
+        if not tensor.is_floating_point():
+            owner.reset_buffers()  # an index table has values of its own
+            continue
         values = uniform(key, tuple(tensor.shape), *fill_range(key, tensor.shape, owner))
         tensor.copy_(torch.from_numpy(values))
     return module
@@ -141,11 +146,11 @@ def check_case(case):
 
 
 def cases_of(model):
-    """Golden cases that vouch for a model: its own, else those of its other depths."""
-    family = model.rstrip("0123456789")
+    """Golden cases that vouch for a model: its own, else those of its other sizes."""
+    family = model.partition("_")[0]
     own = [case for case, (name, _, _) in CASES.items() if name == model]
     return own or [case for case, (name, _, _) in CASES.items()
-                   if name.rstrip("0123456789") == family]
+                   if name.partition("_")[0] == family]
 
 
 def main():

@@ -6,6 +6,7 @@ from typing import Callable
 
 from dcr import Dcr
 from iresnet import BLOCKS, IResNet
+from lesa import LesaResNet
 from lscnn import LsCnn
 
 
@@ -24,6 +25,8 @@ MODELS = {
     "lscnn": Peer(LsCnn, 128, ("embedding", "logits"), "embedding"),
     "dcr": Peer(Dcr, 120, ("trunk_embeddings", "branch_embeddings", "branch_logits"),
                 "branch_embeddings"),
+    "lesa_resnet50": Peer(LesaResNet, 224, ("logits",), "logits"),
+    "lesa_wrn50": Peer(partial(LesaResNet, 128), 224, ("logits",), "logits"),
 }
 for _depth in BLOCKS:
     for _mla in (False, True):

@@ -102,6 +102,20 @@ TEST(Show, BatchReplacesTheSymbol) {
   EXPECT_THAT(outcome.out, Not(HasSubstr("[N,")));
 }
 
+TEST(Explain, ListsEveryAttentionWithItsScope) {
+  const Outcome outcome = facet_command("explain lesa_resnet50 --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  const nlohmann::json json = nlohmann::json::parse(outcome.out);
+  std::vector<std::string> scopes;
+  for (const nlohmann::json& remark : json.at("done")) {
+    if (remark.at("pass") != "fuse-attention") continue;
+    for (const nlohmann::json& scope : remark.at("scopes")) scopes.push_back(scope);
+  }
+  EXPECT_THAT(scopes, ::testing::ElementsAre("layer3.1.conv2", "layer3.2.conv2", "layer3.3.conv2",
+                                             "layer3.4.conv2", "layer3.5.conv2", "layer4.0.conv2",
+                                             "layer4.1.conv2", "layer4.2.conv2"));
+}
+
 TEST(Explain, NamesFusionsMemoryAndPasses) {
   const TinyFolder folder;
   const std::string call = "explain" + quoted(folder / "tiny.ir");

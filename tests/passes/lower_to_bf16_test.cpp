@@ -31,6 +31,39 @@ TEST(LowerToBf16, ConvReadsBf16AndTheOutputIsF32) {
 )");
 }
 
+// Scales and shifts of sums that are in f32, and what is added to them, keep their precision.
+TEST(LowerToBf16, AttentionMultipliesBf16AndScalesInF32) {
+  expect_rewrite(kPass, R"(
+  %0 = input() {name = "x", type = "f32[N, 12, 3]"} : f32[N, 12, 3]
+  %1 = parameter() {key = "scale", type = "f32[3, 1]"} : f32[3, 1]
+  %2 = parameter() {key = "query_table", type = "f32[5, 4]"} : f32[5, 4]
+  %3 = parameter() {key = "key_table", type = "f32[5, 4]"} : f32[5, 4]
+  %4 = parameter() {key = "mask", type = "f32[3, 3]"} : f32[3, 3]
+  %5 = parameter() {key = "value_table", type = "f32[5, 4]"} : f32[5, 4]
+  %6 = parameter() {key = "output_scale", type = "f32[2, 4]"} : f32[2, 4]
+  %7 = parameter() {key = "bias", type = "f32[4]"} : f32[4]
+  %8 = sdpa(%0, %0, %0, %1, %2, %3, %4, %5, %6, %7) {extras = ["score_scale", "relative_query", "relative_key", "bias", "relative_value", "output_scale", "output_shift"], heads = 1, key = [4, 4, 4], query = [0, 4, 4], value = [8, 4, 4]} : f32[N, 4, 3] @ "attn"
+  return "y" = %8
+)",
+                 R"(
+  %0 = input() {name = "x", type = "f32[N, 12, 3]"} : f32[N, 12, 3]
+  %1 = cast(%0) {dtype = "bf16"} : bf16[N, 12, 3]
+  %2 = parameter() {key = "scale", type = "f32[3, 1]"} : f32[3, 1]
+  %3 = parameter() {key = "query_table", type = "f32[5, 4]"} : f32[5, 4]
+  %4 = parameter() {key = "key_table", type = "f32[5, 4]"} : f32[5, 4]
+  %5 = parameter() {key = "mask", type = "f32[3, 3]"} : f32[3, 3]
+  %6 = parameter() {key = "value_table", type = "f32[5, 4]"} : f32[5, 4]
+  %7 = parameter() {key = "output_scale", type = "f32[2, 4]"} : f32[2, 4]
+  %8 = parameter() {key = "bias", type = "f32[4]"} : f32[4]
+  %9 = cast(%3) {dtype = "bf16"} : bf16[5, 4]
+  %10 = cast(%4) {dtype = "bf16"} : bf16[5, 4]
+  %11 = cast(%6) {dtype = "bf16"} : bf16[5, 4]
+  %12 = sdpa(%1, %1, %1, %2, %9, %10, %5, %11, %7, %8) {extras = ["score_scale", "relative_query", "relative_key", "bias", "relative_value", "output_scale", "output_shift"], heads = 1, key = [4, 4, 4], query = [0, 4, 4], value = [8, 4, 4]} : bf16[N, 4, 3] @ "attn"
+  %13 = cast(%12) {dtype = "f32"} : f32[N, 4, 3] @ "attn"
+  return "y" = %13
+)");
+}
+
 TEST(LowerToBf16, ActivationsAndResidualsAreBf16) {
   expect_rewrite(kPass, R"(
   %0 = input() {name = "x", type = "f32[N, 4]"} : f32[N, 4]

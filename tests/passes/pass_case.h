@@ -58,6 +58,13 @@ inline std::string body_of(const Graph& graph) {
   return text.substr(first, text.size() - first - 2);
 }
 
+/// The body with the first `from` replaced; empty if there is none.
+inline std::string changed(std::string_view body, std::string_view from, std::string_view to) {
+  std::string text(body);
+  const std::size_t at = text.find(from);
+  return at == std::string::npos ? std::string() : text.replace(at, from.size(), to);
+}
+
 inline Graph parse_body(std::string_view body) { return parse_graph(graph_text(body)); }
 
 /// Largest difference of two outputs as a share of the first one's largest element; infinite when

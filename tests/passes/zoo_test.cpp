@@ -48,6 +48,9 @@ std::vector<ZooNetwork> networks() {
   for (const zoo::ModelSpec& spec : zoo::models()) {
     if (families[family_of(spec.name)]++ == 0) list.push_back({spec.name, spec.name, small(spec)});
   }
+  Settings detection = small(zoo::find_model("lesa_resnet50"));
+  detection["pe_type"] = "detection_qr";
+  list.push_back({"lesa_detection", "lesa_resnet50", detection});
   Settings dcr = small(zoo::find_model("dcr"));
   dcr["num_scales"] = "3";
   for (const auto& [name, changes] : std::vector<std::pair<std::string, Settings>>{
