@@ -9,12 +9,24 @@
 #include "backends/cpu/kernels/kernels.h"
 #include "ir/elementwise_program.h"
 #include "ir/error.h"
+#include "ir/gate.h"
 
 namespace facet {
 namespace {
 
 /// Which code runs a kind of node.
-enum class Family { leaf, compute, elementwise, reduce, pooling, softmax, copy, reorder, unknown };
+enum class Family {
+  leaf,
+  compute,
+  elementwise,
+  reduce,
+  pooling,
+  softmax,
+  gate,
+  copy,
+  reorder,
+  unknown
+};
 
 Family family_of(const Node& node) {
   using Names = std::initializer_list<std::string_view>;
@@ -29,6 +41,7 @@ Family family_of(const Node& node) {
   if (is_one_of({"reduce_mean", "reduce_sum", "reduce_max"})) return Family::reduce;
   if (is_one_of({"max_pool", "avg_pool"})) return Family::pooling;
   if (node.is("softmax")) return Family::softmax;
+  if (node.is("gate")) return Family::gate;
   if (is_one_of({"transpose", "concat", "slice", "pad", "reverse", "reshape", "cast"}))
     return Family::copy;
   if (node.is("reorder")) return Family::reorder;
@@ -38,6 +51,17 @@ Family family_of(const Node& node) {
 /// Types the memory-bound kernels compute with.
 bool is_kernel_float(DType dtype) {
   return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16;
+}
+
+/// Maps are read pixel by pixel, so their channels lie side by side; weights are row-major.
+LayoutChoice gate_layouts(const Node& node) {
+  LayoutChoice choice;
+  const int residual = gate_of(node).residual;
+  for (int i = 0; i < node.operand_count(); ++i) {
+    choice.operands.emplace_back(i == 0 || i == residual ? "acdb" : "");
+  }
+  choice.results.emplace_back("acdb");
+  return choice;
 }
 
 class CpuBackend : public Backend {
@@ -72,6 +96,7 @@ class CpuBackend : public Backend {
   }
 
   LayoutChoice choose_layouts(const Node& node) const override {
+    if (family_of(node) == Family::gate) return gate_layouts(node);
     return cpu::choose_compute_layouts(*device_, node);
   }
 
@@ -102,6 +127,8 @@ class CpuBackend : public Backend {
         return cpu::lower_pooling(node, operands, results);
       case Family::softmax:
         return cpu::lower_softmax(node, operands, results);
+      case Family::gate:
+        return cpu::lower_gate(node, operands, results);
       case Family::copy:
         return cpu::lower_copy(node, operands, results);
       case Family::reorder:

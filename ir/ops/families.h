@@ -15,6 +15,7 @@ std::vector<OpDef> pooling_ops();
 std::vector<OpDef> shape_ops();
 std::vector<OpDef> attention_ops();
 OpDef sdpa_op();  ///< one of attention_ops, with a file of its own
+OpDef gate_op();  ///< the same
 
 /// The reason every op gives while no backward op is lowered.
 inline constexpr std::string_view kInferenceOnly = "training steps are not lowered yet";
