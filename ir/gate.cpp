@@ -29,9 +29,10 @@ void read_stages(Gate& gate, const Strings& names) {
     gate.stages.push_back(*found);
   }
   if (gate.stages.empty()) {
-    throw usage_error(fmt::format("stages of gate are one or two different ones of pixels, "
-                                  "channels and window, not [{}]",
-                                  fmt::join(names, ", ")));
+    throw usage_error(
+        fmt::format("stages of gate are one or two different ones of pixels, "
+                    "channels and window, not [{}]",
+                    fmt::join(names, ", ")));
   }
 }
 

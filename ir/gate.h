@@ -15,14 +15,16 @@
 ///
 ///   pixels    v[n, c, h, w] * sigma(b2 + sum_j pixel_w2[j] * relu(b1[j]
 ///                             + sum_d pixel_w1[d, j] * v[n, d, h, w]))
-///   channels  v[n, c, h, w] * sigma(f(mean over h, w of v)[n, c] + gamma * f(max over h, w of v)[n,
+///   channels  v[n, c, h, w] * sigma(f(mean over h, w of v)[n, c] + gamma * f(max over h, w of
+///   v)[n,
 ///             c]), without its second term when `pooling` is "mean", where
-///             f(u)[c] = b2[c] + sum_j channel_w2[j, c] * relu(b1[j] + sum_d channel_w1[j, d] * u[d])
+///             f(u)[c] = b2[c] + sum_j channel_w2[j, c] * relu(b1[j] + sum_d channel_w1[j, d] *
+///             u[d])
 ///   window    v[n, c, h, w] * sigma(b + sum over a, b of window_w[0, a, b] * mean over c of v
 ///             + window_w[1, a, b] * max over c of v, both at [h + a - k / 2, w + b - k / 2])
 ///
-/// where places outside of the map count as 0. Absent biases are 0, an absent gamma is 1. At the end
-/// the residual is added, if there is one, and negative numbers become 0, if `relu` is set.
+/// where places outside of the map count as 0. Absent biases are 0, an absent gamma is 1. At the
+/// end the residual is added, if there is one, and negative numbers become 0, if `relu` is set.
 ///
 /// LS-CNN's dual face attention is pixels, channels; CBAM and MLA's blocks are channels, window;
 /// squeeze-and-excitation is channels alone.

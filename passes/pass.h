@@ -90,6 +90,7 @@ bool eliminate_dead_code(Graph& graph, PassContext& context);
 bool fold_constants(Graph& graph, PassContext& context);
 bool fold_batch_norm(Graph& graph, PassContext& context);
 bool lower_batch_norm(Graph& graph, PassContext& context);
+bool fuse_gate(Graph& graph, PassContext& context);
 bool fuse_epilogue(Graph& graph, PassContext& context);
 bool fuse_elementwise(Graph& graph, PassContext& context);
 bool lower_to_bf16(Graph& graph, PassContext& context);

@@ -113,8 +113,7 @@ class Image {
       }
       hidden = std::max(hidden, 0.0);
       for (std::int64_t c = 0; c < g_.channels; ++c) {
-        result[static_cast<std::size_t>(c)] +=
-            hidden * extra(g_.channel_w2, j * g_.channels + c);
+        result[static_cast<std::size_t>(c)] += hidden * extra(g_.channel_w2, j * g_.channels + c);
       }
     }
     return result;

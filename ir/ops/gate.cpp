@@ -36,9 +36,7 @@ class Plain {
   Value reshape(Value x, Ints shape) {
     return build_("reshape", {x}, {{"shape", std::move(shape)}});
   }
-  Value plus(Value x, int operand) {
-    return operand < 0 ? x : build_("add", {x, extra(operand)});
-  }
+  Value plus(Value x, int operand) { return operand < 0 ? x : build_("add", {x, extra(operand)}); }
 
   /// [N, C, H, W] -> [N, 1, H, W].
   Value pixels(Value v) {

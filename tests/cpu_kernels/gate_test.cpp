@@ -61,9 +61,7 @@ std::vector<Sample> networks() {
 // The weights of the stage pixels are rounded to bf16 where x is: 2^-9 of a logit of a few units.
 constexpr double kSlack = 4e-3;
 
-TEST(Gate, OwnSamplesFollowTheOracle) {
-  check_everywhere("gate", {}, kSlack);
-}
+TEST(Gate, OwnSamplesFollowTheOracle) { check_everywhere("gate", {}, kSlack); }
 
 TEST(Gate, NetworksFollowTheOracleOnOneThreadAndTwo) {
   const OpDef& op = find_op("gate");

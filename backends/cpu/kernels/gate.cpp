@@ -1,15 +1,16 @@
+#include "backends/cpu/kernels/gate.h"
+
 #include <omp.h>
 
 #include <algorithm>
 
-#include "backends/cpu/kernels/gate.h"
 #include "backends/cpu/kernels/gate_plan.h"
 #include "backends/cpu/kernels/kernels.h"
 #include "backends/cpu/kernels/parallel.h"
 
 // The gate kernel's plan. Each image is read once for each reduction and once for the result; all
-// but the first read find it in the second-level cache, because one thread (or the whole team) takes
-// one image from start to end.
+// but the first read find it in the second-level cache, because one thread (or the whole team)
+// takes one image from start to end.
 
 namespace facet::cpu {
 namespace {
@@ -127,7 +128,8 @@ std::unique_ptr<Kernel> lower_gate(const Node& node, std::span<const View> opera
   }
   plan.images = static_extents(operands[0].type.shape)[0];
   plan.parts = part_count(gate);
-  plan.slots = std::clamp<std::int64_t>(omp_get_max_threads(), 1, std::max<std::int64_t>(1, plan.images));
+  plan.slots =
+      std::clamp<std::int64_t>(omp_get_max_threads(), 1, std::max<std::int64_t>(1, plan.images));
   plan.packs_scaled =
       gate.stages[0] == GateStage::channels && gate.stages.back() == GateStage::pixels;
   Pieces pieces;

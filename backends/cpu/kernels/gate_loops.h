@@ -4,9 +4,9 @@
 
 #include "backends/cpu/kernels/vector.h"
 
-/// The inner loops of the gate kernel, compiled for several instruction sets like those of vector.h.
-/// A map is walked pixel by pixel: the channels of a pixel are contiguous, pixels `pitch` elements
-/// apart. All arithmetic is f32. Nothing here allocates, throws or starts threads.
+/// The inner loops of the gate kernel, compiled for several instruction sets like those of
+/// vector.h. A map is walked pixel by pixel: the channels of a pixel are contiguous, pixels `pitch`
+/// elements apart. All arithmetic is f32. Nothing here allocates, throws or starts threads.
 namespace facet::cpu {
 
 /// Lanes that hidden channels of the stage pixels are padded to.
@@ -22,7 +22,8 @@ struct GatePixels {
   std::int64_t channels = 0;
 };
 
-/// The stage pixels: `weight` as `pack` left it, and hidden values padded to kGateHidden with zeros.
+/// The stage pixels: `weight` as `pack` left it, and hidden values padded to kGateHidden with
+/// zeros.
 struct GateMap {
   const void* weight = nullptr;
   const float* bias = nullptr;    ///< b1

@@ -9,8 +9,8 @@
 #include "backends/cpu/kernels/planned_kernel.h"
 #include "ir/gate.h"
 
-/// The gate kernel: how its work and its scratch memory are cut (gate.cpp makes the plan, gate_run.cpp
-/// runs it).
+/// The gate kernel: how its work and its scratch memory are cut (gate.cpp makes the plan,
+/// gate_run.cpp runs it).
 namespace facet::cpu {
 
 /// x, residual or y: how its elements lie.
@@ -52,8 +52,8 @@ struct GatePlan {
   std::int64_t parts = 1;  ///< of an image, by its shape alone: sums do not depend on threads
   std::int64_t slots = 1;  ///< images in work at once
   GateSlot slot;
-  std::int64_t first_slot = 0;  ///< floats before the slots
-  std::int64_t packed = 0;      ///< weights of the stage pixels
+  std::int64_t first_slot = 0;              ///< floats before the slots
+  std::int64_t packed = 0;                  ///< weights of the stage pixels
   std::int64_t pixel_b1 = 0, pixel_w2 = 0;  ///< padded
   bool direct_result = false;  ///< x, residual and y are of one type and read as they are
   bool packs_scaled = false;   ///< the stage pixels comes behind the stage channels

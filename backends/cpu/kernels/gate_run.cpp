@@ -155,9 +155,7 @@ class Image {
  private:
   float* scale() const { return base_ + plan_.slot.scale; }
   float* map() const { return base_ + plan_.slot.map; }
-  float* sums(std::int64_t part) const {
-    return base_ + plan_.slot.sums + part * gate_.channels;
-  }
+  float* sums(std::int64_t part) const { return base_ + plan_.slot.sums + part * gate_.channels; }
   float* maxima(std::int64_t part) const {
     return gate_.max_too ? base_ + plan_.slot.maxima + part * gate_.channels : nullptr;
   }
@@ -245,9 +243,8 @@ class Image {
 
   void vote() {
     if (!folded_) {
-      each_part([&](std::int64_t part, std::int64_t first, std::int64_t end) {
-        fold(part, first, end);
-      });
+      each_part(
+          [&](std::int64_t part, std::int64_t first, std::int64_t end) { fold(part, first, end); });
     }
     team_.barrier();
     if (team_.leads()) {
@@ -293,7 +290,8 @@ class Image {
     stage.bias = run_.number(gate_.window_b, 0);
     each_part([&](std::int64_t, std::int64_t first, std::int64_t end) {
       constexpr std::int64_t kPooled = 64;
-      for (std::int64_t p = first; p < end; p += kPooled) pool(stage, p, std::min(p + kPooled, end));
+      for (std::int64_t p = first; p < end; p += kPooled)
+        pool(stage, p, std::min(p + kPooled, end));
     });
     team_.barrier();
     run_.loops_.window(stage, gate_.height * team_.thread / team_.size,
@@ -323,8 +321,13 @@ class Image {
   void write(std::int64_t first, std::int64_t end) const {
     if (!plan_.direct_result) return write_by_chunks(first, end);
     const std::int64_t size = size_of(plan_.x.type);
-    GateResult result{scale(), map() + first, nullptr, plan_.residual.pixel,
-                      y_ + first * plan_.y.pixel * size, plan_.y.pixel, gate_.relu};
+    GateResult result{scale(),
+                      map() + first,
+                      nullptr,
+                      plan_.residual.pixel,
+                      y_ + first * plan_.y.pixel * size,
+                      plan_.y.pixel,
+                      gate_.relu};
     if (residual_ != nullptr) result.residual = residual_ + first * plan_.residual.pixel * size;
     run_.loops_.apply[type_](pixels(first, end), result);
   }
