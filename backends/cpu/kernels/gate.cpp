@@ -15,8 +15,8 @@
 namespace facet::cpu {
 namespace {
 
-/// Elements of a part, and parts of an image at most.
-constexpr std::int64_t kPartElements = 8 * 1024;
+/// Work of a part, and parts of an image at most.
+constexpr std::int64_t kPartWork = 16 * 1024;
 constexpr std::int64_t kMostParts = 16;
 
 GateView gate_view(const Node& node, const View& view) {
@@ -67,31 +67,33 @@ std::int64_t packed_floats(const Gate& gate) {
   return (gate.channels + 1) / 2 * 2 * padded_hidden(gate);
 }
 
-std::int64_t window_floats(const Gate& gate) {
-  const GateWindow shape = gate_window_shape(gate);
-  return 2 * shape.map;
-}
-
 void cut_slot(GatePlan& plan) {
   const Gate& gate = plan.gate;
+  GateSlot& slot = plan.slot;
   Pieces pieces;
-  plan.slot.scale = pieces.take(gate.channels);
-  plan.slot.map = pieces.take(gate.pixels());
-  plan.slot.sums = pieces.take(plan.parts * gate.channels);
-  if (gate.max_too) plan.slot.maxima = pieces.take(plan.parts * gate.channels);
-  plan.slot.hidden = pieces.take(2 * gate.channel_hidden);
-  if (gate.has(GateStage::window)) plan.slot.maps = pieces.take(window_floats(gate));
-  if (plan.packs_scaled) plan.slot.packed = pieces.take(packed_floats(gate));
-  if (!plan.x.direct) plan.slot.staged = pieces.take(gate.pixels() * gate.channels);
-  plan.slot.floats = pieces.floats();
+  slot.scale = pieces.take(gate.channels);
+  slot.mean = pieces.take(gate.channels);
+  if (gate.max_too) slot.max = pieces.take(gate.channels);
+  slot.hidden = pieces.take(gate.channel_hidden);
+  if (gate.has(GateStage::pixels)) {
+    slot.packed = pieces.take(packed_floats(gate));
+    slot.pixel_b1 = pieces.take(padded_hidden(gate));
+    slot.pixel_w2 = pieces.take(padded_hidden(gate));
+  }
+  slot.map = pieces.take(gate.pixels());
+  slot.sums = pieces.take(plan.parts * gate.channels);
+  if (gate.max_too) slot.maxima = pieces.take(plan.parts * gate.channels);
+  if (gate.has(GateStage::window)) slot.maps = pieces.take(2 * gate_window_shape(gate).map);
+  if (!plan.x.direct) slot.staged = pieces.take(gate.pixels() * gate.channels);
+  slot.floats = pieces.floats();
 }
 
 /// An even number of parts suits two threads.
-std::int64_t part_count(const Gate& gate) {
-  const std::int64_t elements = gate.channels * gate.pixels();
-  if (elements < kSerialBelow) return 1;
-  const std::int64_t pairs = (elements + 2 * kPartElements - 1) / (2 * kPartElements);
-  const std::int64_t groups = (gate.pixels() + 7) / 8;
+std::int64_t part_count(const GatePlan& plan) {
+  const std::int64_t work = plan.work();
+  if (work < kAloneBelow) return 1;
+  const std::int64_t pairs = (work + 2 * kPartWork - 1) / (2 * kPartWork);
+  const std::int64_t groups = (plan.gate.pixels() + 7) / 8;
   return std::max<std::int64_t>(1, std::min({2 * pairs, kMostParts, groups}));
 }
 
@@ -127,9 +129,8 @@ std::unique_ptr<Kernel> lower_gate(const Node& node, std::span<const View> opera
     plan.direct_result &= plan.residual.direct && plan.residual.type == plan.x.type;
   }
   plan.images = static_extents(operands[0].type.shape)[0];
-  plan.parts = part_count(gate);
-  plan.slots =
-      std::clamp<std::int64_t>(omp_get_max_threads(), 1, std::max<std::int64_t>(1, plan.images));
+  plan.parts = part_count(plan);
+  plan.slots = omp_get_max_threads();
   plan.packs_scaled =
       gate.stages[0] == GateStage::channels && gate.stages.back() == GateStage::pixels;
   Pieces pieces;
@@ -138,12 +139,15 @@ std::unique_ptr<Kernel> lower_gate(const Node& node, std::span<const View> opera
     if (static_cast<int>(i) == gate.residual) continue;
     plan.weights[i] = gate_weight(node, operands[i], static_cast<int>(i), pieces);
   }
-  plan.pixel_b1 = pieces.take(padded_hidden(gate));
-  plan.pixel_w2 = pieces.take(padded_hidden(gate));
-  if (!plan.packs_scaled) plan.packed = pieces.take(packed_floats(gate));
   plan.first_slot = pieces.floats();
   cut_slot(plan);
   return make_kernel(std::move(plan));
+}
+
+std::int64_t GatePlan::work() const {
+  const std::int64_t reads = 1 + (gate.has(GateStage::channels) ? 1 : 0) +
+                             (gate.has(GateStage::window) ? 1 : 0) + gate.pixel_hidden / 4;
+  return gate.channels * gate.pixels() * reads;
 }
 
 std::string GatePlan::implementation() const { return std::string("gate:") + loops->name; }

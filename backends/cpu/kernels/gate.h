@@ -13,6 +13,9 @@ namespace facet::cpu {
 std::unique_ptr<Kernel> lower_gate(const Node& node, std::span<const View> operands,
                                    std::span<const View> results, const GateLoops& loops);
 
+/// Work of all images below which a second thread costs more than it gives.
+inline constexpr std::int64_t kAloneBelow = 48 * 1024;
+
 /// Extents of the padded maps of the stage window; no addresses.
 GateWindow gate_window_shape(const Gate& gate);
 

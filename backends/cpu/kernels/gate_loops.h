@@ -83,7 +83,7 @@ struct GateLoops {
                         std::int64_t hidden, void* packed);
   /// scale[c] *= the stage channels' gate. `work`: 2 * hidden floats.
   void (*vote)(const GateVote& stage, float* work, float* scale);
-  /// map[h * width + w] *= the stage window's gate for rows begin <= h < end.
+  /// map[p] *= the stage window's gate for pixels begin <= p < end.
   void (*window)(const GateWindow& stage, std::int64_t begin, std::int64_t end, float* map);
   void (*apply[kFloats])(const GatePixels& x, const GateResult& result);
 };

@@ -30,16 +30,21 @@ struct GateWeight {
   std::int64_t place = 0;  ///< of the copy in the scratch memory, in floats
 };
 
-/// Pieces of the scratch memory of one image in work, in floats.
+/// Pieces of the scratch memory of one thread, in floats. Threads that share an image use the
+/// pieces marked so of the first of them.
 struct GateSlot {
-  std::int64_t scale = 0;   ///< [channels]
-  std::int64_t map = 0;     ///< [pixels]
-  std::int64_t sums = 0;    ///< [parts, channels]
-  std::int64_t maxima = 0;  ///< [parts, channels], with pooling of the maximum
-  std::int64_t hidden = 0;  ///< of the stage channels
-  std::int64_t maps = 0;    ///< of the stage window
-  std::int64_t packed = 0;  ///< weights of the stage pixels, scaled by the stage before
-  std::int64_t staged = 0;  ///< x in f32 [pixels, channels], unless it is read as it is
+  std::int64_t scale = 0;     ///< [channels]
+  std::int64_t mean = 0;      ///< [channels]
+  std::int64_t max = 0;       ///< [channels], with pooling of the maximum
+  std::int64_t hidden = 0;    ///< of the stage channels
+  std::int64_t packed = 0;    ///< weights of the stage pixels
+  std::int64_t pixel_b1 = 0;  ///< padded
+  std::int64_t pixel_w2 = 0;  ///< padded
+  std::int64_t map = 0;       ///< shared: [pixels]
+  std::int64_t sums = 0;      ///< shared: [parts, channels]
+  std::int64_t maxima = 0;    ///< shared: [parts, channels], with pooling of the maximum
+  std::int64_t maps = 0;      ///< shared: of the stage window
+  std::int64_t staged = 0;    ///< shared: x in f32 [pixels, channels], unless it is read as it is
   std::int64_t floats = 0;
 };
 
@@ -50,14 +55,14 @@ struct GatePlan {
   std::vector<GateWeight> weights;  ///< by operand; x and the residual are empty
   std::int64_t images = 0;
   std::int64_t parts = 1;  ///< of an image, by its shape alone: sums do not depend on threads
-  std::int64_t slots = 1;  ///< images in work at once
+  std::int64_t slots = 1;  ///< threads at most
   GateSlot slot;
-  std::int64_t first_slot = 0;              ///< floats before the slots
-  std::int64_t packed = 0;                  ///< weights of the stage pixels
-  std::int64_t pixel_b1 = 0, pixel_w2 = 0;  ///< padded
-  bool direct_result = false;  ///< x, residual and y are of one type and read as they are
-  bool packs_scaled = false;   ///< the stage pixels comes behind the stage channels
+  std::int64_t first_slot = 0;  ///< floats before the slots
+  bool direct_result = false;   ///< x, residual and y are of one type and read as they are
+  bool packs_scaled = false;    ///< the stage pixels comes behind the stage channels
 
+  /// Of one image, in elements of an elementwise operation.
+  std::int64_t work() const;
   std::string implementation() const;
   std::size_t scratch_bytes() const;
   void run(const Addresses& addresses) const;

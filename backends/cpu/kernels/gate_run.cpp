@@ -9,8 +9,8 @@
 #include "backends/cpu/kernels/parallel.h"
 
 // Runs the gate kernel. With as many images as threads each thread takes images of its own;
-// otherwise the team takes one image after the other, its parts shared, with a barrier between the
-// phases of a stage.
+// otherwise the team takes one image after the other, its parts shared, with a barrier where a
+// thread needs what others have reduced. What is small is computed by every thread for itself.
 
 namespace facet::cpu {
 namespace {
@@ -40,32 +40,34 @@ class Run {
         addresses_(addresses),
         scratch_(reinterpret_cast<float*>(addresses.scratch)) {}
 
-  bool prepares() const {
-    return gate_.has(GateStage::pixels) ||
-           std::any_of(plan_.weights.begin(), plan_.weights.end(),
+  bool converts() const {
+    return std::any_of(plan_.weights.begin(), plan_.weights.end(),
                        [](const GateWeight& w) { return w.operand >= 0 && !w.dense; });
   }
-
-  /// Weights as the loops read them; before any image.
-  void prepare() const {
+  /// Weights in dense f32; once, before anything reads them.
+  void convert() const {
     for (const GateWeight& weight : plan_.weights) {
       if (weight.operand >= 0 && !weight.dense) copy_weight(weight);
     }
+  }
+
+  /// The stage pixels' weights as the loops read them, in the thread's slot; before any image.
+  void prepare(std::int64_t thread) const {
     if (!gate_.has(GateStage::pixels)) return;
-    const std::int64_t padded = (gate_.pixel_hidden + kGateHidden - 1) / kGateHidden * kGateHidden;
-    float* const b1 = scratch_ + plan_.pixel_b1;
-    float* const w2 = scratch_ + plan_.pixel_w2;
-    std::fill(b1, b1 + padded, 0.0f);
-    std::fill(w2, w2 + padded, 0.0f);
+    float* const base = slot(thread);
+    float* const b1 = base + plan_.slot.pixel_b1;
+    float* const w2 = base + plan_.slot.pixel_w2;
+    std::fill_n(b1, padded_hidden(), 0.0f);
+    std::fill_n(w2, padded_hidden(), 0.0f);
     if (const float* from = weight(gate_.pixel_b1)) std::copy_n(from, gate_.pixel_hidden, b1);
     std::copy_n(weight(gate_.pixel_w2), gate_.pixel_hidden, w2);
     if (plan_.packs_scaled) return;
-    float* const ones = scratch_ + plan_.first_slot + plan_.slot.scale;
-    std::fill(ones, ones + gate_.channels, 1.0f);
-    pack(ones, scratch_ + plan_.packed);
+    std::fill_n(base + plan_.slot.scale, gate_.channels, 1.0f);
+    pack(base);
   }
 
-  void image(std::int64_t n, std::int64_t slot, const Team& team) const;
+  void image(std::int64_t n, std::int64_t shared_slot, std::int64_t own_slot,
+             const Team& team) const;
 
  private:
   friend class Image;
@@ -100,9 +102,15 @@ class Run {
   /// The type that the loops read x in.
   Float read_type() const { return plan_.x.direct ? plan_.x.type : Float::f32; }
 
-  void pack(const float* scale, float* packed) const {
-    loops_.pack[static_cast<int>(read_type())](weight(gate_.pixel_w1), scale, gate_.channels,
-                                               gate_.pixel_hidden, packed);
+  float* slot(std::int64_t i) const { return scratch_ + plan_.first_slot + i * plan_.slot.floats; }
+  std::int64_t padded_hidden() const {
+    return (gate_.pixel_hidden + kGateHidden - 1) / kGateHidden * kGateHidden;
+  }
+  /// Weights of the stage pixels times the slot's scale.
+  void pack(float* base) const {
+    loops_.pack[static_cast<int>(read_type())](weight(gate_.pixel_w1), base + plan_.slot.scale,
+                                               gate_.channels, gate_.pixel_hidden,
+                                               base + plan_.slot.packed);
   }
 
   const GatePlan& plan_;
@@ -112,15 +120,16 @@ class Run {
   float* scratch_;
 };
 
-/// One image in one slot, seen by one thread of the team.
+/// One image, seen by one thread of the team.
 class Image {
  public:
-  Image(const Run& run, std::int64_t n, std::int64_t slot, const Team& team)
+  Image(const Run& run, std::int64_t n, float* shared, float* own, const Team& team)
       : run_(run),
         plan_(run.plan_),
         gate_(run.gate_),
         team_(team),
-        base_(run.scratch_ + plan_.first_slot + slot * plan_.slot.floats),
+        base_(shared),
+        own_(own),
         type_(static_cast<int>(run.read_type())),
         x_(run.addresses_.operands[0] + n * plan_.x.image * size_of(plan_.x.type)),
         y_(run.addresses_.results[0] + n * plan_.y.image * size_of(plan_.y.type)) {
@@ -153,7 +162,7 @@ class Image {
   }
 
  private:
-  float* scale() const { return base_ + plan_.slot.scale; }
+  float* scale() const { return own_ + plan_.slot.scale; }
   float* map() const { return base_ + plan_.slot.map; }
   float* sums(std::int64_t part) const { return base_ + plan_.slot.sums + part * gate_.channels; }
   float* maxima(std::int64_t part) const {
@@ -194,13 +203,10 @@ class Image {
       }
       if (!plan_.x.direct) stage(first, end);
     });
-    if (team_.leads()) {
-      std::fill_n(scale(), gate_.channels, 1.0f);
-      if (gate_.has(GateStage::window)) {
-        std::fill_n(maps(), 2 * gate_window_shape(gate_).map, 0.0f);
-      }
-    }
-    team_.barrier();
+    std::fill_n(scale(), gate_.channels, 1.0f);
+    if (!gate_.has(GateStage::window)) return;
+    if (team_.leads()) std::fill_n(maps(), 2 * gate_window_shape(gate_).map, 0.0f);
+    if (gate_.stages[0] != GateStage::channels) team_.barrier();  // the channels' own comes first
   }
 
   static std::int64_t place(const GateView& view, std::int64_t pixel, std::int64_t width) {
@@ -220,16 +226,10 @@ class Image {
   }
 
   void map_pixels() {
-    const float* packed = run_.scratch_ + plan_.packed;
-    if (plan_.packs_scaled) {
-      float* const own = base_ + plan_.slot.packed;
-      if (team_.leads()) run_.pack(scale(), own);
-      team_.barrier();
-      packed = own;
-    }
-    const std::int64_t hidden = (gate_.pixel_hidden + kGateHidden - 1) / kGateHidden * kGateHidden;
-    const GateMap stage{packed, run_.scratch_ + plan_.pixel_b1, run_.scratch_ + plan_.pixel_w2,
-                        run_.number(gate_.pixel_b2, 0), hidden};
+    if (plan_.packs_scaled) run_.pack(own_);
+    const GateMap stage{own_ + plan_.slot.packed, own_ + plan_.slot.pixel_b1,
+                        own_ + plan_.slot.pixel_w2, run_.number(gate_.pixel_b2, 0),
+                        run_.padded_hidden()};
     each_part([&](std::int64_t part, std::int64_t first, std::int64_t end) {
       for (std::int64_t p = first; p < end; p += kTile) {
         const std::int64_t tile_end = std::min(p + kTile, end);
@@ -247,34 +247,33 @@ class Image {
           [&](std::int64_t part, std::int64_t first, std::int64_t end) { fold(part, first, end); });
     }
     team_.barrier();
-    if (team_.leads()) {
-      merge_parts();
-      GateVote stage;
-      stage.w1 = run_.weight(gate_.channel_w1);
-      stage.b1 = run_.weight(gate_.channel_b1);
-      stage.w2 = run_.weight(gate_.channel_w2);
-      stage.b2 = run_.weight(gate_.channel_b2);
-      stage.gamma = run_.number(gate_.gamma, 1);
-      stage.hidden = gate_.channel_hidden;
-      stage.channels = gate_.channels;
-      stage.mean = sums(0);
-      stage.max = maxima(0);
-      run_.loops_.vote(stage, base_ + plan_.slot.hidden, scale());
-    }
-    team_.barrier();
+    merge_parts();
+    GateVote stage;
+    stage.w1 = run_.weight(gate_.channel_w1);
+    stage.b1 = run_.weight(gate_.channel_b1);
+    stage.w2 = run_.weight(gate_.channel_w2);
+    stage.b2 = run_.weight(gate_.channel_b2);
+    stage.gamma = run_.number(gate_.gamma, 1);
+    stage.hidden = gate_.channel_hidden;
+    stage.channels = gate_.channels;
+    stage.mean = own_ + plan_.slot.mean;
+    stage.max = gate_.max_too ? own_ + plan_.slot.max : nullptr;
+    run_.loops_.vote(stage, own_ + plan_.slot.hidden, scale());
   }
 
-  /// Part 0 becomes the means and maxima of the image.
+  /// Means and maxima of the image, in the order of the parts.
   void merge_parts() const {
     const float share = 1.0f / static_cast<float>(gate_.pixels());
-    float* const sum = sums(0);
+    float* const mean = own_ + plan_.slot.mean;
+    std::copy_n(sums(0), gate_.channels, mean);
     for (std::int64_t part = 1; part < plan_.parts; ++part) {
       const float* const more = sums(part);
-      for (std::int64_t c = 0; c < gate_.channels; ++c) sum[c] += more[c];
+      for (std::int64_t c = 0; c < gate_.channels; ++c) mean[c] += more[c];
     }
-    for (std::int64_t c = 0; c < gate_.channels; ++c) sum[c] *= share;
+    for (std::int64_t c = 0; c < gate_.channels; ++c) mean[c] *= share;
     if (!gate_.max_too) return;
-    float* const max = maxima(0);
+    float* const max = own_ + plan_.slot.max;
+    std::copy_n(maxima(0), gate_.channels, max);
     for (std::int64_t part = 1; part < plan_.parts; ++part) {
       const float* const more = maxima(part);
       for (std::int64_t c = 0; c < gate_.channels; ++c) {
@@ -294,9 +293,9 @@ class Image {
         pool(stage, p, std::min(p + kPooled, end));
     });
     team_.barrier();
-    run_.loops_.window(stage, gate_.height * team_.thread / team_.size,
-                       gate_.height * (team_.thread + 1) / team_.size, map());
-    team_.barrier();
+    each_part([&](std::int64_t, std::int64_t first, std::int64_t end) {
+      run_.loops_.window(stage, first, end, map());
+    });
   }
 
   /// Means and maxima of up to 64 pixels, into the padded maps. Gates are positive, so what the
@@ -359,6 +358,7 @@ class Image {
   const Gate& gate_;
   const Team& team_;
   float* base_;
+  float* own_;
   int type_;
   const std::byte* x_;
   std::byte* y_;
@@ -366,37 +366,36 @@ class Image {
   bool last_ = false, folds_next_ = false, folded_ = false;
 };
 
-void Run::image(std::int64_t n, std::int64_t slot, const Team& team) const {
-  Image(*this, n, slot, team).work();
+void Run::image(std::int64_t n, std::int64_t shared_slot, std::int64_t own_slot,
+                const Team& team) const {
+  Image(*this, n, slot(shared_slot), slot(own_slot), team).work();
 }
 
 }  // namespace
 
 void GatePlan::run(const Addresses& addresses) const {
   const Run run(*this, addresses);
-  const std::int64_t elements = images * gate.channels * gate.pixels();
-  const std::int64_t threads = elements < kSerialBelow ? 1 : omp_get_max_threads();
+  const std::int64_t most = std::min<std::int64_t>(slots, omp_get_max_threads());
+  const std::int64_t threads = images * work() < kAloneBelow ? 1 : most;
   const auto alone = [&](std::int64_t begin, std::int64_t end, std::int64_t slot_of_thread) {
-    for (std::int64_t n = begin; n < end; ++n) run.image(n, slot_of_thread, Team{});
+    for (std::int64_t n = begin; n < end; ++n) run.image(n, slot_of_thread, slot_of_thread, Team{});
   };
+  if (run.converts()) run.convert();
   if (threads == 1) {
-    if (run.prepares()) run.prepare();
+    run.prepare(0);
     return alone(0, images, 0);
   }
-  const bool own_images = slots >= threads && (images % threads == 0 || images >= 4 * threads);
-#pragma omp parallel
+  const bool own_images = images % threads == 0 || images >= 4 * threads;
+#pragma omp parallel num_threads(static_cast <int>(threads))
   {
     const Team team{omp_get_thread_num(), omp_get_num_threads()};
-    if (run.prepares()) {
-      if (team.leads()) run.prepare();
-      team.barrier();
-    }
+    run.prepare(team.thread);
     if (own_images) {
       alone(images * team.thread / team.size, images * (team.thread + 1) / team.size, team.thread);
     } else {
       for (std::int64_t n = 0; n < images; ++n) {
-        run.image(n, 0, team);
-        team.barrier();
+        run.image(n, 0, team.thread, team);
+        if (n + 1 < images) team.barrier();
       }
     }
   }
