@@ -26,6 +26,7 @@ const std::vector<Pass>& table() {
        fold_batch_norm},
       {"lower-batch-norm", "Other inference batch norms become one scale and one shift.",
        lower_batch_norm},
+      {"fuse-gate", "A map and the gates computed from it become one step.", fuse_gate},
       {"fuse-epilogue", "Bias, residual, activation and gate move into conv and linear.",
        fuse_epilogue},
       {"merge-branches", "Convolutions of one value become one wide convolution.", merge_branches},
@@ -112,7 +113,7 @@ std::vector<Pass> optimization_pipeline() {
   std::vector<Pass> passes;
   for (const std::string_view name :
        {"eliminate-dead-code", "fold-constants", "canonicalize", "eliminate-common-subexpressions",
-        "split-term-sums", "fuse-attention", "fold-batch-norm", "lower-batch-norm",
+        "split-term-sums", "fuse-attention", "fold-batch-norm", "lower-batch-norm", "fuse-gate",
         "fuse-epilogue", "merge-branches", "fuse-elementwise", "fold-constants",
         "eliminate-common-subexpressions", "eliminate-dead-code"}) {
     passes.push_back(find_pass(name));

@@ -10,6 +10,7 @@
 #include "backends/cpu/kernels/kernels.h"
 #include "ir/elementwise_program.h"
 #include "ir/error.h"
+#include "ir/gate.h"
 
 namespace facet {
 namespace {
@@ -24,6 +25,7 @@ enum class Family {
   pooling,
   softmax,
   sdpa,
+  gate,
   copy,
   reorder,
   unknown
@@ -44,6 +46,7 @@ Family family_of(const Node& node) {
   if (is_one_of({"max_pool", "avg_pool"})) return Family::pooling;
   if (node.is("softmax")) return Family::softmax;
   if (node.is("sdpa")) return Family::sdpa;
+  if (node.is("gate")) return Family::gate;
   if (is_one_of({"transpose", "concat", "slice", "pad", "reverse", "reshape", "cast"}))
     return Family::copy;
   if (node.is("reorder")) return Family::reorder;
@@ -53,6 +56,17 @@ Family family_of(const Node& node) {
 /// Types the memory-bound kernels compute with.
 bool is_kernel_float(DType dtype) {
   return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16;
+}
+
+/// Maps are read pixel by pixel, so their channels lie side by side; weights are row-major.
+LayoutChoice gate_layouts(const Node& node) {
+  LayoutChoice choice;
+  const int residual = gate_of(node).residual;
+  for (int i = 0; i < node.operand_count(); ++i) {
+    choice.operands.emplace_back(i == 0 || i == residual ? "acdb" : "");
+  }
+  choice.results.emplace_back("acdb");
+  return choice;
 }
 
 class CpuBackend : public Backend {
@@ -92,6 +106,7 @@ class CpuBackend : public Backend {
   LayoutChoice choose_layouts(const Node& node) const override {
     if (cpu::takes_direct(node)) return cpu::direct_layouts(node);
     if (family_of(node) == Family::sdpa) return channels_last(node);
+    if (family_of(node) == Family::gate) return gate_layouts(node);
     return cpu::choose_compute_layouts(*device_, node);
   }
 
@@ -127,6 +142,8 @@ class CpuBackend : public Backend {
         return cpu::lower_softmax(node, operands, results);
       case Family::sdpa:
         return cpu::lower_sdpa(node, operands, results);
+      case Family::gate:
+        return cpu::lower_gate(node, operands, results);
       case Family::copy:
         return cpu::lower_copy(node, operands, results);
       case Family::reorder:

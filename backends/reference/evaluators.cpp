@@ -14,6 +14,7 @@ const EvaluatorTable& evaluators() {
     add_pooling_ops(all);
     add_shape_ops(all);
     add_attention_ops(all);
+    add_gate_ops(all);
     return all;
   }();
   return table;

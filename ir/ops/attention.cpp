@@ -149,6 +149,7 @@ std::vector<OpDef> attention_ops() {
       "distance.",
       infer_unskew, decompose_unskew, unskew_samples));
   list.push_back(sdpa_op());
+  list.push_back(gate_op());
   return list;
 }
 

@@ -15,6 +15,7 @@ std::vector<OpDef> pooling_ops();
 std::vector<OpDef> shape_ops();
 std::vector<OpDef> attention_ops();
 OpDef sdpa_op();           ///< one of attention_ops, with a file of its own
+OpDef gate_op();           ///< the same
 OpDef conv_branches_op();  ///< one of compute_ops, likewise
 
 /// Type of a conv, epilogue checked. Throws Error(usage).

@@ -37,6 +37,12 @@ std::unique_ptr<Kernel> lower_softmax(const Node& node, std::span<const View> op
 std::unique_ptr<Kernel> lower_sdpa(const Node& node, std::span<const View> operands,
                                    std::span<const View> results);
 
+/// gate (ir/gate.h): maps and their gates with all reductions in f32. Fast where channels are
+/// contiguous and rows of pixels follow each other; x, residual and result may be slices of
+/// channels. The result may share the bytes of x or of the residual if the views are the same.
+std::unique_ptr<Kernel> lower_gate(const Node& node, std::span<const View> operands,
+                                   std::span<const View> results);
+
 /// transpose, concat, slice, pad, reverse, reshape, reorder between layouts without blocks, and
 /// cast: elements move, and change their dtype on the way where operand and result differ in it. An
 /// operand that already lies where it belongs in the result costs nothing. A reshape needs its
