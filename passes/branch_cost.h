@@ -14,7 +14,8 @@ struct BranchShape {
 };
 
 /// Nominal time of a convolution in multiply-adds of one vector (16 channels): arithmetic on whole
-/// vectors, the input and the weights read from the cache behind the registers, the start of a step.
+/// vectors, the weights and the input read from the caches (the input once for each block of outputs
+/// when the weights are too many to stay there), the start of a step.
 /// It compares forms of the same work; it predicts no seconds.
 double branch_cost(const BranchShape& shape);
 

@@ -26,13 +26,17 @@ namespace facet {
 
 double branch_cost(const BranchShape& shape) {
   constexpr std::int64_t kLanes = 16;
-  constexpr double kElementsPerCycle = 4;  // read from the second-level cache or behind it
-  constexpr double kStart = 4000;          // waking the threads, resolving the step
+  constexpr std::int64_t kBlock = 64;             // channels that one pass over the input makes
+  constexpr double kCachedWeights = 640 * 1024;   // bytes that stay in the second-level cache
+  constexpr double kElementsPerCycle = 4;         // read from that cache or from behind it
+  constexpr double kStart = 4000;                 // waking the threads, resolving the step
   const std::int64_t vectors = (shape.out_channels + kLanes - 1) / kLanes;
   const auto depth = static_cast<double>(shape.taps * shape.in_channels);
   const double arithmetic = static_cast<double>(vectors * shape.out_pixels) * depth;
-  const double input = static_cast<double>(shape.in_channels * shape.in_pixels);
   const double weights = static_cast<double>(vectors * kLanes) * depth;
+  const bool is_cached = weights * sizeof(float) <= kCachedWeights;
+  const std::int64_t passes = is_cached ? 1 : (shape.out_channels + kBlock - 1) / kBlock;
+  const auto input = static_cast<double>(passes * shape.in_channels * shape.in_pixels);
   return arithmetic + (input + weights) / kElementsPerCycle + kStart;
 }
 

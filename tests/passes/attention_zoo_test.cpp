@@ -55,7 +55,8 @@ void expect_whole(Optimized& network) {
     const Sdpa sdpa = sdpa_of(*node);
     for (int i = 0; i < node->operand_count(); ++i) {
       const Value operand = node->operand(i);
-      EXPECT_TRUE(i < 3 ? operand.node->is("conv") : prepared.contains(operand)) << i;
+      const bool is_conv = operand.node->is("conv") || operand.node->is("conv_branches");
+      EXPECT_TRUE(i < 3 ? is_conv : prepared.contains(operand)) << i;
     }
     EXPECT_EQ(node->result_types()[0].rank(), 4);
     for (const Use& use : node->uses()) EXPECT_FALSE(use.node->is("reshape"));

@@ -71,24 +71,65 @@ double cosine(const HostTensor& a, const HostTensor& b) {
   return ab / std::sqrt(aa * bb);
 }
 
+std::int64_t largest(const HostTensor& row) {
+  std::int64_t best = 0;
+  for (std::int64_t i = 1; i < row.element_count(); ++i) {
+    if (row.at(i) > row.at(best)) best = i;
+  }
+  return best;
+}
+
+/// Calls check(f32 row, bf16 row) for every image of the outputs whose names contain `part`.
+template <class Check>
+void for_each_row(const TensorMap& exact, const TensorMap& found, std::string_view part,
+                  const Check& check) {
+  for (const auto& [name, tensor] : exact) {
+    if (name.find(part) == std::string::npos) continue;
+    EXPECT_EQ(found.at(name).dtype(), DType::f32);
+    const std::int64_t width = tensor.shape().back();
+    for (std::int64_t row = 0; row < tensor.shape()[0]; ++row) {
+      SCOPED_TRACE(name + " row " + std::to_string(row));
+      const auto slice = [&](const HostTensor& t) {
+        return HostTensor(t.dtype(), {width}, t.data() + row * width * size_of(t.dtype()), nullptr);
+      };
+      check(slice(tensor), slice(found.at(name)));
+    }
+  }
+}
+
+// A classifier has no embedding; its logits say the same class.
+class ClassifierCpu : public GoldenCpu {};
+
+TEST_P(ClassifierCpu, Bf16LogitsNameTheSameClass) {
+  CompileOptions options;
+  options.precision = Precision::bf16;
+  int rows = 0;
+  for_each_row(run({}), run(options), "logits", [&](const HostTensor& exact, const HostTensor& low) {
+    EXPECT_GE(cosine(exact, low), 0.998);
+    EXPECT_EQ(largest(exact), largest(low));
+    ++rows;
+  });
+  EXPECT_EQ(rows, batch());
+}
+
 TEST_P(GoldenCpu, Bf16EmbeddingsPointTheSameWay) {
   const TensorMap exact = run({});
   CompileOptions options;
   options.precision = Precision::bf16;
   const TensorMap found = run(options);
-  for (const auto& [name, tensor] : exact) {
-    if (name.find("embedding") == std::string::npos) continue;
-    EXPECT_EQ(found.at(name).dtype(), DType::f32);
-    const std::int64_t width = tensor.shape().back();
-    for (std::int64_t row = 0; row < tensor.shape()[0]; ++row) {
-      const auto slice = [&](const HostTensor& t) {
-        return HostTensor(t.dtype(), {width}, t.data() + row * width * size_of(t.dtype()), nullptr);
-      };
-      EXPECT_GE(cosine(slice(tensor), slice(found.at(name))), 0.999) << name << " row " << row;
-    }
-  }
+  for_each_row(exact, found, "embedding", [](const HostTensor& a, const HostTensor& b) {
+    EXPECT_GE(cosine(a, b), 0.999);
+  });
 }
 
+std::vector<ZooCase> classifier_cases() {
+  std::vector<ZooCase> cases = zoo_cases();
+  std::erase_if(cases, [](const ZooCase& c) { return !c.model.starts_with("lesa"); });
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Zoo, ClassifierCpu, ::testing::ValuesIn(classifier_cases()),
+                         [](const auto& test) { return test.param.file; });
 INSTANTIATE_TEST_SUITE_P(Zoo, GoldenCpu, ::testing::ValuesIn(zoo_cases()),
                          [](const auto& test) { return test.param.file; });
 

@@ -11,7 +11,7 @@ namespace facet::cpu {
 namespace {
 
 /// Weights of all blocks up to this size are read from the second-level cache for every tile.
-constexpr std::int64_t kCachedWeights = 512 * 1024;
+constexpr std::int64_t kCachedWeights = 640 * 1024;
 /// A chunk of weights, read again for every tile of a group.
 constexpr std::int64_t kChunkBytes = 192 * 1024;
 /// Tiles of a group: more of them use a chunk more often, fewer keep their inputs in the cache.
