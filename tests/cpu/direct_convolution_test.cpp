@@ -21,6 +21,7 @@ struct Case {
   Shape weight;
   Attributes attributes;
   std::vector<Shape> extras = {};  ///< of the epilogue, in order
+  std::string kernel = "direct";   ///< that runs it in f32; bf16 is direct always
 };
 
 Attributes window(Ints strides, Ints pads, Ints dilations, Strings epilogue) {
@@ -53,7 +54,17 @@ std::vector<Case> cases() {
   list.push_back({"gate_of_full_size", "conv", {1, 16, 6, 5}, {24, 16, 3, 3},
                   window(one, same, one, {"sigmoid", "mul"}), {{1, 24, 6, 5}}});
   list.push_back({"chunks_of_taps", "conv", {2, 160, 7, 7}, {192, 160, 3, 3},
-                  window(one, same, one, {"bias", "relu"}), {{192}}});
+                  window(one, same, one, {"bias", "relu"}), {{192}}, "winograd"});
+  list.push_back({"chunks_of_taps_and_stride", "conv", {2, 160, 7, 7}, {192, 160, 3, 3},
+                  window({2, 2}, same, one, {"bias", "relu"}), {{192}}});
+  list.push_back({"odd_map", "conv", {3, 48, 7, 5}, {48, 48, 3, 3},
+                  window(one, same, one, {"bias", "relu"}), {{48}}, "winograd"});
+  list.push_back({"no_padding_and_short_vectors", "conv", {2, 36, 8, 9}, {41, 36, 3, 3},
+                  window(one, none, one, {"bias", "prelu"}), {{41}, {41}}, "winograd"});
+  list.push_back({"one_result_pixel", "conv", {1, 64, 3, 3}, {33, 64, 3, 3},
+                  window(one, none, one, {}), {}, "winograd"});
+  list.push_back({"wide_padding", "conv", {1, 32, 4, 3}, {64, 32, 3, 3},
+                  window(one, {2, 1, 0, 3}, one, {}), {}, "winograd"});
   list.push_back({"chunks_of_channels", "conv", {3, 1500, 5, 5}, {144, 1500, 1, 1},
                   window(one, none, one, {"bias", "add"}), {{144}, {3, 144, 5, 5}}});
   list.push_back({"chunks_and_a_short_block", "conv", {1, 128, 9, 9}, {200, 128, 3, 3},
@@ -79,6 +90,7 @@ class DirectConvolution : public ::testing::TestWithParam<std::tuple<Case, DType
   }
   static const Case& test() { return std::get<0>(GetParam()); }
   static DType dtype() { return std::get<1>(GetParam()); }
+  static std::string kernel() { return dtype() == DType::f32 ? test().kernel : "direct"; }
 
   /// x, weight and full-size extras in the dtype; rows of a channel each stay f32.
   static SampleCase make() {
@@ -106,7 +118,7 @@ TEST_P(DirectConvolution, EqualsTheOracleOnAnyNumberOfThreads) {
     omp_set_num_threads(count);
     const NodeRun run = run_graph(*backend, made.graph, made.inputs, Layouts::chosen);
     ASSERT_EQ(run.implementations.size(), 1U);
-    EXPECT_EQ(run.implementations[0].find("direct"), 0U) << run.implementations[0];
+    EXPECT_EQ(run.implementations[0].rfind(kernel() + ":", 0), 0U) << run.implementations[0];
     for (const auto& [name, tensor] : expected) {
       const HostTensor& actual = run.outputs.at(name);
       EXPECT_LE(relative_l2(actual, tensor), dtype() == DType::f32 ? 2e-6 : 5e-3) << name;

@@ -6,6 +6,7 @@
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/kernels/convert.h"
 #include "backends/cpu/kernels/direct_plan.h"
+#include "backends/cpu/kernels/winograd.h"
 #include "ir/epilogue.h"
 
 namespace facet::cpu {
@@ -187,6 +188,7 @@ std::unique_ptr<Kernel> lower_direct(const Node& node, std::span<const View> ope
     return nullptr;
   }
   cut_direct(plan);
+  if (suits_winograd(plan)) return make_winograd_kernel(plan);
   return make_kernel(std::move(plan));
 }
 

@@ -21,6 +21,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   list(APPEND loops -Wno-maybe-uninitialized)
   set_source_files_properties(${folder}/direct_tiles_avx512.cpp PROPERTIES COMPILE_OPTIONS
                               "${loops};-mavx512f;-mfma;-mprfchw")
+  set_source_files_properties(${folder}/winograd_avx512.cpp PROPERTIES COMPILE_OPTIONS
+                              "${loops};-mavx512f;-mfma")
   set_source_files_properties(${folder}/direct_tiles_avx512_bf16.cpp PROPERTIES COMPILE_OPTIONS
     "${loops};-mavx512f;-mavx512bw;-mavx512vl;-mavx512bf16;-mfma;-mprfchw")
 endif()

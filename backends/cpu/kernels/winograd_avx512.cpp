@@ -1,0 +1,120 @@
+#include "backends/cpu/kernels/winograd_loops.h"
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+
+namespace facet::cpu {
+namespace {
+
+__mmask16 mask_of(std::int64_t left) {
+  return left >= kDirectLanes ? static_cast<__mmask16>(0xFFFF)
+                              : static_cast<__mmask16>((1u << left) - 1);
+}
+
+/// U = G g G^T with G = [1 0 0; 1/2 1/2 1/2; 1/2 -1/2 1/2; 0 0 1].
+void transform_weights(const float* weights, std::int64_t tap_step, std::int64_t vectors, float* u,
+                       std::int64_t step) {
+  const __m512 half = _mm512_set1_ps(0.5F);
+  for (std::int64_t v = 0; v < vectors; ++v, weights += kDirectLanes, u += kDirectLanes) {
+    __m512 rows[4][3];
+    for (int x = 0; x < 3; ++x) {
+      const __m512 a = _mm512_loadu_ps(weights + x * tap_step);
+      const __m512 b = _mm512_loadu_ps(weights + (3 + x) * tap_step);
+      const __m512 c = _mm512_loadu_ps(weights + (6 + x) * tap_step);
+      const __m512 ends = _mm512_mul_ps(half, _mm512_add_ps(a, c));
+      rows[0][x] = a;
+      rows[1][x] = _mm512_fmadd_ps(half, b, ends);
+      rows[2][x] = _mm512_fnmadd_ps(half, b, ends);
+      rows[3][x] = c;
+    }
+    for (int y = 0; y < 4; ++y) {
+      const __m512 ends = _mm512_mul_ps(half, _mm512_add_ps(rows[y][0], rows[y][2]));
+      float* const to = u + 4 * y * step;
+      _mm512_storeu_ps(to, rows[y][0]);
+      _mm512_storeu_ps(to + step, _mm512_fmadd_ps(half, rows[y][1], ends));
+      _mm512_storeu_ps(to + 2 * step, _mm512_fnmadd_ps(half, rows[y][1], ends));
+      _mm512_storeu_ps(to + 3 * step, rows[y][2]);
+    }
+  }
+}
+
+/// V = B^T d B with B^T = [1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1].
+void transform_input(const float* const* pixels, std::int64_t channels, float* v,
+                     std::int64_t step) {
+  for (std::int64_t c = 0; c < channels; c += kDirectLanes) {
+    const __mmask16 mask = mask_of(channels - c);
+    __m512 rows[4][4];
+#pragma GCC unroll 4
+    for (int x = 0; x < 4; ++x) {
+      const __m512 d0 = _mm512_maskz_loadu_ps(mask, pixels[x] + c);
+      const __m512 d1 = _mm512_maskz_loadu_ps(mask, pixels[4 + x] + c);
+      const __m512 d2 = _mm512_maskz_loadu_ps(mask, pixels[8 + x] + c);
+      const __m512 d3 = _mm512_maskz_loadu_ps(mask, pixels[12 + x] + c);
+      rows[0][x] = _mm512_sub_ps(d0, d2);
+      rows[1][x] = _mm512_add_ps(d1, d2);
+      rows[2][x] = _mm512_sub_ps(d2, d1);
+      rows[3][x] = _mm512_sub_ps(d1, d3);
+    }
+    float* to = v + c;
+#pragma GCC unroll 4
+    for (int y = 0; y < 4; ++y, to += 4 * step) {
+      _mm512_storeu_ps(to, _mm512_sub_ps(rows[y][0], rows[y][2]));
+      _mm512_storeu_ps(to + step, _mm512_add_ps(rows[y][1], rows[y][2]));
+      _mm512_storeu_ps(to + 2 * step, _mm512_sub_ps(rows[y][2], rows[y][1]));
+      _mm512_storeu_ps(to + 3 * step, _mm512_sub_ps(rows[y][1], rows[y][3]));
+    }
+  }
+}
+
+/// Y = A^T m A with A^T = [1 1 1 0; 0 1 -1 -1].
+void transform_output(const float* m, std::int64_t step, std::int64_t channels, const float* bias,
+                      bool relu, const float* slopes, float* const* pixels) {
+  const __m512 zero = _mm512_setzero_ps();
+  for (std::int64_t c = 0; c < channels; c += kDirectLanes) {
+    const __mmask16 mask = mask_of(channels - c);
+    __m512 rows[2][4];
+#pragma GCC unroll 4
+    for (int x = 0; x < 4; ++x) {
+      const float* const from = m + c + x * step;
+      const __m512 m1 = _mm512_loadu_ps(from + 4 * step);
+      const __m512 m2 = _mm512_loadu_ps(from + 8 * step);
+      rows[0][x] = _mm512_add_ps(_mm512_loadu_ps(from), _mm512_add_ps(m1, m2));
+      rows[1][x] = _mm512_sub_ps(_mm512_sub_ps(m1, m2), _mm512_loadu_ps(from + 12 * step));
+    }
+    const __m512 shift = _mm512_loadu_ps(bias + c);
+    const __m512 slope = slopes != nullptr ? _mm512_maskz_loadu_ps(mask, slopes + c) : zero;
+#pragma GCC unroll 2
+    for (int y = 0; y < 2; ++y) {
+      const __m512 inner = _mm512_add_ps(rows[y][1], shift);
+      __m512 out[2];
+      out[0] = _mm512_add_ps(_mm512_add_ps(rows[y][0], rows[y][2]), inner);
+      out[1] = _mm512_sub_ps(inner, _mm512_add_ps(rows[y][2], rows[y][3]));
+#pragma GCC unroll 2
+      for (int x = 0; x < 2; ++x) {
+        if (pixels[2 * y + x] == nullptr) continue;
+        // A NaN is the second operand of max and min, and goes on.
+        if (relu) {
+          out[x] = _mm512_max_ps(zero, out[x]);
+        } else if (slopes != nullptr) {
+          out[x] = _mm512_fmadd_ps(slope, _mm512_min_ps(zero, out[x]), _mm512_max_ps(zero, out[x]));
+        }
+        _mm512_mask_storeu_ps(pixels[2 * y + x] + c, mask, out[x]);
+      }
+    }
+  }
+}
+
+constexpr WinogradLoops kLoops{transform_weights, transform_input, transform_output};
+
+}  // namespace
+
+const WinogradLoops* winograd_loops() { return &kLoops; }
+
+}  // namespace facet::cpu
+#else
+namespace facet::cpu {
+
+const WinogradLoops* winograd_loops() { return nullptr; }
+
+}  // namespace facet::cpu
+#endif
