@@ -88,15 +88,16 @@ PreparedValue from_tensor(const HostTensor& tensor) {
 
 std::shared_ptr<std::byte> allocate_bytes(std::int64_t bytes) {
   // Large blocks in large pages: a network walks through more small ones than the processor keeps
-  // translations for.
+  // translations for. The size is not rounded up to whole pages: what is not there needs no memory.
   constexpr std::size_t kLargePage = std::size_t{2} << 20;
   const bool is_large = static_cast<std::size_t>(bytes) >= kLargePage;
-  const std::size_t alignment = is_large ? kLargePage : 64;
-  const std::size_t rounded = (static_cast<std::size_t>(bytes) / alignment + 1) * alignment;
-  void* block = std::aligned_alloc(alignment, rounded);
-  if (block == nullptr) throw failure(fmt::format("out of memory: {} bytes", bytes));
+  const std::size_t rounded = (static_cast<std::size_t>(bytes) / 64 + 1) * 64;
+  void* block = nullptr;
+  if (posix_memalign(&block, is_large ? kLargePage : 64, rounded) != 0) {
+    throw failure(fmt::format("out of memory: {} bytes", bytes));
+  }
 #if defined(__linux__)
-  if (is_large) madvise(block, rounded, MADV_HUGEPAGE);  // a wish: small pages do as well
+  if (is_large) madvise(block, rounded / kLargePage * kLargePage, MADV_HUGEPAGE);  // a wish
 #endif
   std::memset(block, 0, rounded);
   return {static_cast<std::byte*>(block), [](std::byte* p) { std::free(p); }};

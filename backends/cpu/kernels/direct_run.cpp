@@ -178,12 +178,19 @@ class Worker {
                 (first * result->rows.pitch + channel - result->first) * size;
       store.pitch = result->rows.pitch * size;
       store.mask = static_cast<std::uint16_t>((1u << left) - 1);
-      if (p_.entries.empty()) continue;
-      store.relu = p_.entries[0].function == Function::relu;
-      if (!store.relu) {
-        store.slopes = reinterpret_cast<const float*>(
-                           c_.addresses.operands[static_cast<std::size_t>(p_.entries[0].operand)]) +
-                       channel;
+      for (const DirectEntry& entry : p_.entries) {
+        if (entry.function == Function::relu) {
+          store.relu = true;
+          continue;
+        }
+        const std::byte* const from = c_.addresses.operands[static_cast<std::size_t>(entry.operand)];
+        if (entry.function == Function::prelu) {
+          store.slopes = reinterpret_cast<const float*>(from) + channel;
+          continue;
+        }
+        const std::int64_t element = size_of(entry.rows.type);
+        store.residual = from + (first * entry.rows.pitch + channel) * element;
+        store.residual_pitch = entry.rows.pitch * element;
       }
     }
     tile.stores = stores.data();
@@ -284,12 +291,20 @@ void DirectPlan::run(const Addresses& addresses) const {
 }
 
 void cut_direct(DirectPlan& plan) {
-  const auto goes_to_registers = [&](const DirectEntry& entry) {
-    return entry.function == Function::relu ||
-           (entry.function == Function::prelu && entry.per_channel);
+  // An addition first, then an activation; each may be missing.
+  std::size_t known = 0;
+  const auto next = [&]() -> const DirectEntry* {
+    return known < plan.entries.size() ? &plan.entries[known] : nullptr;
   };
-  plan.stores_directly = plan.entries.size() <= 1 &&
-                         std::all_of(plan.entries.begin(), plan.entries.end(), goes_to_registers);
+  if (next() != nullptr && next()->function == Function::add && next()->rows.pitch > 0 &&
+      next()->rows.type == plan.x.type) {
+    ++known;
+  }
+  if (next() != nullptr && (next()->function == Function::relu ||
+                            (next()->function == Function::prelu && next()->per_channel))) {
+    ++known;
+  }
+  plan.stores_directly = known == plan.entries.size();
   for (const DirectResult& result : plan.results) {
     const bool is_whole = result.first % kDirectLanes == 0;
     const bool is_alike = result.rows.type == plan.results[0].rows.type;

@@ -16,6 +16,8 @@ struct DirectStore {
   void* y = nullptr;       ///< of the first pixel
   std::int64_t pitch = 0;  ///< bytes from pixel to pixel
   std::uint16_t mask = 0;  ///< channels to write
+  const void* residual = nullptr;   ///< added first, of the input's type; null without
+  std::int64_t residual_pitch = 0;  ///< bytes from pixel to pixel
   bool relu = false;
   const float* slopes = nullptr;  ///< of a prelu, one per channel; null without
 };

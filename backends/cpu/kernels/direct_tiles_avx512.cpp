@@ -14,6 +14,7 @@ struct F32 {
   static __m512 broadcast(const float* x) { return _mm512_set1_ps(*x); }
   static __m512 weights(const float* w) { return _mm512_loadu_ps(w); }
   static void add(__m512& sum, __m512 x, __m512 w) { sum = _mm512_fmadd_ps(x, w, sum); }
+  static __m512 widen(const char* x, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, x); }
   static void narrow(char*, __mmask16, __m512) {}  // f32 stays f32
 };
 

@@ -19,6 +19,10 @@ struct Bf16 {
   }
   static __m512bh weights(const std::uint16_t* w) { return (__m512bh)_mm512_loadu_si512(w); }
   static void add(__m512& sum, __m512bh x, __m512bh w) { sum = _mm512_dpbf16_ps(sum, x, w); }
+  static __m512 widen(const char* x, __mmask16 mask) {
+    const __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+  }
   static void narrow(char* y, __mmask16 mask, __m512 sums) {
     const __m256bh rounded = _mm512_cvtneps_pbh(sums);
     _mm256_mask_storeu_epi16(y, mask, (__m256i)rounded);

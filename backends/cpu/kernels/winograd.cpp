@@ -202,8 +202,9 @@ bool suits_winograd(const DirectPlan& plan) {
     return pair[0] == value && pair[1] == value;
   };
   const std::int64_t out_row = plan.blocks() * plan.lanes();
+  const bool adds = !plan.entries.empty() && plan.entries[0].function == Function::add;
   return winograd_loops() != nullptr && plan.x.type == Float::f32 && plan.results.size() == 1 &&
-         plan.stores_directly && is(plan.kernel, 3) && is(plan.stride, 1) &&
+         plan.stores_directly && !adds && is(plan.kernel, 3) && is(plan.stride, 1) &&
          is(plan.dilation, 1) && plan.channels >= kFewestChannels &&
          plan.out_channels >= kFewestChannels &&
          kWinogradPositions * plan.channels * out_row * kFloat <= kMostWeightBytes;
