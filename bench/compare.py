@@ -16,9 +16,9 @@ weights and converted to the precision (PyTorch) or read from its file (ONNX Run
 three runs; for compiled PyTorch the compiler counts as a library and its cache is filled. For Facet:
 the arguments read (the baseline), then the network built with random weights and compiled, two runs,
 all before `facet bench` allocates what finds the machine's ceilings. The baseline is VmRSS, the peak
-VmHWM of /proc/self/status; processes that a contestant starts do not count. The baseline of ONNX
-Runtime has PyTorch in it, which makes the inputs: compare what is above the baselines, as the ratios
-do. Facet's arena (activations) and weights (as its kernels read them) stand beside its peak.
+VmHWM of /proc/self/status, for the peers reset at the baseline; processes that a contestant starts
+do not count. The baseline of ONNX Runtime has PyTorch in it, which makes the inputs: compare what is
+above the baselines, as the ratios do. Facet's arena (activations) and weights (as its kernels read them) stand beside its peak.
 
 Needs nothing but Python; the peers need bench/peers/requirements.txt. Exit code: 1 if a contestant
 failed, 2 if the call was wrong.
