@@ -1,13 +1,24 @@
 #!/usr/bin/env python3
 """Times Facet side by side with ONNX Runtime and PyTorch on the same networks, in one run.
 
-    python bench/compare.py [--models M,...] [--batches 1,16] [--precisions f32,bf16] [--json FILE]
+    python bench/compare.py [--models M,...] [--batches 1,16] [--precisions f32,bf16] [--memory]
+                            [--json FILE]
 
 For each model, batch and precision all contestants are made ready first, then take turns for some
 rounds, so that whatever else the machine does disturbs all alike. Before anything is timed, the
 PyTorch models must reproduce the golden files in float64, and each contestant PyTorch's float32
 result. The table on stdout is Markdown; a ratio above 1 says that Facet is that much faster. A peer
-that is not installed is skipped and named.
+that is not installed is skipped and named. One contestant is Facet itself without its fusing passes.
+
+--memory adds a table of the peak resident memory of a process that does one work from start to end
+and nothing else. For the peers: libraries imported (the baseline), then the model made with random
+weights and converted to the precision (PyTorch) or read from its file (ONNX Runtime), an input made,
+three runs; for compiled PyTorch the compiler counts as a library and its cache is filled. For Facet:
+the arguments read (the baseline), then the network built with random weights and compiled, two runs,
+all before `facet bench` allocates what finds the machine's ceilings. The baseline is VmRSS, the peak
+VmHWM of /proc/self/status, for the peers reset at the baseline; processes that a contestant starts
+do not count. The baseline of ONNX Runtime has PyTorch in it, which makes the inputs: compare what is
+above the baselines, as the ratios do. Facet's arena (activations) and weights (as its kernels read them) stand beside its peak.
 
 Needs nothing but Python; the peers need bench/peers/requirements.txt. Exit code: 1 if a contestant
 failed, 2 if the call was wrong.
@@ -32,12 +43,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PEERS = Path(__file__).resolve().parent / "peers"
 NEEDS = {  # peer: what must be installed; PyTorch makes the ONNX files and checks the results
     "facet": (),
+    "facet-unfused": (),
     "onnxruntime": ("torch", "numpy", "onnx", "onnxscript", "onnxruntime"),
     "torch-eager": ("torch", "numpy"),
     "torch-compile": ("torch", "numpy"),
 }
-TITLES = {"facet": "Facet", "onnxruntime": "ONNX Runtime", "torch-eager": "PyTorch eager",
+TITLES = {"facet": "Facet", "facet-unfused": "Facet unfused", "onnxruntime": "ONNX Runtime", "torch-eager": "PyTorch eager",
           "torch-compile": "PyTorch compiled"}
+OURS = {"facet": (), "facet-unfused": ("--no-fusion",)}  # the options of `facet bench`
 PRECISIONS = {"onnxruntime": ("f32",)}  # of the peers that do not run in all
 
 
@@ -66,9 +79,10 @@ class Entry:
 class Facet:
     """`facet bench`, a process per turn: it leaves process start and compilation out of its times."""
 
-    def __init__(self, command, threads):
+    def __init__(self, command, threads, options=()):
         self.command = command
         self.threads = threads
+        self.options = options
         self.version = None
 
     def load(self, entry, onnx):
@@ -80,7 +94,7 @@ class Facet:
             done = subprocess.run(
                 [self.command, "bench", entry.model, "--batch", str(entry.batch), "--precision",
                  entry.precision, "--threads", str(self.threads), "--seconds", str(seconds),
-                 "--json", rows], capture_output=True, text=True)
+                 "--json", rows, *self.options], capture_output=True, text=True)
             if done.returncode != 0:
                 raise PeerError(last_line(done.stderr) or f"exit code {done.returncode}")
             row, = json.loads(rows.read_text())
@@ -88,8 +102,12 @@ class Facet:
         if row["floor_ms"] is not None:
             # The turn with the highest ceilings saw the machine least disturbed.
             best["floor_ms"] = min(row["floor_ms"], best.get("floor_ms", row["floor_ms"]))
-        best |= {key: row[key] for key in ("compile_s", "peak_bytes", "parameter_bytes")}
+        best |= {key: row[key] for key in ("fusion", "compile_s", "peak_bytes", "parameter_bytes",
+                                           "baseline_rss_bytes", "peak_rss_bytes")}
         return {key: row[key] for key in ("median_ms", "min_ms")} | {"runs": row.get("runs")}
+
+    def measure_memory(self, entry, onnx):
+        pass  # each turn does, in a process of its own
 
     def close(self):
         pass
@@ -99,6 +117,7 @@ class Worker:
     """A peer in a process of its own that waits between its turns; see peers/worker.py."""
 
     def __init__(self, peer, threads, cache):
+        self.peer, self.threads, self.cache = peer, threads, cache
         self.arguments = [sys.executable, PEERS / "worker.py", peer, "--threads", str(threads)]
         self.environment = os.environ | {
             "OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor")}
@@ -130,6 +149,11 @@ class Worker:
     def load(self, entry, onnx):
         entry.details |= self.ask(op="load", model=entry.model, batch=entry.batch,
                                   precision=entry.precision, onnx=onnx)
+
+    def measure_memory(self, entry, onnx):
+        with contextlib.closing(Worker(self.peer, self.threads, self.cache)) as fresh:
+            entry.details |= fresh.ask(op="memory", model=entry.model, batch=entry.batch,
+                                       precision=entry.precision, onnx=onnx)
 
     def turn(self, entry, seconds):
         times = self.ask(op="run", seconds=seconds)["times_ms"]
@@ -180,9 +204,9 @@ def start_peers(args, stack):
         missing = [m for m in NEEDS[name] if importlib.util.find_spec(m) is None]
         if missing:
             skipped[name] = f"not installed: {', '.join(missing)}"
-        elif name == "facet":
+        elif name in OURS:
             if os.access(args.facet, os.X_OK):
-                peers[name] = Facet(args.facet, args.threads)
+                peers[name] = Facet(args.facet, args.threads, OURS[name])
             else:
                 skipped[name] = f"no command at {args.facet}; build it or give --facet"
         else:
@@ -235,6 +259,8 @@ def measure(contest, peers, args, failures):
         try:
             onnx = export(entry.model, args.cache) if entry.peer == "onnxruntime" else None
             peers[entry.peer].load(entry, onnx)
+            if args.memory:
+                peers[entry.peer].measure_memory(entry, onnx)
         except PeerError as problem:
             fail(entry, problem)
     for number in range(args.rounds):
@@ -262,20 +288,29 @@ def number(value):
     return f"{value:.4g}" if value < 1000 else f"{value:.0f}"
 
 
+def grouped(rows):
+    """(model, batch and precision as texts, its rows by peer)."""
+    found = {}
+    for row in rows:
+        key = row["model"], str(row["batch"]), row["precision"]
+        found.setdefault(key, {})[row["peer"]] = row
+    return found.items()
+
+
+def heading(head):
+    return ["| " + " | ".join(head) + " |", "|" + "---|" * 3 + "--:|" * (len(head) - 3)]
+
+
 def table(rows, peers):
     """Markdown: one line per model, batch and precision."""
     others = [name for name in peers if name != "facet"]
     head = ["Model", "Batch", "Precision", "Facet ms (min)", "× floor"]
     for name in others:
         head += [f"{TITLES[name]} ms (min)", "ratio"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * 3 + "--:|" * (len(head) - 3)]
-    found = {}
-    for row in rows:
-        key = row["model"], row["batch"], row["precision"]
-        found.setdefault(key, {})[row["peer"]] = row
-    for key, by_peer in found.items():
+    lines = heading(head)
+    for key, by_peer in grouped(rows):
         facet = by_peer.get("facet")
-        cells = [*map(str, key), times(facet)]
+        cells = [*key, times(facet)]
         floor = facet and facet.get("floor_ms")
         cells.append(f"{facet['median_ms'] / floor:.2f}" if floor else "–")
         for name in others:
@@ -284,6 +319,37 @@ def table(rows, peers):
             cells.append(f"{row['median_ms'] / facet['median_ms']:.2f}" if row and facet else "–")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def memory_table(rows, peers):
+    """Markdown, MB; see the top of the file."""
+    others = [name for name in peers if name != "facet"]
+    head = ["Model", "Batch", "Precision", "Facet arena", "weights", "Facet peak (above baseline)"]
+    for name in others:
+        head += [f"{TITLES[name]} peak (above baseline)", "ratio"]
+    lines = heading(head)
+    for key, by_peer in grouped(rows):
+        facet = by_peer.get("facet")
+        cells = [*key, *(number(facet[field] / 1e6) if facet else "–"
+                         for field in ("peak_bytes", "parameter_bytes")), peak(facet)]
+        for name in others:
+            row = by_peer.get(name)
+            cells.append(peak(row))
+            both = above_baseline(row), above_baseline(facet)
+            cells.append(f"{both[0] / both[1]:.2f}" if all(both) else "–")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def above_baseline(row):
+    if row and row.get("peak_rss_bytes") and row.get("baseline_rss_bytes"):
+        return row["peak_rss_bytes"] - row["baseline_rss_bytes"]
+    return None
+
+
+def peak(row):
+    above = above_baseline(row)
+    return f"{number(row['peak_rss_bytes'] / 1e6)} ({number(above / 1e6)})" if above else "–"
 
 
 def times(row):
@@ -299,7 +365,8 @@ def parse(arguments):
         return list(dict.fromkeys(text.split(",")))
 
     parser.add_argument("--models", type=names, metavar="M,...",
-                        default=["lscnn", "dcr", "arcface_iresnet100", "mla_iresnet100"])
+                        default=["lscnn", "dcr", "lesa_resnet50", "arcface_iresnet100",
+                                 "mla_iresnet100"])
     parser.add_argument("--batches", type=lambda text: [int(n) for n in names(text)],
                         default=[1, 16], metavar="N,...")
     parser.add_argument("--precisions", type=names, default=["f32", "bf16"], metavar="P,...")
@@ -312,6 +379,8 @@ def parse(arguments):
     parser.add_argument("--facet", default=ROOT / "build/bin/facet", help="the command to time")
     parser.add_argument("--cache", type=Path, default=ROOT / "build/bench-cache",
                         help="folder for ONNX files and compiled kernels")
+    parser.add_argument("--memory", action="store_true",
+                        help="measure the peak memory of each contestant, too")
     parser.add_argument("--json", type=Path, help="write all numbers here, too")
     args = parser.parse_args(arguments)
     for name in args.peers:
@@ -336,7 +405,7 @@ def main():
         if not peers:
             say("compare: nothing is left to time")
             return 1
-        if set(peers) - {"facet"}:
+        if set(peers) - set(OURS):
             try:
                 check_golden(args)
             except PeerError as problem:
@@ -358,6 +427,10 @@ def main():
     print(f"{machine['cpu']}, {args.threads} threads; median ms of {args.rounds} turns of "
           f"{args.seconds:g} s (fastest run); ratio: the peer's median over Facet's\n")
     print(table(rows, peers))
+    if args.memory:
+        print("\nPeak resident memory of the process, MB; ratio: the peer's above its baseline over "
+              "Facet's\n")
+        print(memory_table(rows, peers))
     busy = [b for row in rows for b in row["busy_cores"] if b is not None]
     if busy and max(busy) > 0.2:
         print(f"\nThe machine was not quiet: other processes kept up to {max(busy):.1f} cores busy.")

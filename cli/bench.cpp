@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/progress.h"
+#include "cli/resident_memory.h"
 #include "ir/error.h"
 #include "runtime/formats/atomic_file.h"
 #include "runtime/threads.h"
@@ -28,8 +29,7 @@ struct BenchArguments {
   std::vector<std::string> settings;
   std::vector<std::int64_t> batches = {1};
   std::vector<std::string> precisions = {"f32"};
-  std::string device = "cpu";
-  int threads = 0;
+  CompileArguments compile;  ///< but for its precision
   double seconds = 3;
   std::string json;
 };
@@ -42,6 +42,7 @@ struct Row {
   std::shared_ptr<const Executable> executable;
   std::shared_ptr<Context> context;
   double estimate = 0;  ///< milliseconds of a run, before the measurement
+  std::int64_t peak_rss = 0;  ///< of the process up to here: compiled, run twice; 0: unknown
   std::vector<double> times;
 
   const ProgramInfo& program() const { return executable->program(batch); }
@@ -80,9 +81,11 @@ std::vector<Row> prepare(const BenchArguments& arguments, const CompileOptions& 
       const auto executable = compile(model.graph, weights, options, arguments.batches.front());
       const std::shared_ptr<Context> context = executable->make_context();
       for (const std::int64_t batch : arguments.batches) {
-        Row row{model.name, options.precision, batch, executable, context, 0, {}};
+        Row row{model.name, options.precision, batch, executable, context, 0, 0, {}};
         context->time(batch, 1);  // touches all memory
         row.estimate = context->time(batch, 1).front();
+        // Not later: finding the machine's ceilings takes memory that is not the network's.
+        row.peak_rss = resident_memory().peak;
         rows.push_back(std::move(row));
         progress.advance();
       }
@@ -115,7 +118,12 @@ Ceilings measure(std::vector<Row>& rows, double seconds) {
   return best;
 }
 
-nlohmann::ordered_json row_json(const Row& row, const Ceilings& ceilings) {
+nlohmann::ordered_json known(std::int64_t bytes) {
+  return bytes > 0 ? nlohmann::ordered_json(bytes) : nlohmann::ordered_json();
+}
+
+nlohmann::ordered_json row_json(const Row& row, const Ceilings& ceilings, std::int64_t baseline_rss,
+                                bool fusion) {
   const std::optional<double> floor = floor_ms(row, ceilings);
   const ProgramInfo& program = row.program();
   const bool bf16 = row.precision == Precision::bf16;
@@ -126,6 +134,8 @@ nlohmann::ordered_json row_json(const Row& row, const Ceilings& ceilings) {
           {"precision", to_string(row.precision)},
           {"batch", row.batch},
           {"threads", thread_count()},
+          {"fusion", fusion},
+          {"disabled_passes", row.executable->options().disabled_passes},
           {"compile_s", program.compile_seconds},
           {"median_ms", row.median()},
           {"min_ms", row.fastest()},
@@ -133,18 +143,20 @@ nlohmann::ordered_json row_json(const Row& row, const Ceilings& ceilings) {
           {"floor_ms", floor ? nlohmann::ordered_json(*floor) : nlohmann::ordered_json()},
           {"peak_bytes", program.arena_bytes},
           {"parameter_bytes", prepared},
+          {"baseline_rss_bytes", known(baseline_rss)},
+          {"peak_rss_bytes", known(row.peak_rss)},
           {"runs", row.times.size()},
           {"peak_flops", bf16 ? ceilings.bf16_flops : ceilings.f32_flops},
           {"bandwidth_bytes", ceilings.bandwidth_bytes}};
 }
 
-void print_table(const std::vector<Row>& rows, const Ceilings& ceilings) {
+void print_table(const std::vector<Row>& rows, const Ceilings& ceilings, bool fusion) {
   std::string text = fmt::format(
-      "{} threads; ceilings measured in this run: {:.1f} GFLOP/s f32, {:.1f} GFLOP/s bf16, {:.1f} "
-      "GB/s\n{:<20} {:<9} {:>5} {:>10} {:>10} {:>10} {:>9} {:>8} {:>9} {:>10} {:>11}\n",
-      thread_count(), ceilings.f32_flops * 1e-9, ceilings.bf16_flops * 1e-9,
-      ceilings.bandwidth_bytes * 1e-9, "model", "precision", "batch", "median ms", "min ms", "floor ms",
-      "x floor", "images/s", "compile s", "arena", "weights");
+      "{} threads{}; ceilings measured in this run: {:.1f} GFLOP/s f32, {:.1f} GFLOP/s bf16, "
+      "{:.1f} GB/s\n{:<20} {:<9} {:>5} {:>10} {:>10} {:>10} {:>9} {:>8} {:>9} {:>10} {:>11}\n",
+      thread_count(), fusion ? "" : ", no fusion", ceilings.f32_flops * 1e-9,
+      ceilings.bf16_flops * 1e-9, ceilings.bandwidth_bytes * 1e-9, "model", "precision", "batch",
+      "median ms", "min ms", "floor ms", "x floor", "images/s", "compile s", "arena", "weights");
   for (const Row& row : rows) {
     const std::optional<double> floor = floor_ms(row, ceilings);
     const ProgramInfo& program = row.program();
@@ -161,25 +173,24 @@ void print_table(const std::vector<Row>& rows, const Ceilings& ceilings) {
 }
 
 void run_bench(const BenchArguments& arguments) {
-  CompileArguments compile_arguments;
-  compile_arguments.device = arguments.device;
-  compile_arguments.threads = arguments.threads;
-  const CompileOptions options = compile_options(compile_arguments);
+  const CompileOptions options = compile_options(arguments.compile);
   for (const std::string& precision : arguments.precisions) parse_precision(precision);
   if (std::ranges::any_of(arguments.batches, [](std::int64_t batch) { return batch < 1; })) {
     throw usage_error("--batch takes numbers from 1 on, between commas");
   }
   if (!(arguments.seconds > 0)) throw usage_error("--seconds must be above 0");
+  const std::int64_t baseline_rss = resident_memory().current;  // before any network is made
   for (const std::string& name : arguments.models) load_model(name, arguments.settings);
   // Opened now: nobody wants to learn after minutes that the folder is missing.
   std::optional<AtomicFile> json;
   if (!arguments.json.empty()) json.emplace(arguments.json);
   std::vector<Row> rows = prepare(arguments, options);
   const Ceilings ceilings = measure(rows, arguments.seconds);
-  print_table(rows, ceilings);
+  const bool fusion = !arguments.compile.no_fusion && options.device != Device::reference;
+  print_table(rows, ceilings, fusion);
   if (!json) return;
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (const Row& row : rows) list.push_back(row_json(row, ceilings));
+  for (const Row& row : rows) list.push_back(row_json(row, ceilings, baseline_rss, fusion));
   json->write(list.dump(2) + "\n");
   json->commit();
 }
@@ -202,9 +213,11 @@ void add_bench_command(CLI::App& app) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->capture_default_str();
-  command->add_option("--device", arguments->device, "cpu, or reference: float64, slow, exact")
+  CompileArguments& compile = arguments->compile;
+  command->add_option("--device", compile.device, "cpu, or reference: float64, slow, exact")
       ->capture_default_str();
-  add_threads_option(*command, arguments->threads);
+  add_threads_option(*command, compile.threads);
+  add_pass_arguments(*command, compile);
   command->add_option("--seconds", arguments->seconds, "Time to measure each row")
       ->capture_default_str();
   command->add_option("--json", arguments->json, "Write the rows here, too")->type_name("FILE");

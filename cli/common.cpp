@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -59,6 +60,12 @@ std::optional<Preprocess> preprocess_for(const Graph& graph, const zoo::Preproce
   return settings;
 }
 
+/// What --no-fusion turns off: the passes that make one step of several. lower-batch-norm stays, as
+/// batch norms that are not folded need it to run.
+constexpr std::array kFusingPasses = {"split-term-sums", "fuse-attention", "fold-batch-norm",
+                                      "fuse-gate",       "fuse-epilogue",  "merge-branches",
+                                      "fuse-elementwise"};
+
 bool names_file(const std::string& model) {
   return model.ends_with(".ir") || model.find('/') != std::string::npos;
 }
@@ -100,6 +107,12 @@ void add_compile_arguments(CLI::App& command, CompileArguments& arguments) {
   command.add_option("--precision", arguments.precision, "f32 or bf16")->capture_default_str();
   add_threads_option(command, arguments.threads);
   command.add_flag("--no-optimize", arguments.no_optimize, "No fusion, no sharing of memory");
+  add_pass_arguments(command, arguments);
+}
+
+void add_pass_arguments(CLI::App& command, CompileArguments& arguments) {
+  command.add_flag("--no-fusion", arguments.no_fusion,
+                   "No fusing pass; layouts, memory plan and kernels stay");
   command.add_option("--disable", arguments.disabled, "Skip this pass")
       ->type_name("PASS")
       ->allow_extra_args(false);
@@ -112,7 +125,11 @@ CompileOptions compile_options(const CompileArguments& arguments) {
   options.precision = parse_precision(arguments.precision);
   options.optimize = !arguments.no_optimize;
   options.disabled_passes = arguments.disabled;
-  for (const std::string& pass : arguments.disabled) find_pass(pass);  // throws before any work
+  if (arguments.no_fusion) {
+    options.disabled_passes.insert(options.disabled_passes.end(), kFusingPasses.begin(),
+                                   kFusingPasses.end());
+  }
+  for (const std::string& pass : options.disabled_passes) find_pass(pass);  // throws before any work
   return options;
 }
 

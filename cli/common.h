@@ -26,15 +26,18 @@ struct ModelArguments {
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
 void add_set_option(CLI::App& command, std::vector<std::string>& settings);
 
-/// --device, --precision, --threads, --no-optimize, --disable.
+/// --device, --precision, --threads and the switches of the passes.
 struct CompileArguments {
   std::string device = "cpu";
   std::string precision = "f32";
   int threads = 0;  ///< 0: all
   bool no_optimize = false;
+  bool no_fusion = false;
   std::vector<std::string> disabled;
 };
 void add_compile_arguments(CLI::App& command, CompileArguments& arguments);
+/// Of these --no-fusion and --disable alone.
+void add_pass_arguments(CLI::App& command, CompileArguments& arguments);
 void add_threads_option(CLI::App& command, int& threads);
 /// Sets the thread count, too. Throws Error(usage).
 CompileOptions compile_options(const CompileArguments& arguments);

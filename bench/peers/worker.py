@@ -3,6 +3,8 @@
     {"op": "load", "model": M, "batch": N, "precision": "f32"|"bf16", "onnx": PATH}
         -> {"prepare_s", "error", "cosine"}: both against PyTorch's plain float32 forward
     {"op": "run", "seconds": S} -> {"times_ms": [...]}
+    {"op": "memory", as for load} -> {"baseline_rss_bytes", "peak_rss_bytes"}: its resident memory
+        before the model is made, and the highest until it ran; for the first command of a process
     {"op": "info"}              -> {"version"}
 An {"error_message"} answers a command that failed. The process ends when stdin does.
 
@@ -11,12 +13,14 @@ would take the cores from whoever is timed next.
 """
 
 import argparse
+import contextlib
 import copy
 import gc
 import json
 import os
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,6 +29,7 @@ from golden import filled, sample_input
 from zoo import MODELS
 
 TOLERANCE = 1e-3  # relative l2 error of a float32 peer
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 COSINE = 0.99  # of a bf16 peer's embeddings, each image; a mistake shows far below this
 
 
@@ -51,9 +56,15 @@ class TorchRunner:
         x = sample_input(model, batch)
         with torch.inference_mode():
             expected = [y.numpy() for y in reference(x)]
-        dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[precision]
         begin = time.perf_counter()
-        module = copy.deepcopy(reference).to(dtype=dtype, memory_format=torch.channels_last)
+        call = self.make(copy.deepcopy(reference), x, precision)
+        results = [y.float().numpy() for y in call()]
+        return call, results, expected, time.perf_counter() - begin
+
+    def make(self, module, x, precision):
+        """What runs the module, which it converts, on `x`."""
+        dtype = DTYPES[precision]
+        module = module.to(dtype=dtype, memory_format=torch.channels_last)
         x = x.to(dtype=dtype, memory_format=torch.channels_last)
         if self.compiled:
             torch._dynamo.reset()
@@ -64,8 +75,16 @@ class TorchRunner:
             with guard():
                 return module(x)
 
-        results = [y.float().numpy() for y in call()]
-        return call, results, expected, time.perf_counter() - begin
+        return call
+
+    def import_all(self):
+        """The compiler is imported when it is first used."""
+        if self.compiled:
+            self.make(torch.nn.Conv2d(1, 1, 1).eval(), torch.zeros(1, 1, 1, 1), "f32")()
+
+    def start(self, model, batch, precision, **_):
+        """Nothing but what a user would do: no reference, and weights that take no extra memory."""
+        return self.make(MODELS[model].build().eval(), plain_input(model, batch), precision)
 
 
 class OnnxRunner:
@@ -84,6 +103,11 @@ class OnnxRunner:
         with torch.inference_mode():
             expected = [y.numpy() for y in filled(model)(x)]
         begin = time.perf_counter()
+        call = self.make(model, x, onnx)
+        results = call()
+        return call, results, expected, time.perf_counter() - begin
+
+    def make(self, model, x, onnx):
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
@@ -95,8 +119,17 @@ class OnnxRunner:
         def call():
             return session.run(names, feeds)
 
-        results = call()
-        return call, results, expected, time.perf_counter() - begin
+        return call
+
+    def import_all(self):
+        pass
+
+    def start(self, model, batch, onnx, **_):
+        return self.make(model, plain_input(model, batch), onnx)
+
+
+def plain_input(model, batch):
+    return torch.rand(MODELS[model].input_shape(batch)) * 2 - 1
 
 
 def judge(model, precision, results, expected):
@@ -124,6 +157,26 @@ def measure(call, seconds):
     return times
 
 
+def resident(field):
+    """Bytes of physical memory the process holds: "VmRSS" now, "VmHWM" the highest so far."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024  # in kB there
+    raise ValueError(f"/proc/self/status has no {field}")
+
+
+def measure_memory(runner, command):
+    runner.import_all()
+    gc.collect()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # the imports' own peak does not count
+    baseline = resident("VmRSS")
+    call = runner.start(**command)
+    for _ in range(3):
+        call()
+    return {"baseline_rss_bytes": baseline, "peak_rss_bytes": resident("VmHWM")}
+
+
 def serve(runner, answers):
     call = None
     for line in sys.stdin:
@@ -138,6 +191,8 @@ def serve(runner, answers):
                 answer["prepare_s"] = prepare_s
             elif op == "run":
                 answer = {"times_ms": measure(call, command["seconds"])}
+            elif op == "memory":
+                answer = measure_memory(runner, command)
             elif op == "info":
                 answer = {"version": runner.version}
             else:

@@ -44,7 +44,8 @@ TEST(Run, NpyInputGivesTheReferenceNumbersOnBothDevices) {
   const HostTensor input = tiny_input(3);
   write_npy(folder / "x.npy", input);
   const TensorMap expected = expected_outputs(folder, input);
-  for (const std::string options : {"", " --no-optimize", " --threads 1", " --device reference"}) {
+  for (const std::string options :
+       {"", " --no-optimize", " --no-fusion", " --threads 1", " --device reference"}) {
     const Outcome outcome = facet_command("run" + folder.model() + "--input" + quoted(folder / "x.npy") +
                                           "--output" + quoted(folder / "y.safetensors") + options);
     ASSERT_EQ(outcome.code, 0) << outcome.error;

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "passes/pass.h"
 #include "tests/cli/command.h"
 
 // What the command tells of networks: models, show, explain, bench.
@@ -95,6 +96,25 @@ TEST(Show, APassThatDoesNotRunIsRefused) {
   EXPECT_THAT(bf16.out, HasSubstr("bf16["));
 }
 
+TEST(Show, NoFusionLeavesOutTheFusingPassesAndNoOthers) {
+  const TinyFolder folder;
+  const auto call = [&](std::string_view pass) {
+    return facet_command("show" + quoted(folder / "tiny.ir") +
+                         "--precision bf16 --no-fusion --after " + std::string(pass));
+  };
+  for (const Pass& pass : all_passes()) {
+    const bool fuses = pass.name.starts_with("fuse-") || pass.name.starts_with("merge-") ||
+                       pass.name == "fold-batch-norm" || pass.name == "split-term-sums";
+    const Outcome outcome = call(pass.name);
+    EXPECT_EQ(outcome.code, fuses ? 2 : 0) << pass.name << "\n" << outcome.error;
+  }
+  const Outcome all = call("all");
+  ASSERT_EQ(all.code, 0) << all.error;
+  EXPECT_THAT(all.out, Not(HasSubstr("\"relu\"")));
+  EXPECT_THAT(all.out, HasSubstr("relu("));
+  EXPECT_THAT(all.out, HasSubstr("acdb"));  // layouts are still chosen
+}
+
 TEST(Show, BatchReplacesTheSymbol) {
   const TinyFolder folder;
   const Outcome outcome = facet_command("show" + quoted(folder / "tiny.ir") + "--batch 3");
@@ -160,6 +180,48 @@ TEST(Bench, RowsAreWrittenAsJson) {
   }
   EXPECT_EQ(rows[1].at("batch"), 3);
   EXPECT_EQ(rows[2].at("precision"), "bf16");
+}
+
+TEST(Bench, FusionCanBeSwitchedOff) {
+  const TinyFolder folder;
+  const auto measured = [&](const std::string& options) {
+    const Outcome outcome =
+        facet_command("bench" + quoted(folder / "tiny.ir") + "--seconds 0.01 --json" +
+                      quoted(folder / "rows.json") + options);
+    EXPECT_EQ(outcome.code, 0) << outcome.error;
+    const nlohmann::json row = nlohmann::json::parse(test::read_bytes(folder / "rows.json"))[0];
+    EXPECT_EQ(outcome.out.find("no fusion") == std::string::npos, row.at("fusion").get<bool>());
+    return row;
+  };
+  const nlohmann::json fused = measured("");
+  EXPECT_EQ(fused.at("fusion"), true);
+  EXPECT_TRUE(fused.at("disabled_passes").empty());
+  const nlohmann::json unfused = measured("--no-fusion");
+  EXPECT_EQ(unfused.at("fusion"), false);
+  EXPECT_GE(unfused.at("disabled_passes").size(), 7U);
+  EXPECT_GT(unfused.at("peak_bytes"), 0);
+  EXPECT_EQ(measured("--device reference").at("fusion"), false);  // it never fuses
+  const nlohmann::json one = measured("--disable fuse-epilogue --disable fuse-gate");
+  EXPECT_EQ(one.at("fusion"), true);
+  EXPECT_EQ(one.at("disabled_passes"), nlohmann::json({"fuse-epilogue", "fuse-gate"}));
+}
+
+TEST(Bench, ResidentMemoryIsTheNetworksAndNotTheCeilings) {
+  const TinyFolder folder;
+  const Outcome outcome = facet_command("bench" + quoted(folder / "tiny.ir") +
+                                        "--batch 8192 --threads 1 --seconds 0.01 --json" +
+                                        quoted(folder / "rows.json"));
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  const nlohmann::json row = nlohmann::json::parse(test::read_bytes(folder / "rows.json"))[0];
+  const auto baseline = row.at("baseline_rss_bytes").get<std::int64_t>();
+  const auto above = row.at("peak_rss_bytes").get<std::int64_t>() - baseline;
+  const auto arena = row.at("peak_bytes").get<std::int64_t>();
+  constexpr std::int64_t kMiB = 1 << 20;
+  ASSERT_GT(arena, 24 * kMiB);  // the input alone
+  EXPECT_GT(baseline, kMiB);
+  EXPECT_LT(baseline, 64 * kMiB);
+  EXPECT_GE(above, arena);
+  EXPECT_LT(above, 2 * arena + 48 * kMiB);  // reading memory for its ceiling takes 64 MiB or more
 }
 
 TEST(Bench, AnUnwritableJsonIsNamedBeforeTheWork) {
