@@ -284,8 +284,8 @@ void DirectPlan::run(const Addresses& addresses) const {
   parallel_for(blocks() * groups, work, [&](std::int64_t begin, std::int64_t end) {
     Worker worker(common);
     for (std::int64_t unit = begin; unit < end; ++unit) {
-      const std::int64_t first = unit % groups * group_pixels;
-      worker.run_group(unit / groups, first, std::min(first + group_pixels, pixels()));
+      const std::int64_t first = unit / blocks() * group_pixels;
+      worker.run_group(unit % blocks(), first, std::min(first + group_pixels, pixels()));
     }
   });
 }
