@@ -80,13 +80,13 @@ std::string summary_table(const Graph& before, const Graph& after, const Program
 
 std::string places_table(const RemarkGroup& group) {
   const bool has_origins = group.reason.empty();
-  std::string rows = fmt::format("<tr><th>place</th>{}</tr>\n",
-                                 has_origins ? "<th>stands for</th>" : "");
+  std::string rows =
+      fmt::format("<tr><th>place</th>{}</tr>\n", has_origins ? "<th>stands for</th>" : "");
   for (const RemarkPlace& place : group.places) {
     rows += fmt::format("<tr><td>{}</td>", escape(place.scope));
     if (has_origins) {
-      rows += fmt::format("<td>{}</td>",
-                          escape(fmt::format("{}", fmt::join(compact_scopes(place.origins), ", "))));
+      rows += fmt::format(
+          "<td>{}</td>", escape(fmt::format("{}", fmt::join(compact_scopes(place.origins), ", "))));
     }
     rows += "</tr>\n";
   }
@@ -136,8 +136,10 @@ std::string drawings(const Graph& before, const Graph& after, const HtmlPage& pa
   return "<h2>Drawings</h2>\n" +
          choices("view", {{"after", "after"}, {"before", "before"}, {"both", "side by side"}}) +
          "<br/>\n" + choices("size", {{"full", "full size"}, {"fit", "fit the width"}}) +
-         fmt::format("<div class=\"drawings\">\n<div class=\"drawing before\">\n{}</div>\n"
-                     "<div class=\"drawing after\">\n{}</div>\n</div>\n", left, right);
+         fmt::format(
+             "<div class=\"drawings\">\n<div class=\"drawing before\">\n{}</div>\n"
+             "<div class=\"drawing after\">\n{}</div>\n</div>\n",
+             left, right);
 }
 
 }  // namespace

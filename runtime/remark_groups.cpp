@@ -62,8 +62,8 @@ std::vector<RemarkGroup> group_remarks(const std::vector<Remark>& remarks, Remar
     it->places.push_back({remark.scope.empty() ? "(top)" : remark.scope, remark.origins});
   }
   for (auto first = groups.begin(); first != groups.end();) {
-    const auto last = std::find_if(
-        first, groups.end(), [&](const RemarkGroup& g) { return g.pass != first->pass; });
+    const auto last = std::find_if(first, groups.end(),
+                                   [&](const RemarkGroup& g) { return g.pass != first->pass; });
     std::stable_sort(first, last, [](const RemarkGroup& a, const RemarkGroup& b) {
       return a.places.size() > b.places.size();
     });
@@ -102,7 +102,8 @@ std::vector<std::string> compact_scopes(const std::vector<std::string>& scopes) 
     if (is_new) families.push_back({parts.words, {}, {}});
     Family& family = families[it->second];
     family.numbers.resize(parts.numbers.size());
-    for (std::size_t i = 0; i < parts.numbers.size(); ++i) family.numbers[i].insert(parts.numbers[i]);
+    for (std::size_t i = 0; i < parts.numbers.size(); ++i)
+      family.numbers[i].insert(parts.numbers[i]);
     family.members.insert(scope);
   }
   std::vector<std::string> result;

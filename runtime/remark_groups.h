@@ -22,8 +22,8 @@ struct RemarkGroup {
   std::vector<RemarkPlace> places;
 };
 
-/// The remarks of one kind: passes in the order of their first remark, the groups of a pass with the
-/// most places first.
+/// The remarks of one kind: passes in the order of their first remark, the groups of a pass with
+/// the most places first.
 std::vector<RemarkGroup> group_remarks(const std::vector<Remark>& remarks, Remark::Kind kind);
 
 /// The places' scopes, one for each place.

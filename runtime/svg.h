@@ -19,7 +19,7 @@ struct SvgOptions {
   bool bytes = false;
   /// Not empty: an element for an HTML page instead of a document of its own. All ids in it start
   /// with this, which no other drawing of the page may have.
-  std::string id;
+  std::string id = {};
 };
 
 /// The graph as an SVG picture, a well-formed XML document in ASCII: a box per node, coloured by the
