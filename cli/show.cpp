@@ -51,8 +51,7 @@ Compiled compile_until(const Model& model, const ShowArguments& arguments, Compi
     ran.emplace_back(pass);
     if (all || pass == arguments.after) wanted = graph.clone();
   };
-  auto executable =
-      compile(model.graph, blank_weights(model.graph), options, batch_of(arguments));
+  auto executable = compile(model.graph, blank_weights(model.graph), options, batch_of(arguments));
   if (!wanted) {
     throw usage_error(fmt::format("pass '{}' does not run with these options; these do: {}",
                                   arguments.after, fmt::join(ran, ", ")));
@@ -66,7 +65,8 @@ Graph at_batch(const Graph& graph, std::int64_t batch) {
 }
 
 /// The page compares the network as declared with what was made of it, at one batch.
-std::string render_page(const Model& model, const ShowArguments& arguments, CompileOptions options) {
+std::string render_page(const Model& model, const ShowArguments& arguments,
+                        CompileOptions options) {
   if (options.device == Device::reference) {
     throw usage_error("the reference device runs a network as it was declared; show --device cpu");
   }
@@ -113,24 +113,32 @@ void run_show(const ShowArguments& arguments) {
 }  // namespace
 
 void add_show_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("show", "Print or draw a network, before or after any pass");
+  CLI::App* command =
+      app.add_subcommand("show", "Print or draw a network, before or after any pass");
   auto arguments = std::make_shared<ShowArguments>();
   add_model_arguments(*command, arguments->model);
   add_compile_arguments(*command, arguments->compile);
   std::vector<std::string> passes;
   for (const Pass& pass : all_passes()) passes.emplace_back(pass.name);
-  command->add_option("--after", arguments->after,
-                      fmt::format("Show the graph after this pass (its last run): none, all, {}",
-                                  fmt::join(passes, ", ")))
+  command
+      ->add_option("--after", arguments->after,
+                   fmt::format("Show the graph after this pass (its last run): none, all, {}",
+                               fmt::join(passes, ", ")))
       ->type_name("PASS")
       ->capture_default_str();
-  command->add_option("--format", arguments->format, "text, dot, svg, json, or html: a page with the network as declared and after PASS "
-                      "(none: after all)")
+  command
+      ->add_option(
+          "--format", arguments->format,
+          "text, dot, svg, json, or html: a page with the network as declared and after PASS "
+          "(none: after all)")
       ->check(CLI::IsMember({"text", "dot", "svg", "json", "html"}))
       ->capture_default_str();
-  command->add_option("--batch", arguments->batch, "Number in place of the batch's symbol (html: 1 if not given)")
+  command
+      ->add_option("--batch", arguments->batch,
+                   "Number in place of the batch's symbol (html: 1 if not given)")
       ->type_name("N");
-  command->add_flag("--parameters", arguments->parameters, "Draw parameters as boxes, too (svg, html)");
+  command->add_flag("--parameters", arguments->parameters,
+                    "Draw parameters as boxes, too (svg, html)");
   command->add_option("-o,--output", arguments->output, "Write here instead of standard output")
       ->type_name("FILE");
   command->callback([arguments] { run_show(*arguments); });
