@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "ir/epilogue.h"
 #include "ir/op.h"
 #include "passes/pass.h"
@@ -111,8 +113,9 @@ Node* fuse_one(Graph& graph, Node* compute, PassContext& context) {
   attributes.set("epilogue", std::move(entries));
   Provenance provenance = compute->provenance();
   if (provenance.origins.empty()) provenance.origins.push_back(provenance.scope);
-  if (provenance.origins.back() != reader->provenance().scope) {
-    provenance.origins.push_back(reader->provenance().scope);
+  const std::string& scope = reader->provenance().scope;
+  if (std::ranges::find(provenance.origins, scope) == provenance.origins.end()) {
+    provenance.origins.push_back(scope);
   }
   // At the reader's place every operand stands before the new node.
   Node* fused = graph.create(compute->op(), std::move(operands), std::move(attributes),

@@ -123,7 +123,7 @@ Provenance provenance_of(const std::vector<Node*>& branches) {
 
 /// Builds the wide convolution. The caller puts the graph in order again: weights of later branches
 /// stand behind the first one.
-void merge(Graph& graph, const std::vector<Node*>& branches) {
+Node* merge(Graph& graph, const std::vector<Node*>& branches) {
   Builder build(graph, branches[0], provenance_of(branches));
   std::vector<Value> operands{branches[0]->operand(0)};
   for (int i = 1; i < branches[0]->operand_count(); ++i) {
@@ -139,6 +139,7 @@ void merge(Graph& graph, const std::vector<Node*>& branches) {
     graph.replace_uses(branches[i]->result(), wide->result(static_cast<int>(i)));
     graph.erase(branches[i]);
   }
+  return wide;
 }
 
 /// Whether the target has the wide form: asked of a graph that holds nothing else.
@@ -215,8 +216,7 @@ bool merge_branches(Graph& graph, PassContext& context) {
         context.missed(*branches[0], pattern, "one wide convolution would take longer");
         continue;
       }
-      context.applied(*branches[0], pattern);
-      merge(graph, branches);
+      context.applied(*merge(graph, branches), pattern);
       changed = true;
     }
   }

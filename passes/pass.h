@@ -18,6 +18,8 @@ struct Remark {
   std::string scope;    ///< where: a DSL scope
   std::string pattern;  ///< what: "conv+bias+relu", "concat slice"
   std::string reason;   ///< missed: why not
+  /// applied: the scopes of the nodes that what was made stands for.
+  std::vector<std::string> origins = {};
 };
 
 /// Computes one node on given operands (constant folding). One tensor per result.
@@ -33,13 +35,21 @@ struct PassContext {
   std::vector<Remark> remarks;
   std::string_view pass;  ///< the running pass, set by the manager
 
+  /// `node` is what the pass made; its provenance names the place and the origins.
   void applied(const Node& node, std::string pattern) {
+    const Provenance& from = node.provenance();
+    std::vector<std::string> origins = from.origins;
+    if (origins.empty() && !from.scope.empty()) origins.push_back(from.scope);
+    applied(node, std::move(pattern), std::move(origins));
+  }
+  /// For a pass that makes several nodes of several.
+  void applied(const Node& node, std::string pattern, std::vector<std::string> origins) {
     remarks.push_back({Remark::Kind::applied, std::string(pass), node.provenance().scope,
-                       std::move(pattern), {}});
+                       std::move(pattern), {}, std::move(origins)});
   }
   void missed(const Node& node, std::string pattern, std::string reason) {
     remarks.push_back({Remark::Kind::missed, std::string(pass), node.provenance().scope,
-                       std::move(pattern), std::move(reason)});
+                       std::move(pattern), std::move(reason), {}});
   }
 };
 

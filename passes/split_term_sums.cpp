@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 
 #include "ir/op.h"
 #include "passes/pass.h"
@@ -129,6 +130,13 @@ Value part_norm(Builder& build, const TermSum& found, Value part, std::int64_t i
   return build("batch_norm", operands, norm.attributes());
 }
 
+std::vector<std::string> origins_of(const TermSum& found) {
+  std::set<std::string> scopes;
+  for (const Node* node : found.chain) scopes.insert(node->provenance().scope);
+  scopes.erase("");
+  return {scopes.begin(), scopes.end()};
+}
+
 void split(Graph& graph, const TermSum& found) {
   Builder build(graph, found.sum,
                 found.norm != nullptr ? found.norm->provenance() : found.sum->provenance());
@@ -162,7 +170,7 @@ bool split_term_sums(Graph& graph, PassContext& context) {
       context.missed(place, pattern, reason);
       continue;
     }
-    context.applied(place, pattern);
+    context.applied(place, pattern, origins_of(*found));
     split(graph, *found);
     changed = true;
   }

@@ -6,45 +6,19 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <utility>
+
+#include "runtime/remark_groups.h"
 
 namespace facet {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Remarks that say the same of several places.
-struct RemarkGroup {
-  std::string pass;
-  std::string pattern;
-  std::string reason;
-  std::vector<std::string> scopes;
-};
-
-/// Remarks of one kind together, those of a pass with the most places first.
-std::vector<RemarkGroup> group(const std::vector<Remark>& remarks, Remark::Kind kind) {
-  std::vector<RemarkGroup> groups;
-  for (const Remark& remark : remarks) {
-    if (remark.kind != kind) continue;
-    auto it = std::ranges::find_if(groups, [&](const RemarkGroup& g) {
-      return g.pass == remark.pass && g.pattern == remark.pattern && g.reason == remark.reason;
-    });
-    if (it == groups.end()) {
-      it = groups.insert(it, {remark.pass, remark.pattern, remark.reason, {}});
-    }
-    it->scopes.push_back(remark.scope.empty() ? "(top)" : remark.scope);
-  }
-  std::ranges::stable_sort(groups, [](const RemarkGroup& a, const RemarkGroup& b) {
-    return a.pass == b.pass && a.scopes.size() > b.scopes.size();
-  });
-  return groups;
-}
-
-/// Words in lines of at most 100 characters.
-std::string wrap(const std::vector<std::string>& words, std::string_view indent) {
+/// Words in lines, behind what `line` starts with, of at most 100 characters.
+std::string wrap(const std::vector<std::string>& words, std::string_view indent,
+                 std::string line = {}) {
   std::string text;
-  std::string line;
   for (std::size_t i = 0; i < words.size(); ++i) {
     const std::string word = words[i] + (i + 1 < words.size() ? "," : "");
     if (!line.empty() && indent.size() + line.size() + 1 + word.size() > 100) {
@@ -63,9 +37,11 @@ std::string remark_section(std::string_view title, const std::vector<RemarkGroup
   for (const RemarkGroup& g : groups) {
     if (g.pass != pass) text += fmt::format("  {}\n", g.pass);
     pass = g.pass;
-    text += fmt::format("    {} x {}{}{}\n", g.scopes.size(), g.pattern, g.reason.empty() ? "" : ": ",
+    text += fmt::format("    {} x {}{}{}\n", g.places.size(), g.pattern, g.reason.empty() ? "" : ": ",
                         g.reason);
-    text += wrap(compact_scopes(g.scopes), "        ");
+    text += wrap(compact_scopes(scopes_of(g)), "        ");
+    const std::vector<std::string> origins = compact_scopes(further_origins(g));
+    if (!origins.empty()) text += wrap(origins, "          ", "from");
   }
   return text;
 }
@@ -118,83 +94,25 @@ std::string pass_section(const ProgramInfo& program) {
                             "all", total, program.compile_seconds, program.prepare_seconds);
 }
 
+/// `origins` has a list for each of the `scopes`; what was not done has none.
 Json remarks_json(const std::vector<RemarkGroup>& groups) {
   Json list = Json::array();
   for (const RemarkGroup& g : groups) {
-    Json entry = {{"pass", g.pass}, {"pattern", g.pattern}, {"count", g.scopes.size()},
-                  {"scopes", g.scopes}};
-    if (!g.reason.empty()) entry["reason"] = g.reason;
+    Json entry = {{"pass", g.pass}, {"pattern", g.pattern}, {"count", g.places.size()},
+                  {"scopes", scopes_of(g)}};
+    if (g.reason.empty()) {
+      Json origins = Json::array();
+      for (const RemarkPlace& place : g.places) origins.push_back(place.origins);
+      entry["origins"] = origins;
+    } else {
+      entry["reason"] = g.reason;
+    }
     list.push_back(entry);
   }
   return list;
 }
 
-/// A scope without its numbers: {"layer", ".", ".conv"} and {1, 0}.
-struct Numbered {
-  std::vector<std::string> words = {""};
-  std::vector<std::int64_t> numbers;
-};
-
-Numbered split_numbers(const std::string& scope) {
-  constexpr std::size_t kMostDigits = 9;  // longer ones are no counters
-  Numbered parts;
-  for (std::size_t at = 0; at < scope.size();) {
-    const std::size_t end = std::min(scope.find_first_not_of("0123456789", at), scope.size());
-    if (end > at && end - at <= kMostDigits) {
-      parts.numbers.push_back(std::stoll(scope.substr(at, end - at)));
-      parts.words.emplace_back();
-      at = end;
-    } else {
-      parts.words.back() += scope[at++];
-    }
-  }
-  return parts;
-}
-
-/// {0, 1, 2, 5} is "0-2,5".
-std::string ranges_of(const std::set<std::int64_t>& numbers) {
-  std::vector<std::string> ranges;
-  for (auto it = numbers.begin(); it != numbers.end();) {
-    const std::int64_t first = *it;
-    std::int64_t last = first;
-    while (++it != numbers.end() && *it == last + 1) ++last;
-    ranges.push_back(first == last ? std::to_string(first) : fmt::format("{}-{}", first, last));
-  }
-  return fmt::format("{}", fmt::join(ranges, ","));
-}
-
 }  // namespace
-
-std::vector<std::string> compact_scopes(const std::vector<std::string>& scopes) {
-  struct Family {
-    std::vector<std::string> words;
-    std::vector<std::set<std::int64_t>> numbers;  // one set per place
-    std::set<std::string> members;
-  };
-  std::vector<Family> families;
-  std::map<std::vector<std::string>, std::size_t> index;
-  for (const std::string& scope : scopes) {
-    const Numbered parts = split_numbers(scope);
-    const auto [it, is_new] = index.try_emplace(parts.words, families.size());
-    if (is_new) families.push_back({parts.words, {}, {}});
-    Family& family = families[it->second];
-    family.numbers.resize(parts.numbers.size());
-    for (std::size_t i = 0; i < parts.numbers.size(); ++i) family.numbers[i].insert(parts.numbers[i]);
-    family.members.insert(scope);
-  }
-  std::vector<std::string> result;
-  for (const Family& family : families) {
-    std::string text = family.words[0];
-    for (std::size_t i = 0; i < family.numbers.size(); ++i) {
-      const std::string numbers = ranges_of(family.numbers[i]);
-      text += family.numbers[i].size() == 1 ? numbers : "[" + numbers + "]";
-      text += family.words[i + 1];
-    }
-    if (family.members.size() > 1) text += fmt::format(" ({})", family.members.size());
-    result.push_back(std::move(text));
-  }
-  return result;
-}
 
 std::string explain_text(const ProgramInfo& program, const Graph& last) {
   std::map<std::string, int> kinds;
@@ -203,8 +121,8 @@ std::string explain_text(const ProgramInfo& program, const Graph& last) {
   for (const auto& [kind, count] : kinds) counts.push_back(fmt::format("{} {}", count, kind));
   return fmt::format("{} steps at batch {}\n", program.steps.size(), program.batch) +
          wrap(counts, "  ") +
-         remark_section("Done", group(program.remarks, Remark::Kind::applied)) +
-         remark_section("Not done, and why", group(program.remarks, Remark::Kind::missed)) +
+         remark_section("Done", group_remarks(program.remarks, Remark::Kind::applied)) +
+         remark_section("Not done, and why", group_remarks(program.remarks, Remark::Kind::missed)) +
          layout_section(program) + memory_section(program, fullest_step(last)) +
          pass_section(program);
 }
@@ -230,8 +148,8 @@ std::string explain_json(const ProgramInfo& program, const Graph& last) {
   }
   const Json report = {
       {"batch", program.batch},
-      {"done", remarks_json(group(program.remarks, Remark::Kind::applied))},
-      {"not_done", remarks_json(group(program.remarks, Remark::Kind::missed))},
+      {"done", remarks_json(group_remarks(program.remarks, Remark::Kind::applied))},
+      {"not_done", remarks_json(group_remarks(program.remarks, Remark::Kind::missed))},
       {"reorders", program.reorders},
       {"concat_slices", program.concat_slices},
       {"concat_copies", program.concat_copies},

@@ -45,9 +45,4 @@ std::vector<StepTime> average(const std::vector<std::vector<ProfileRow>>& profil
 std::string profile_text(const ProgramInfo& program, const std::vector<StepTime>& times,
                          double run_milliseconds);
 
-/// Scopes that differ in numbers only as one pattern with its count: {"layer1.0.conv",
-/// "layer1.1.conv", "fc"} becomes {"layer1.[0-1].conv (2)", "fc"}. Where several numbers differ the
-/// pattern may stand for more than there is; the count is exact. In order of first appearance.
-std::vector<std::string> compact_scopes(const std::vector<std::string>& scopes);
-
 }  // namespace facet

@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "runtime/svg_content.h"
 #include "runtime/svg_layout.h"
+#include "runtime/svg_ports.h"
 
 namespace facet {
 namespace {
@@ -32,13 +32,12 @@ constexpr int kFirstSlot = 19;    // below the boxes of the row above: room for 
 constexpr int kArrow = 13;        // room above a box
 constexpr int kLeftMargin = 110;  // room for the names of the bands
 constexpr int kMargin = 24;
-constexpr int kPortDistance = 20;
 constexpr int kCorner = 4;
 constexpr int kPageDistance = 40;
 constexpr int kTail = 24;         // of a line that goes on on the next page
 constexpr int kLongPage = 2600;   // a drawing higher than this is cut into pages
 constexpr double kAspect = 1.6;   // of width to height, for a drawing with pages
-constexpr std::size_t kCharacters = 37;  // that fit into a box
+constexpr int kTypeHeight = 11;    // of a line below a box with several results
 
 struct Point {
   double x = 0;
@@ -50,29 +49,33 @@ class Drawing {
   Drawing(const Graph& graph, const SvgOptions& options)
       : graph_(graph),
         options_(options),
-        content_(drawing::describe(graph, options.parameters)),
+        content_(drawing::describe(graph, options)),
         layered_(drawing::arrange(content_.wiring)) {
     place_columns();
     place_legend();
+    place_ports();
     place_rows();
     place_pages();
-    place_ports();
   }
 
   std::string svg() {
     const auto pages = static_cast<double>(page_row_.size());
     const double width = pages * (page_width_ + kPageDistance) - kPageDistance;
     const double height = page_bottom_ + kTail + kMargin;
-    out_ = fmt::format(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+    if (options_.id.empty()) out_ = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+    out_ += fmt::format(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" "
         "viewBox=\"0 0 {0} {1}\" font-family=\"Helvetica, Arial, sans-serif\">\n{2}",
         width, height, kStyle);
+    out_ += fmt::format(
+        "<defs><marker id=\"{}arrow\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"6\" "
+        "markerHeight=\"6\" orient=\"auto\"><path d=\"M0,0 L8,4 L0,8 z\" fill=\"#5a6b7b\"/>"
+        "</marker></defs>\n", drawing::escape(options_.id));
     out_ += fmt::format("<rect width=\"{}\" height=\"{}\" fill=\"#ffffff\"/>\n", width, height);
     draw_head();
     draw_bands();
     for (std::size_t w = 0; w < content_.wiring.wires.size(); ++w) draw_wire(w);
-    for (std::size_t n = 0; n < content_.nets.size(); ++n) draw_type(content_.nets[n]);
+    for (std::size_t b = 0; b < content_.boxes.size(); ++b) draw_types(b);
     for (std::size_t b = 0; b < content_.boxes.size(); ++b) draw_box(b);
     return out_ + "</svg>\n";
   }
@@ -85,19 +88,17 @@ class Drawing {
       "  .wire:hover { stroke: #d62728; stroke-width: 3; }\n"
       "  .title { font-size: 11.5px; font-weight: bold; fill: #1a1a1a; }\n"
       "  .text { font-size: 10px; fill: #333333; }\n"
-      "  .type { font-size: 9.5px; fill: #555555; stroke: #ffffff; stroke-width: 3px; "
-      "paint-order: stroke; }\n"
+      "  .type { font-size: 9.5px; fill: #555555; stroke: #ffffff; stroke-width: 4px; "
+      "stroke-linejoin: round; paint-order: stroke; }\n"
       "  .band { font-size: 13px; font-weight: bold; fill: #8a8a8a; }\n"
-      "</style>\n"
-      "<defs><marker id=\"arrow\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"6\" "
-      "markerHeight=\"6\" orient=\"auto\"><path d=\"M0,0 L8,4 L0,8 z\" fill=\"#5a6b7b\"/>"
-      "</marker></defs>\n";
+      "</style>\n";
 
   const drawing::Cell& cell(int box) const { return layered_.cells[static_cast<std::size_t>(box)]; }
   const Box& box(int number) const { return content_.boxes[static_cast<std::size_t>(number)]; }
 
   static int box_height(const Box& box) {
-    const int lines = 1 + (box.scope.empty() ? 0 : 1) + (box.note.empty() ? 0 : 1);
+    const int lines = 1 + (box.scope.empty() ? 0 : 1) + (box.note.empty() ? 0 : 1) +
+                      static_cast<int>(box.fused.size());
     return lines * kLineHeight + 2 * kBoxPadding;
   }
 
@@ -125,10 +126,16 @@ class Drawing {
       int& height = heights[static_cast<std::size_t>(layered_.cells[b].row)];
       height = std::max(height, box_height(content_.boxes[b]));
     }
+    first_slot_.assign(heights.size() + 1, kFirstSlot);
+    for (std::size_t b = 0; b < content_.boxes.size(); ++b) {
+      const int more = std::max(0, static_cast<int>(nets_of_boxes_[b].size()) - 1) * kTypeHeight;
+      int& first = first_slot_[static_cast<std::size_t>(layered_.cells[b].row) + 1];
+      first = std::max(first, kFirstSlot + more);
+    }
     double y = head_height_;
     for (std::size_t r = 0; r < heights.size(); ++r) {
       gap_top_.push_back(y);
-      y += kFirstSlot + layered_.slot_counts[r] * kSlotDistance + kArrow;
+      y += first_slot_[r] + layered_.slot_counts[r] * kSlotDistance + kArrow;
       row_top_.push_back(y);
       y += heights[r];
     }
@@ -222,47 +229,30 @@ class Drawing {
     return pieces;
   }
 
-  /// Where each wire enters its target: those from straight above in the middle, the others beside
-  /// it, ordered so that wires from one side do not cross.
   void place_ports() {
-    const auto& wires = content_.wiring.wires;
-    port_.assign(wires.size(), 0);
-    std::map<std::pair<int, bool>, std::vector<std::size_t>> sides;  // {target, from the right}
-    for (std::size_t w = 0; w < wires.size(); ++w) {
-      const Route& route = layered_.routes[w];
-      if (route.way == Route::Way::straight || route.way == Route::Way::over_down) continue;
-      const int from = cell(wires[w].from).column;
-      const int to = cell(wires[w].to).column;
-      const bool right = route.way == Route::Way::track ? from >= to : from > to;
-      sides[{wires[w].to, right}].push_back(w);
-    }
-    std::vector<int> entering(content_.boxes.size(), 0);
-    for (const Wire& wire : wires) ++entering[static_cast<std::size_t>(wire.to)];
-    for (auto& [side, list] : sides) {
-      if (entering[static_cast<std::size_t>(side.first)] == 1) continue;  // the middle is free
-      std::ranges::stable_sort(list, {}, [&](std::size_t w) { return layered_.routes[w].entry_slot; });
-      const double distance =
-          std::min<double>(kPortDistance, (kBoxWidth / 2.0 - 10) / static_cast<double>(list.size()));
-      for (std::size_t i = 0; i < list.size(); ++i) {
-        const double offset = distance * static_cast<double>(i + 1);
-        port_[list[i]] = side.second ? offset : -offset;
-      }
-    }
+    entry_ = drawing::entries(content_, layered_, kBoxWidth);
+    exit_ = drawing::exits(content_, layered_, kBoxWidth);
+    nets_of_boxes_ = drawing::nets_of_boxes(content_, exit_);
   }
 
   double center(int box) const {
     return column_left_[static_cast<std::size_t>(cell(box).column)] + kBoxWidth / 2.0;
   }
+  double leaving_x(int net) const {
+    const auto n = static_cast<std::size_t>(net);
+    return center(content_.nets[n].from) + exit_[n];
+  }
   double top(int box) const { return row_top_[static_cast<std::size_t>(cell(box).row)]; }
   double slot_y(int row, int slot) const {
-    return gap_top_[static_cast<std::size_t>(row)] + kFirstSlot + slot * kSlotDistance;
+    const auto r = static_cast<std::size_t>(row);
+    return gap_top_[r] + first_slot_[r] + slot * kSlotDistance;
   }
 
   std::vector<Point> path_of(std::size_t w) const {
     const Wire& wire = content_.wiring.wires[w];
     const Route& route = layered_.routes[w];
-    const Point start{center(wire.from), top(wire.from) + box_height(box(wire.from))};
-    const Point end{center(wire.to) + port_[w], top(wire.to)};
+    const Point start{leaving_x(wire.net), top(wire.from) + box_height(box(wire.from))};
+    const Point end{center(wire.to) + entry_[w], top(wire.to)};
     const double below = slot_y(cell(wire.from).row + 1, route.exit_slot);
     const double above = slot_y(cell(wire.to).row, route.entry_slot);
     switch (route.way) {
@@ -313,15 +303,21 @@ class Drawing {
                                     content_.nets[static_cast<std::size_t>(wire.net)].type));
     for (const std::vector<Point>& piece : pieces_of(w)) {
       out_ += fmt::format(
-          "<path class=\"wire{}\" d=\"{}\" marker-end=\"url(#arrow)\"><title>{}</title></path>\n",
-          jump ? " jump" : "", rounded(piece), tooltip);
+          "<path class=\"wire{}\" d=\"{}\" marker-end=\"url(#{}arrow)\"><title>{}</title></path>\n",
+          jump ? " jump" : "", rounded(piece), drawing::escape(options_.id), tooltip);
     }
   }
 
-  void draw_type(const drawing::Net& net) {
-    const double y = top(net.from) + box_height(box(net.from)) + 12;
-    const Point at = on_page(net.from, center(net.from), y);
-    out_ += text("type", at.x, at.y, drawing::shorten(net.type, kCharacters));
+  /// The types below a box, each at its line; of several, each a step lower than the one before.
+  void draw_types(std::size_t number) {
+    const auto id = static_cast<int>(number);
+    double y = top(id) + box_height(box(id)) + 12;
+    for (const std::size_t n : nets_of_boxes_[number]) {
+      const drawing::Net& net = content_.nets[n];
+      const Point at = on_page(id, leaving_x(static_cast<int>(n)), y);
+      out_ += text("type", at.x, at.y, drawing::shorten(net.type, drawing::kLineCharacters));
+      y += kTypeHeight;
+    }
   }
 
   static std::string text(std::string_view style, double x, double y, std::string_view words) {
@@ -339,12 +335,15 @@ class Drawing {
         drawing::escape(box.tooltip), x - kBoxWidth / 2.0, box_top, kBoxWidth, box_height(box),
         box.is_port ? box_height(box) / 2 : 4, box.colour);
     double y = box_top + kBoxPadding + 10;
-    out_ += text("title", x, y, drawing::shorten(box.title, kCharacters - 3));
+    out_ += text("title", x, y, drawing::shorten(box.title, drawing::kLineCharacters - 3));
     if (!box.scope.empty()) {
-      out_ += text("text", x, y += kLineHeight, drawing::shorten_scope(box.scope, kCharacters));
+      out_ += text("text", x, y += kLineHeight, drawing::shorten_scope(box.scope, drawing::kLineCharacters));
     }
     if (!box.note.empty()) {
-      out_ += text("text", x, y += kLineHeight, drawing::shorten(box.note, kCharacters));
+      out_ += text("text", x, y += kLineHeight, drawing::shorten(box.note, drawing::kLineCharacters));
+    }
+    for (const std::string& line : box.fused) {
+      out_ += text("text", x, y += kLineHeight, drawing::shorten(line, drawing::kLineCharacters));
     }
     out_ += "</g>\n";
   }
@@ -425,7 +424,10 @@ class Drawing {
   std::vector<std::size_t> page_row_;  // per page: its first row
   double page_width_ = 0;
   double page_bottom_ = 0;
-  std::vector<double> port_;          // per wire: x from the middle of its target
+  std::vector<int> first_slot_;       // per row: below the top of the gap above it
+  std::vector<double> entry_;         // per wire: x from the middle of its target
+  std::vector<double> exit_;          // per net: x from the middle of its box
+  std::vector<std::vector<std::size_t>> nets_of_boxes_;  // from left to right
   std::string out_;
 };
 

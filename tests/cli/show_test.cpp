@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "passes/pass.h"
@@ -120,6 +122,81 @@ TEST(Show, BatchReplacesTheSymbol) {
   const Outcome outcome = facet_command("show" + quoted(folder / "tiny.ir") + "--batch 3");
   EXPECT_THAT(outcome.out, HasSubstr("f32[3, 3, 16, 16]"));
   EXPECT_THAT(outcome.out, Not(HasSubstr("[N,")));
+}
+
+TEST(Show, HtmlIsAPageOfBothGraphs) {
+  const TinyFolder folder;
+  const std::string call = "show" + quoted(folder / "tiny.ir") + "--format html";
+  const Outcome outcome = facet_command(call + " --batch 4 --precision bf16 -o" + quoted(folder / "a.html"));
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_EQ(outcome.out, "");
+  const std::string page = test::read_bytes(folder / "a.html");
+  EXPECT_THAT(page, StartsWith("<!DOCTYPE html>"));
+  for (const char* part : {"bf16, batch 4", ">f32 [4, 3, 16, 16], 12 KB<", "NHWC, ", "as declared",
+                           "after all passes", "fuse-epilogue", "conv+bias+relu"}) {
+    EXPECT_THAT(page, HasSubstr(part));
+  }
+  EXPECT_THAT(page, Not(HasSubstr("[N,")));
+}
+
+TEST(Show, HtmlDrawsTheGraphAfterAPass) {
+  const TinyFolder folder;
+  const std::string call = "show" + quoted(folder / "tiny.ir") + "--format html";
+  const Outcome outcome = facet_command(call + " --after fuse-epilogue");
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_THAT(outcome.out, HasSubstr("; after fuse-epilogue</text>"));
+  EXPECT_THAT(outcome.out, HasSubstr(">f32 [1, 8, 8, 8], 2.0 KB<"));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("NHWC")));  // layouts come later
+  EXPECT_EQ(facet_command(call + " --after lower-to-bf16").code, 2);
+  const Outcome reference = facet_command(call + " --device reference");
+  EXPECT_EQ(reference.code, 2);
+  EXPECT_THAT(reference.error, HasSubstr("--device cpu"));
+}
+
+/// The origins of each place of a pass, by its scope.
+std::map<std::string, std::vector<std::string>> origins_of(const std::string& model,
+                                                           const std::string& pass) {
+  const Outcome outcome = facet_command("explain " + model + " --json");
+  EXPECT_EQ(outcome.code, 0) << outcome.error;
+  std::map<std::string, std::vector<std::string>> origins;
+  const nlohmann::json report = nlohmann::json::parse(outcome.out);
+  for (const nlohmann::json& group : report.at("done")) {
+    EXPECT_EQ(group.at("scopes").size(), group.at("origins").size());
+    for (const nlohmann::json& list : group.at("origins")) EXPECT_FALSE(list.empty());
+    if (group.at("pass") != pass) continue;
+    for (std::size_t i = 0; i < group.at("scopes").size(); ++i) {
+      origins[group.at("scopes")[i]] = group.at("origins")[i];
+    }
+  }
+  return origins;
+}
+
+TEST(Explain, AMergedConvolutionNamesAllItsBranches) {
+  const auto merged = origins_of("lscnn", "merge-branches");
+  EXPECT_EQ(merged.size(), 13U);
+  const std::string layer = "lscnn_D3.DenseBlock_4.DenseLayer_4.";
+  ASSERT_TRUE(merged.contains(layer + "branch1_1x1.conv"));
+  EXPECT_THAT(merged.at(layer + "branch1_1x1.conv"),
+              ::testing::IsSupersetOf({layer + "branch1_1x1.conv", layer + "branch2_1x1.conv",
+                                       layer + "branch3_1x1.conv", layer + "branch3_1x1.bn"}));
+}
+
+TEST(Explain, GatesAndAttentionsNameWhatTheyStandFor) {
+  const auto gates = origins_of("mla_iresnet18", "fuse-gate");
+  EXPECT_EQ(gates.size(), 8U);
+  EXPECT_THAT(gates.at("layer1.0.attn"),
+              ::testing::IsSupersetOf({"layer1.0.attn.ca.fc.0", "layer1.0.attn.sa.conv1"}));
+  const auto attentions = origins_of("lesa_resnet50", "fuse-attention");
+  EXPECT_EQ(attentions.size(), 8U);
+  EXPECT_THAT(attentions.at("layer4.2.conv2"),
+              ::testing::IsSupersetOf({"layer4.2.conv2.bn_output", "layer4.2.conv2.bn_similarity"}));
+}
+
+TEST(Explain, TextOfALargeNetworkStaysShort) {
+  const Outcome outcome = facet_command("explain lscnn");
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_LT(std::count(outcome.out.begin(), outcome.out.end(), '\n'), 150);
+  EXPECT_THAT(outcome.out, HasSubstr("from lcnn_D1.DenseBlock_[0-2].DFA_[0-2].LANet.spatial_atten.[0,2] (6)"));
 }
 
 TEST(Explain, ListsEveryAttentionWithItsScope) {

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "ir/text.h"
+#include "runtime/remark_groups.h"
 
 namespace facet {
 namespace {
@@ -34,8 +35,8 @@ ProgramInfo program() {
   info.reorders = 0;
   info.concat_slices = 3;
   info.concat_copies = 1;
-  info.remarks = {{Remark::Kind::applied, "fuse", "a.0", "conv+relu", ""},
-                  {Remark::Kind::applied, "fuse", "a.1", "conv+relu", ""},
+  info.remarks = {{Remark::Kind::applied, "fuse", "a.0", "conv+relu", "", {"a.0", "act.0"}},
+                  {Remark::Kind::applied, "fuse", "a.1", "conv+relu", "", {"a.1", "act.1"}},
                   {Remark::Kind::missed, "fuse", "b", "conv+add", "its result has 2 readers"}};
   info.passes = {{"fuse", true, 1.5, 9, 7}};
   return info;
@@ -88,12 +89,13 @@ TEST(Explain, SaysWhatHappenedAndWhatDidNot) {
   const Graph graph = parse_graph(kChain);
   const std::string text = explain_text(program(), graph);
   EXPECT_THAT(text, HasSubstr("3 steps at batch 2"));
-  EXPECT_THAT(text, HasSubstr("2 x conv+relu\n        a.[0-1] (2)"));
+  EXPECT_THAT(text, HasSubstr("2 x conv+relu\n        a.[0-1] (2)\n          from act.[0-1] (2)\n"));
   EXPECT_THAT(text, HasSubstr("1 x conv+add: its result has 2 readers\n        b"));
   EXPECT_THAT(text, HasSubstr("3 written in place, 1 copied"));
   EXPECT_THAT(text, HasSubstr("3.000 MB  arena"));
   const nlohmann::json json = nlohmann::json::parse(explain_json(program(), graph));
   EXPECT_EQ(json.at("done")[0].at("count"), 2);
+  EXPECT_EQ(json.at("done")[0].at("origins"), nlohmann::json::parse(R"([["a.0", "act.0"], ["a.1", "act.1"]])"));
   EXPECT_EQ(json.at("not_done")[0].at("reason"), "its result has 2 readers");
   EXPECT_EQ(json.at("memory").at("peak_bytes"), 3'000'000);
   EXPECT_EQ(json.at("memory").at("fullest_step").at("values").size(), 3U);
