@@ -21,7 +21,7 @@ struct InferContext {
 };
 
 /// Operand names in order. A trailing '?' marks an optional last operand, a trailing "..." any
-/// number of further ones. Results are named too.
+/// number of further ones. Results are named too; "..." there: as many as the attributes say.
 struct Signature {
   Signature(std::vector<std::string_view> operand_names, std::vector<std::string_view> result_names)
       : operands(std::move(operand_names)), results(std::move(result_names)) {}

@@ -14,9 +14,9 @@ struct BranchShape {
 };
 
 /// Nominal time of a convolution in multiply-adds of one vector (16 channels): arithmetic on whole
-/// vectors, the weights and the input read from the caches (the input once for each block of outputs
-/// when the weights are too many to stay there), the start of a step.
-/// It compares forms of the same work; it predicts no seconds.
+/// vectors, the weights and the input read from the caches (the input once for each block of
+/// outputs when the weights are too many to stay there), the start of a step. It compares forms of
+/// the same work; it predicts no seconds.
 double branch_cost(const BranchShape& shape);
 
 }  // namespace facet

@@ -26,10 +26,10 @@ namespace facet {
 
 double branch_cost(const BranchShape& shape) {
   constexpr std::int64_t kLanes = 16;
-  constexpr std::int64_t kBlock = 64;             // channels that one pass over the input makes
-  constexpr double kCachedWeights = 640 * 1024;   // bytes that stay in the second-level cache
-  constexpr double kElementsPerCycle = 4;         // read from that cache or from behind it
-  constexpr double kStart = 4000;                 // waking the threads, resolving the step
+  constexpr std::int64_t kBlock = 64;            // channels that one pass over the input makes
+  constexpr double kCachedWeights = 640 * 1024;  // bytes that stay in the second-level cache
+  constexpr double kElementsPerCycle = 4;        // read from that cache or from behind it
+  constexpr double kStart = 4000;                // waking the threads, resolving the step
   const std::int64_t vectors = (shape.out_channels + kLanes - 1) / kLanes;
   const auto depth = static_cast<double>(shape.taps * shape.in_channels);
   const double arithmetic = static_cast<double>(vectors * shape.out_pixels) * depth;
@@ -160,7 +160,8 @@ bool is_supported(const std::vector<Node*>& branches, const Target& target) {
   }
   Attributes attributes = branches[0]->attributes();
   attributes.set("channels", std::move(channels));
-  return target.supports(*graph.create("conv_branches", std::move(operands), std::move(attributes)));
+  return target.supports(
+      *graph.create("conv_branches", std::move(operands), std::move(attributes)));
 }
 
 /// The convolutions of one value, in groups of equal windows, in the graph's order.
@@ -180,13 +181,13 @@ std::vector<std::vector<Node*>> siblings_of(const std::vector<Node*>& convs, Pas
       groups.push_back({conv});
     }
   }
-  if (groups.size() > 1) {
-    for (const auto& group : groups) {
-      if (group.size() > 1) continue;
-      const auto& other = &group == &groups[0] ? groups[1] : groups[0];
-      context.missed(*group[0], fmt::format("conv beside '{}'", other[0]->provenance().scope),
-                     difference(window_of(*group[0]), window_of(*other[0])));
-    }
+  for (std::size_t i = 1; i < groups.size(); ++i) {
+    if (groups[i].size() > 1 && groups[0].size() > 1) continue;
+    const bool is_lone = groups[i].size() == 1;
+    const Node& lone = is_lone ? *groups[i][0] : *groups[0][0];
+    const Node& other = is_lone ? *groups[0][0] : *groups[i][0];
+    context.missed(lone, fmt::format("conv beside '{}'", other.provenance().scope),
+                   difference(window_of(lone), window_of(other)));
   }
   return groups;
 }
@@ -208,8 +209,9 @@ bool merge_branches(Graph& graph, PassContext& context) {
       if (branches.size() < 2) continue;
       const std::string pattern = fmt::format("{} convs side by side", branches.size());
       if (context.target != nullptr && !is_supported(branches, *context.target)) {
-        context.missed(*branches[0], pattern,
-                       fmt::format("the {} target has no wide form of them", context.target->name()));
+        context.missed(
+            *branches[0], pattern,
+            fmt::format("the {} target has no wide form of them", context.target->name()));
         continue;
       }
       if (!pays(branches)) {

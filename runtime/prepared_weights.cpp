@@ -118,7 +118,8 @@ WeightStore::WeightStore(const Graph& graph, TensorMap weights) : weights_(std::
     }
   }
   if (!problems.empty()) {
-    throw usage_error(fmt::format("the weights do not fit network '{}':{}", graph.name(), problems));
+    throw usage_error(
+        fmt::format("the weights do not fit network '{}':{}", graph.name(), problems));
   }
 }
 

@@ -1,4 +1,5 @@
-// conv, conv_branches: a matrix product per image and group, of the weights with the image's patches as columns.
+// conv, conv_branches: a matrix product per image and group, of the weights with the image's
+// patches as columns.
 
 #include <algorithm>
 

@@ -32,9 +32,10 @@ std::vector<Type> infer_branches(const InferContext& context) {
   }
   for (const std::string& entry : context.attributes.strings("epilogue")) {
     if (!is_per_channel(entry)) {
-      throw usage_error(fmt::format("the epilogue entry '{}' reads a value as wide as all branches "
-                                    "together",
-                                    entry));
+      throw usage_error(
+          fmt::format("the epilogue entry '{}' reads a value as wide as all branches "
+                      "together",
+                      entry));
     }
   }
   std::vector<Type> types;
@@ -98,26 +99,26 @@ std::vector<Sample> branches_samples() {
 }  // namespace
 
 OpDef conv_branches_op() {
-  return OpDef{
-      .name = "conv_branches",
-      .doc = "Convolutions of x side by side: result i is a range of the channels of conv(x, "
-             "weight), channels[i] wide, behind the results before it.",
-      .signature = Signature({"x", "weight", "extras..."}, {"branches..."}),
-      .attributes = {{"channels", Ints{}, true},
-                     {"strides", Ints{1, 1}},
-                     {"pads", Ints{0, 0, 0, 0}},
-                     {"dilations", Ints{1, 1}},
-                     {"groups", std::int64_t{1}},
-                     {"epilogue", Strings{}}},
-      .infer = infer_branches,
-      .gradient = Gradient::none(kInferenceOnly),
-      .layout = LayoutRole::compute,
-      .aliasing = Aliasing::fresh,
-      .precision = PrecisionPolicy::low,
-      .decomposition = Decomposition::rule(decompose_branches),
-      .cost = Cost::compute(branches_flops),
-      .onnx = OnnxMapping::decomposed(),
-      .samples = Samples::cases(branches_samples)};
+  return OpDef{.name = "conv_branches",
+               .doc =
+                   "Convolutions of x side by side: result i is a range of the channels of conv(x, "
+                   "weight), channels[i] wide, behind the results before it.",
+               .signature = Signature({"x", "weight", "extras..."}, {"branches..."}),
+               .attributes = {{"channels", Ints{}, true},
+                              {"strides", Ints{1, 1}},
+                              {"pads", Ints{0, 0, 0, 0}},
+                              {"dilations", Ints{1, 1}},
+                              {"groups", std::int64_t{1}},
+                              {"epilogue", Strings{}}},
+               .infer = infer_branches,
+               .gradient = Gradient::none(kInferenceOnly),
+               .layout = LayoutRole::compute,
+               .aliasing = Aliasing::fresh,
+               .precision = PrecisionPolicy::low,
+               .decomposition = Decomposition::rule(decompose_branches),
+               .cost = Cost::compute(branches_flops),
+               .onnx = OnnxMapping::decomposed(),
+               .samples = Samples::cases(branches_samples)};
 }
 
 }  // namespace facet::ops

@@ -37,45 +37,121 @@ std::vector<Case> cases() {
   const Ints same{1, 1, 1, 1};
   std::vector<Case> list;
   list.push_back({"one_pixel", "conv", {1, 8, 1, 1}, {16, 8, 1, 1}, window(one, none, one, {})});
-  list.push_back({"fewer_channels_than_a_vector", "conv", {2, 10, 5, 7}, {5, 10, 3, 3},
-                  window(one, same, one, {"bias", "relu"}), {{5}}});
-  list.push_back({"three_vectors", "conv", {2, 24, 11, 13}, {48, 24, 3, 3},
-                  window(one, same, one, {"bias", "relu"}), {{48}}});
-  list.push_back({"last_block_of_one_vector", "conv", {1, 16, 9, 9}, {132, 16, 3, 3},
-                  window({2, 2}, none, one, {"bias"}), {{132}}});
-  list.push_back({"uneven_padding_and_stride", "conv", {2, 8, 10, 7}, {33, 8, 3, 2},
-                  window({2, 1}, {0, 1, 2, 0}, one, {"prelu"}), {{33}}});
-  list.push_back({"dilated", "conv", {1, 8, 12, 12}, {32, 8, 3, 3},
-                  window(one, {2, 2, 2, 2}, {2, 2}, {"bias", "prelu"}), {{32}, {1}}});
-  list.push_back({"only_padding_under_some_taps", "conv", {1, 8, 2, 2}, {16, 8, 5, 5},
+  list.push_back({"fewer_channels_than_a_vector",
+                  "conv",
+                  {2, 10, 5, 7},
+                  {5, 10, 3, 3},
+                  window(one, same, one, {"bias", "relu"}),
+                  {{5}}});
+  list.push_back({"three_vectors",
+                  "conv",
+                  {2, 24, 11, 13},
+                  {48, 24, 3, 3},
+                  window(one, same, one, {"bias", "relu"}),
+                  {{48}}});
+  list.push_back({"last_block_of_one_vector",
+                  "conv",
+                  {1, 16, 9, 9},
+                  {132, 16, 3, 3},
+                  window({2, 2}, none, one, {"bias"}),
+                  {{132}}});
+  list.push_back({"uneven_padding_and_stride",
+                  "conv",
+                  {2, 8, 10, 7},
+                  {33, 8, 3, 2},
+                  window({2, 1}, {0, 1, 2, 0}, one, {"prelu"}),
+                  {{33}}});
+  list.push_back({"dilated",
+                  "conv",
+                  {1, 8, 12, 12},
+                  {32, 8, 3, 3},
+                  window(one, {2, 2, 2, 2}, {2, 2}, {"bias", "prelu"}),
+                  {{32}, {1}}});
+  list.push_back({"only_padding_under_some_taps",
+                  "conv",
+                  {1, 8, 2, 2},
+                  {16, 8, 5, 5},
                   window(one, {4, 4, 4, 4}, one, {})});
-  list.push_back({"residual", "conv", {3, 16, 6, 6}, {40, 16, 1, 1},
-                  window(one, none, one, {"bias", "add", "relu"}), {{40}, {3, 40, 6, 6}}});
-  list.push_back({"gate_of_full_size", "conv", {1, 16, 6, 5}, {24, 16, 3, 3},
-                  window(one, same, one, {"sigmoid", "mul"}), {{1, 24, 6, 5}}});
-  list.push_back({"chunks_of_taps", "conv", {2, 160, 7, 7}, {192, 160, 3, 3},
-                  window(one, same, one, {"bias", "relu"}), {{192}}, "winograd"});
-  list.push_back({"chunks_of_taps_and_stride", "conv", {2, 160, 7, 7}, {192, 160, 3, 3},
-                  window({2, 2}, same, one, {"bias", "relu"}), {{192}}});
-  list.push_back({"odd_map", "conv", {3, 48, 7, 5}, {48, 48, 3, 3},
-                  window(one, same, one, {"bias", "relu"}), {{48}}, "winograd"});
-  list.push_back({"no_padding_and_short_vectors", "conv", {2, 36, 8, 9}, {41, 36, 3, 3},
-                  window(one, none, one, {"bias", "prelu"}), {{41}, {41}}, "winograd"});
-  list.push_back({"one_result_pixel", "conv", {1, 64, 3, 3}, {33, 64, 3, 3},
-                  window(one, none, one, {}), {}, "winograd"});
-  list.push_back({"wide_padding", "conv", {1, 32, 4, 3}, {64, 32, 3, 3},
-                  window(one, {2, 1, 0, 3}, one, {}), {}, "winograd"});
-  list.push_back({"chunks_of_channels", "conv", {3, 1500, 5, 5}, {144, 1500, 1, 1},
-                  window(one, none, one, {"bias", "add"}), {{144}, {3, 144, 5, 5}}});
-  list.push_back({"chunks_and_a_short_block", "conv", {1, 128, 9, 9}, {200, 128, 3, 3},
-                  window({2, 2}, same, one, {"bias", "prelu"}), {{200}, {200}}});
+  list.push_back({"residual",
+                  "conv",
+                  {3, 16, 6, 6},
+                  {40, 16, 1, 1},
+                  window(one, none, one, {"bias", "add", "relu"}),
+                  {{40}, {3, 40, 6, 6}}});
+  list.push_back({"gate_of_full_size",
+                  "conv",
+                  {1, 16, 6, 5},
+                  {24, 16, 3, 3},
+                  window(one, same, one, {"sigmoid", "mul"}),
+                  {{1, 24, 6, 5}}});
+  list.push_back({"chunks_of_taps",
+                  "conv",
+                  {2, 160, 7, 7},
+                  {192, 160, 3, 3},
+                  window(one, same, one, {"bias", "relu"}),
+                  {{192}},
+                  "winograd"});
+  list.push_back({"chunks_of_taps_and_stride",
+                  "conv",
+                  {2, 160, 7, 7},
+                  {192, 160, 3, 3},
+                  window({2, 2}, same, one, {"bias", "relu"}),
+                  {{192}}});
+  list.push_back({"odd_map",
+                  "conv",
+                  {3, 48, 7, 5},
+                  {48, 48, 3, 3},
+                  window(one, same, one, {"bias", "relu"}),
+                  {{48}},
+                  "winograd"});
+  list.push_back({"no_padding_and_short_vectors",
+                  "conv",
+                  {2, 36, 8, 9},
+                  {41, 36, 3, 3},
+                  window(one, none, one, {"bias", "prelu"}),
+                  {{41}, {41}},
+                  "winograd"});
+  list.push_back({"one_result_pixel",
+                  "conv",
+                  {1, 64, 3, 3},
+                  {33, 64, 3, 3},
+                  window(one, none, one, {}),
+                  {},
+                  "winograd"});
+  list.push_back({"wide_padding",
+                  "conv",
+                  {1, 32, 4, 3},
+                  {64, 32, 3, 3},
+                  window(one, {2, 1, 0, 3}, one, {}),
+                  {},
+                  "winograd"});
+  list.push_back({"chunks_of_channels",
+                  "conv",
+                  {3, 1500, 5, 5},
+                  {144, 1500, 1, 1},
+                  window(one, none, one, {"bias", "add"}),
+                  {{144}, {3, 144, 5, 5}}});
+  list.push_back({"chunks_and_a_short_block",
+                  "conv",
+                  {1, 128, 9, 9},
+                  {200, 128, 3, 3},
+                  window({2, 2}, same, one, {"bias", "prelu"}),
+                  {{200}, {200}}});
   Attributes branches = window(one, none, one, {"bias", "relu"});
   branches.set("channels", Ints{24, 120, 7, 32});
-  list.push_back({"branches_across_vectors", "conv_branches", {2, 20, 9, 5}, {183, 20, 1, 1},
-                  branches, {{183}}});
+  list.push_back({"branches_across_vectors",
+                  "conv_branches",
+                  {2, 20, 9, 5},
+                  {183, 20, 1, 1},
+                  branches,
+                  {{183}}});
   branches.set("channels", Ints{96, 96, 48});
-  list.push_back({"branches_of_whole_vectors", "conv_branches", {2, 20, 9, 5}, {240, 20, 1, 1},
-                  branches, {{240}}});
+  list.push_back({"branches_of_whole_vectors",
+                  "conv_branches",
+                  {2, 20, 9, 5},
+                  {240, 20, 1, 1},
+                  branches,
+                  {{240}}});
   return list;
 }
 
@@ -149,8 +225,8 @@ TEST_P(DirectConvolution, ReadsAndWritesNothingBesideSlices) {
   const LayoutChoice choice = backend->choose_layouts(node);
   const auto place = [](const Type& type, const Layout& layout) {
     const Type laid = with_layout(type, layout);
-    const Memory memory = allocate(type.rank() == 4 && layout == "acdb" ? with_gaps(laid, 6)
-                                                                        : dense_view(laid));
+    const Memory memory =
+        allocate(type.rank() == 4 && layout == "acdb" ? with_gaps(laid, 6) : dense_view(laid));
     std::memset(memory.data(), 0xFF, span_bytes(memory.view));  // NaN in f32 and bf16
     return memory;
   };
@@ -212,9 +288,9 @@ TEST(DirectConvolution, RefusesWhatItCannotDo) {
     std::vector<Value> operands{input({DType::f32, {2, weight[1], 6, 6}, {}}),
                                 input({DType::f32, weight, {}})};
     for (const Type& extra : extras) operands.push_back(input(extra));
-    return backend->supports(*graph.create("conv_branches", operands,
-                                           {{"channels", Ints{8, weight[0].factor - 8}},
-                                            {"epilogue", std::move(epilogue)}}));
+    return backend->supports(*graph.create(
+        "conv_branches", operands,
+        {{"channels", Ints{8, weight[0].factor - 8}}, {"epilogue", std::move(epilogue)}}));
   };
   EXPECT_TRUE(supports({16, 8, 1, 1}, {}, {}));
   EXPECT_FALSE(supports({16, 4, 1, 1}, {}, {})) << "too few channels";

@@ -109,8 +109,8 @@ void check_slices(const Backend& backend, ConvCase& test, double tolerance) {
   for (int bits = 0; bits < 8; ++bits) {
     const Slices slices{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0};
     const std::string name = check(test, backend, choice, slices, tolerance);
-    const bool fits = (reads || !slices.x) && (reads_residual || !slices.residual) &&
-                      (writes || !slices.y);
+    const bool fits =
+        (reads || !slices.x) && (reads_residual || !slices.residual) && (writes || !slices.y);
     if (fits) {
       EXPECT_EQ(name.find("copies"), std::string::npos) << name << " " << bits;
     }

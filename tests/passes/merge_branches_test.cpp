@@ -90,10 +90,8 @@ void expect_missed(std::string_view from, std::string_view to, std::string_view 
 TEST(MergeBranches, RefusesAnotherEpilogue) {
   expect_missed(R"({epilogue = ["bias", "relu"]} : f32[N, 3, 5, 4] @ "b2")",
                 R"({epilogue = ["bias"]} : f32[N, 3, 5, 4] @ "b2")",
-                "missed merge-branches @ b1: conv beside 'b2': their epilogues differ\n"
                 "missed merge-branches @ b2: conv beside 'b1': their epilogues differ\n");
 }
-
 
 TEST(MergeBranches, RefusesOtherStridesPaddingAndGroups) {
   const auto body = [](std::string_view attributes, std::string_view weight) {
@@ -110,17 +108,18 @@ TEST(MergeBranches, RefusesOtherStridesPaddingAndGroups) {
     }
     return text.replace(text.find("ATTRIBUTES"), 10, attributes);
   };
-  EXPECT_EQ(to_lines(expect_refusal(
-                kPass, body("pads = [1, 1, 1, 1], strides = [2, 2]} : f32[N, 2, 3, 3]", "2, 2, 3, 3"))),
-            "missed merge-branches @ a: conv beside 'b': their strides, padding or dilations differ\n"
-            "missed merge-branches @ b: conv beside 'a': their strides, padding or dilations differ\n");
+  EXPECT_EQ(
+      to_lines(expect_refusal(
+          kPass, body("pads = [1, 1, 1, 1], strides = [2, 2]} : f32[N, 2, 3, 3]", "2, 2, 3, 3"))),
+      "missed merge-branches @ b: conv beside 'a': their strides, padding or dilations differ\n");
   EXPECT_EQ(to_lines(expect_refusal(
                 kPass, body("groups = 2, pads = [1, 1, 1, 1]} : f32[N, 2, 5, 5]", "2, 1, 3, 3"))),
             "missed merge-branches @ b: conv beside conv: it has groups\n");
 }
 
 TEST(MergeBranches, RefusesResidualsRunTimeWeightsAndSharedSlopes) {
-  EXPECT_EQ(to_lines(expect_refusal(kPass, R"(
+  EXPECT_EQ(
+      to_lines(expect_refusal(kPass, R"(
   %0 = input() {name = "x", type = "f32[N, 2, 5, 5]"} : f32[N, 2, 5, 5]
   %1 = input() {name = "w", type = "f32[2, 2, 1, 1]"} : f32[2, 2, 1, 1]
   %2 = parameter() {key = "a.weight", type = "f32[2, 2, 1, 1]"} : f32[2, 2, 1, 1]
@@ -130,11 +129,11 @@ TEST(MergeBranches, RefusesResidualsRunTimeWeightsAndSharedSlopes) {
   %6 = conv(%0, %2, %3) {epilogue = ["prelu"]} : f32[N, 2, 5, 5] @ "slope"
   return "a" = %4, "b" = %5, "c" = %6
 )")),
-            "missed merge-branches @ residual: conv beside conv: its epilogue reads a value of its "
-            "result's size (add)\n"
-            "missed merge-branches @ run-time: conv beside conv: its weights are computed while the "
-            "network runs\n"
-            "missed merge-branches @ slope: conv beside conv: it has one slope for all channels\n");
+      "missed merge-branches @ residual: conv beside conv: its epilogue reads a value of its "
+      "result's size (add)\n"
+      "missed merge-branches @ run-time: conv beside conv: its weights are computed while the "
+      "network runs\n"
+      "missed merge-branches @ slope: conv beside conv: it has one slope for all channels\n");
 }
 
 TEST(MergeBranches, RefusesWhatTheTargetLacks) {

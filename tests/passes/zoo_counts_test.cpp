@@ -47,7 +47,8 @@ TEST(ZooCounts, EqualTheGoldenFile) {
   found["dcr"] = counts_of("dcr", {});
   found["dcr_new_trunk"] = counts_of("dcr", {{"backbone", "NewDCRTrunk"}});
   for (const char* model :
-       {"arcface_iresnet18", "arcface_iresnet100", "mla_iresnet18", "mla_iresnet100"}) {
+       {"arcface_iresnet18", "arcface_iresnet100", "mla_iresnet18", "mla_iresnet100",
+        "lesa_resnet50"}) {
     found[model] = counts_of(model, {});
   }
   const std::string path = FACET_TEST_DATA "/golden/pass_counts.json";

@@ -30,7 +30,8 @@ class GoldenCpu : public ::testing::TestWithParam<ZooCase> {
     for (const auto& [name, digest] : golden_.taps) options.taps.push_back(name);
     return options;
   }
-  void expect_golden(const TensorMap& found, const std::map<std::string, testing::Digest>& expected) {
+  void expect_golden(const TensorMap& found,
+                     const std::map<std::string, testing::Digest>& expected) {
     for (const auto& [name, digest] : expected) {
       ASSERT_TRUE(found.contains(name)) << name;
       EXPECT_LE(testing::digest_error(digest, found.at(name)).worst(), 1e-4) << name;
@@ -104,11 +105,12 @@ TEST_P(ClassifierCpu, Bf16LogitsNameTheSameClass) {
   CompileOptions options;
   options.precision = Precision::bf16;
   int rows = 0;
-  for_each_row(run({}), run(options), "logits", [&](const HostTensor& exact, const HostTensor& low) {
-    EXPECT_GE(cosine(exact, low), 0.998);
-    EXPECT_EQ(largest(exact), largest(low));
-    ++rows;
-  });
+  for_each_row(run({}), run(options), "logits",
+               [&](const HostTensor& exact, const HostTensor& low) {
+                 EXPECT_GE(cosine(exact, low), 0.998);
+                 EXPECT_EQ(largest(exact), largest(low));
+                 ++rows;
+               });
   EXPECT_EQ(rows, batch());
 }
 
@@ -117,9 +119,8 @@ TEST_P(GoldenCpu, Bf16EmbeddingsPointTheSameWay) {
   CompileOptions options;
   options.precision = Precision::bf16;
   const TensorMap found = run(options);
-  for_each_row(exact, found, "embedding", [](const HostTensor& a, const HostTensor& b) {
-    EXPECT_GE(cosine(a, b), 0.999);
-  });
+  for_each_row(exact, found, "embedding",
+               [](const HostTensor& a, const HostTensor& b) { EXPECT_GE(cosine(a, b), 0.999); });
 }
 
 std::vector<ZooCase> classifier_cases() {

@@ -108,8 +108,8 @@ class Worker {
   /// The last block may need fewer vectors than its weights have.
   int vectors_of(std::int64_t block) const {
     const std::int64_t left = p_.out_channels - block * p_.lanes();
-    return static_cast<int>(std::min<std::int64_t>((left + kDirectLanes - 1) / kDirectLanes,
-                                                   p_.vectors));
+    return static_cast<int>(
+        std::min<std::int64_t>((left + kDirectLanes - 1) / kDirectLanes, p_.vectors));
   }
   DirectFunction function(int vectors, std::int64_t pixels) const {
     return p_.tiles->functions[vectors - 1][pixels - 1];
@@ -183,7 +183,8 @@ class Worker {
           store.relu = true;
           continue;
         }
-        const std::byte* const from = c_.addresses.operands[static_cast<std::size_t>(entry.operand)];
+        const std::byte* const from =
+            c_.addresses.operands[static_cast<std::size_t>(entry.operand)];
         if (entry.function == Function::prelu) {
           store.slopes = reinterpret_cast<const float*>(from) + channel;
           continue;
@@ -237,9 +238,8 @@ class Worker {
       } else if (entry.per_channel) {
         arguments[1] = {from + channel * 4, 0, true, Float::f32};
       } else {
-        arguments[1] = {
-            from + (first * entry.rows.pitch + channel) * size_of(entry.rows.type),
-            entry.rows.pitch, true, entry.rows.type};
+        arguments[1] = {from + (first * entry.rows.pitch + channel) * size_of(entry.rows.type),
+                        entry.rows.pitch, true, entry.rows.type};
       }
     }
     vector_loops().functions[static_cast<int>(entry.function)](y, y_step, arguments.data(), count,
@@ -312,10 +312,12 @@ void cut_direct(DirectPlan& plan) {
   }
   const std::int64_t window = plan.taps() * plan.channels * plan.element();
   plan.chunked = window * plan.lanes() * plan.blocks() > kCachedWeights;
-  const std::int64_t most = std::max<std::int64_t>(kChunkBytes / (plan.lanes() * plan.element()), 2);
+  const std::int64_t most =
+      std::max<std::int64_t>(kChunkBytes / (plan.lanes() * plan.element()), 2);
   plan.chunk_channels = std::min(plan.channels, most / 2 * 2);
-  plan.chunk_taps =
-      plan.chunk_channels == plan.channels ? std::clamp(most / plan.channels, std::int64_t{1}, plan.taps()) : 1;
+  plan.chunk_taps = plan.chunk_channels == plan.channels
+                        ? std::clamp(most / plan.channels, std::int64_t{1}, plan.taps())
+                        : 1;
   // Groups of even size, each a whole number of tiles but the last.
   const std::int64_t tile = plan.tiles->pixels[plan.vectors - 1];
   const std::int64_t tiles = (plan.pixels() + tile - 1) / tile;

@@ -13,9 +13,9 @@ inline constexpr int kDirectPixels = 12;  ///< most pixels of a tile
 
 /// Where one vector of a tile's results goes, and how.
 struct DirectStore {
-  void* y = nullptr;       ///< of the first pixel
-  std::int64_t pitch = 0;  ///< bytes from pixel to pixel
-  std::uint16_t mask = 0;  ///< channels to write
+  void* y = nullptr;                ///< of the first pixel
+  std::int64_t pitch = 0;           ///< bytes from pixel to pixel
+  std::uint16_t mask = 0;           ///< channels to write
   const void* residual = nullptr;   ///< added first, of the input's type; null without
   std::int64_t residual_pitch = 0;  ///< bytes from pixel to pixel
   bool relu = false;
@@ -25,8 +25,8 @@ struct DirectStore {
 /// One tile of results, pixels x vectors of 16 channels, kept in registers while it sums
 ///   sums[p] = init[p] + sum over taps t, channels c of x[t][p][c] * weights[t][c].
 struct DirectTile {
-  const void* const* x = nullptr;     ///< [taps][pixels]: the input pixels under the window
-  std::int64_t x_offset = 0;          ///< bytes from there to the first channel of the sum
+  const void* const* x = nullptr;  ///< [taps][pixels]: the input pixels under the window
+  std::int64_t x_offset = 0;       ///< bytes from there to the first channel of the sum
   std::int64_t taps = 0;
   std::int64_t channels = 0;          ///< of the sum; even for bf16
   const void* weights = nullptr;      ///< [taps][channels][16 * vectors], bf16 in pairs of channels

@@ -53,7 +53,9 @@ struct WinogradPlan {
 class Worker {
  public:
   Worker(const WinogradPlan& plan, const Addresses& addresses, float* own)
-      : p_(plan), a_(addresses), v_(own),
+      : p_(plan),
+        a_(addresses),
+        v_(own),
         m_(own + kWinogradPositions * plan.group * plan.in_row),
         shared_(reinterpret_cast<const float*>(addresses.scratch)) {}
 
@@ -84,8 +86,8 @@ class Worker {
   void transform_patch(std::int64_t tile, float* v) const {
     const DirectPlan& c = p_.conv;
     const Place at = place_of(tile);
-    const auto* const image = reinterpret_cast<const float*>(a_.operands[0]) +
-                              at.image * c.height * c.width * c.x.pitch;
+    const auto* const image =
+        reinterpret_cast<const float*>(a_.operands[0]) + at.image * c.height * c.width * c.x.pitch;
     std::array<const float*, kWinogradPositions> pixels;
     for (std::int64_t p = 0; p < kWinogradPositions; ++p) {
       const std::int64_t y = at.row - c.pad[0] + p / 4;
@@ -167,8 +169,7 @@ class Worker {
 void WinogradPlan::run(const Addresses& addresses) const {
   auto* const scratch = reinterpret_cast<float*>(addresses.scratch);
   const std::int64_t lanes = conv.lanes();
-  std::memset(scratch + bias_at(), 0,
-              static_cast<std::size_t>((out_row() + zeros()) * kFloat));
+  std::memset(scratch + bias_at(), 0, static_cast<std::size_t>((out_row() + zeros()) * kFloat));
   if (conv.bias >= 0) {
     std::memcpy(scratch + bias_at(), addresses.operands[static_cast<std::size_t>(conv.bias)],
                 static_cast<std::size_t>(conv.out_channels * kFloat));
@@ -198,7 +199,7 @@ void WinogradPlan::run(const Addresses& addresses) const {
 }  // namespace
 
 bool suits_winograd(const DirectPlan& plan) {
-  const auto is = [](const std::int64_t (&pair)[2], std::int64_t value) {
+  const auto is = [](const std::int64_t(&pair)[2], std::int64_t value) {
     return pair[0] == value && pair[1] == value;
   };
   const std::int64_t out_row = plan.blocks() * plan.lanes();

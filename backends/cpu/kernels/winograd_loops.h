@@ -6,8 +6,9 @@
 
 /// The three transforms of Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray, "Fast
 /// Algorithms for Convolutional Neural Networks", 2015, section 4.1): a tile of 2 x 2 results of a
-/// 3 x 3 window costs 16 products a channel instead of 36. Position p = 4 * row + column of the 4 x 4
-/// transformed patch; values of one position lie together, those of the next `step` elements behind.
+/// 3 x 3 window costs 16 products a channel instead of 36. Position p = 4 * row + column of the 4 x
+/// 4 transformed patch; values of one position lie together, those of the next `step` elements
+/// behind.
 namespace facet::cpu {
 
 inline constexpr int kWinogradPositions = 16;
