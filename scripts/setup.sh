@@ -132,7 +132,7 @@ install_packages() {
 # The package lists must have been read: they tell which of the configured archives is Debian itself.
 add_trixie() {
   local archives stanza status=0
-  # shellcheck disable=SC2016  # apt's own placeholders
+  # shellcheck disable=SC2016  # apt expands it, not the shell
   archives=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Codename: bookworm' \
     'Component: main' | sort -u | tr '\n' ' ')
   stanza=$(trixie_stanza "$archives") || status=$?

@@ -43,7 +43,8 @@ std::string_view advice(int error) {
   }
 }
 
-/// Creates ".NAME.XXXXXXXX.tmp" beside `target` and opens it. Returns -1 and sets errno on failure.
+/// Creates a hidden file with a random suffix beside `target` and opens it. Returns -1 and sets errno on
+/// failure.
 int create_beside(const fs::path& target, mode_t mode, fs::path& temporary) {
   std::random_device random;
   // The name is cut so that the suffix never pushes it past the 255 bytes a file name may have.
