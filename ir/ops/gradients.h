@@ -15,17 +15,12 @@ using Cotangents = std::span<const Value>;
 bool takes_cotangent(Value value);
 /// `cotangent`, cast when its dtype is not that of `value`.
 Value cast_like(Builder& build, Value cotangent, Value value);
-/// `x` with the static shape of `value`; the same elements.
-Value reshape_like(Builder& build, Value x, const Shape& shape);
+/// The elements of `x` in the static shape `shape`.
+Value reshape_to(Builder& build, Value x, const Shape& shape);
 /// The adjoint of broadcasting `value` to the shape of `cotangent`: sums over the repeated axes.
 Value sum_to(Builder& build, Value cotangent, Value value);
 /// x repeated to `shape`, of the same rank; x itself if it has that shape.
 Value expand_to(Builder& build, Value x, const Shape& shape);
-
-/// The cotangents of the node's operands by way of its decomposition, whose nodes are built beside
-/// the node. Throws Error(usage) if one of them has no gradient, Error(failure) if the node does
-/// not decompose.
-Values decomposed_gradient(Builder& build, Node& node, Cotangents cotangents);
 
 /// Ops that are constant in all their operands.
 Values zero_gradient(Builder& build, Node& node, Cotangents cotangents);

@@ -1,3 +1,6 @@
+#include <fmt/format.h>
+
+#include "ir/error.h"
 #include "ir/ops/gradients.h"
 
 // Gradients of convolutions and matrix products.
@@ -5,10 +8,12 @@
 namespace facet::ops {
 namespace {
 
-/// What the rule itself knows: no epilogue, or a bias alone. The rest decomposes.
-bool has_bias_only(const Node& node) {
+/// The rule knows no epilogue but a bias; differentiation decomposes the others first.
+void require_plain(const Node& node) {
   const Strings& epilogue = node.attributes().strings("epilogue");
-  return epilogue == Strings{"bias"} && node.operand(2).shape() != Shape{1};
+  if (epilogue.empty() || epilogue == Strings{"bias"}) return;
+  throw failure(fmt::format("the gradient of '{}' with a fused epilogue is that of its decomposition",
+                            node.kind()));
 }
 
 /// Cotangents {dx, dweight, dbias} from the two backward ops.
@@ -61,9 +66,7 @@ Value right_cotangent(Builder& build, Value a, bool transpose_a, Value b, bool t
 }  // namespace
 
 Values conv_gradient(Builder& build, Node& node, Cotangents cotangents) {
-  if (!node.attributes().strings("epilogue").empty() && !has_bias_only(node)) {
-    return decomposed_gradient(build, node, cotangents);
-  }
+  require_plain(node);
   Attributes window = node.attributes();
   window.erase("epilogue");
   Attributes for_data = window;
@@ -77,9 +80,7 @@ Values conv_gradient(Builder& build, Node& node, Cotangents cotangents) {
 }
 
 Values linear_gradient(Builder& build, Node& node, Cotangents cotangents) {
-  if (!node.attributes().strings("epilogue").empty() && !has_bias_only(node)) {
-    return decomposed_gradient(build, node, cotangents);
-  }
+  require_plain(node);
   return product_gradients(build, node, cotangents[0], "linear_bwd_data", {}, "linear_bwd_weights",
                            {});
 }

@@ -18,7 +18,7 @@ Shape kept_shape(const Node& node) {
 
 /// The reduction's cotangent spread over its operand.
 Value spread(Builder& build, const Node& node, Value dy) {
-  return expand_to(build, reshape_like(build, dy, kept_shape(node)), node.operand(0).shape());
+  return expand_to(build, reshape_to(build, dy, kept_shape(node)), node.operand(0).shape());
 }
 
 Value slice_of(Builder& build, Value x, std::int64_t axis, std::int64_t start,
@@ -65,7 +65,7 @@ Values avg_pool_gradient(Builder& build, Node& node, Cotangents cotangents) {
 }
 
 Values reshape_gradient(Builder& build, Node& node, Cotangents cotangents) {
-  return {reshape_like(build, cotangents[0], node.operand(0).shape())};
+  return {reshape_to(build, cotangents[0], node.operand(0).shape())};
 }
 
 Values transpose_gradient(Builder& build, Node& node, Cotangents cotangents) {
