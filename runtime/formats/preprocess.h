@@ -42,4 +42,7 @@ HostTensor preprocess(const Image& image, const Preprocess& settings);
 /// The same into a place in a batch: `to` has 3 * height * width elements, or Error(usage).
 void preprocess_into(const Image& image, const Preprocess& settings, std::span<float> to);
 
+/// The second half of it: (x / 255 - mean) / std per channel of an image that has the size already.
+void normalize_into(const Image& fitted, const Preprocess& settings, std::span<float> to);
+
 }  // namespace facet
