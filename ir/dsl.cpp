@@ -1,6 +1,7 @@
 #include "ir/dsl.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -79,6 +80,7 @@ void collect_parameters(const NetworkState& state, int place, std::vector<Parame
 void sweep(Graph& graph) {
   std::set<const Node*> outputs;
   for (const Output& output : graph.outputs()) outputs.insert(output.value.node);
+  for (const Output& update : graph.updates()) outputs.insert(update.value.node);
   std::vector<Node*> nodes = graph.node_list();
   for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
     if ((*it)->all_uses().empty() && !outputs.contains(*it) && !(*it)->is("input")) graph.erase(*it);
@@ -212,7 +214,8 @@ Tensor Scope::batch_norm(std::string_view name, Tensor x, BatchNormOptions optio
   const Value var = part("running_var", channels, ParameterRole::running_var, 1, false);
   part("num_batches_tracked", Type{DType::i64, {}, {}}, ParameterRole::batches_tracked, 0, false);
   return here.output(make(state_, "batch_norm", {x.value(), weight, bias, mean, var},
-                          {{"epsilon", options.epsilon}}, here.path(), at));
+                          {{"epsilon", options.epsilon}, {"momentum", options.momentum}},
+                          here.path(), at));
 }
 
 Tensor Scope::prelu(std::string_view name, Tensor x, PReluOptions options, At at) const {
@@ -229,6 +232,12 @@ Tensor Scope::parameter(std::string_view name, std::vector<std::int64_t> shape, 
   return {state_, declare(*this, place_, shared_, name, type, role, init, at)};
 }
 
+Tensor Scope::state_parameter(std::string_view name, std::vector<std::int64_t> shape,
+                              Initializer init, At at) const {
+  const Type type{DType::f32, Shape(shape.begin(), shape.end()), {}};
+  return {state_, declare(*this, place_, shared_, name, type, ParameterRole::other, init, at, false)};
+}
+
 Tensor Scope::buffer(std::string_view name, HostTensor values, At at) const {
   const Type type{values.dtype(), Shape(values.shape().begin(), values.shape().end()), {}};
   return {state_, declare(*this, place_, shared_, name, type, ParameterRole::other, {}, at, false,
@@ -239,6 +248,19 @@ Network::Network(std::string name) : state_(std::make_unique<NetworkState>()) {
   state_->graph.set_name(std::move(name));
   state_->places.emplace_back();
 }
+Network::Network(Graph graph) : state_(std::make_unique<NetworkState>()) {
+  state_->given = std::move(graph.parameters());
+  graph.parameters().clear();
+  state_->graph = std::move(graph);
+  state_->places.emplace_back();
+  // What the graph reads is known by key, so that shared() finds it again.
+  for (const Parameter& parameter : state_->given) state_->parameters.emplace(parameter.key, parameter);
+  for (Node* node : state_->graph.node_list()) {
+    state_->position[node] = static_cast<int>(state_->position.size());
+    if (node->is("parameter")) state_->values.emplace(node->attributes().text("key"), node->result());
+  }
+}
+
 Network::~Network() = default;
 Network::Network(Network&&) noexcept = default;
 
@@ -254,6 +276,26 @@ Tensor Network::input(std::string name, Shape shape, DType dtype, std::source_lo
 
 Scope Network::root() { return {state_.get(), 0, false}; }
 
+Tensor Network::result(std::string_view output_name) {
+  std::vector<std::string> names;
+  for (const Output& output : state_->graph.outputs()) {
+    if (output.name == output_name) return {state_.get(), output.value};
+    names.push_back(output.name);
+  }
+  const std::string hint = did_you_mean(output_name, names);
+  throw usage_error(fmt::format("network '{}' has no output '{}'; {}", state_->graph.name(),
+                                output_name, hint.empty() ? fmt::format("it has {}", fmt::join(names, ", "))
+                                                          : hint));
+}
+
+void Network::update(Tensor state, Tensor value, std::source_location at) {
+  if (!state.value().node->is("parameter")) {
+    throw usage_error(fmt::format("update at {} takes a state that Scope::state_parameter gave",
+                                  location(at)));
+  }
+  state_->updates.push_back({state.value().node->attributes().text("key"), value.value()});
+}
+
 void Network::output(std::string name, Tensor value, std::source_location at) {
   for (const Output& output : state_->graph.outputs()) {
     if (output.name != name) continue;
@@ -263,8 +305,10 @@ void Network::output(std::string name, Tensor value, std::source_location at) {
 }
 
 Graph Network::finish() {
-  collect_parameters(*state_, 0, state_->graph.parameters());
   Graph graph = std::move(state_->graph);
+  graph.parameters() = std::move(state_->given);
+  collect_parameters(*state_, 0, graph.parameters());
+  for (const Output& update : state_->updates) graph.add_update(update.name, update.value);
   sweep(graph);
   verify(graph);
   return graph;

@@ -121,6 +121,9 @@ class Scope {
   /// A bare parameter.
   Tensor parameter(std::string_view name, std::vector<std::int64_t> shape, Initializer init,
                    ParameterRole role = ParameterRole::other, At at = At::current()) const;
+  /// A parameter that no optimizer touches: state that `Network::update` changes (class centres).
+  Tensor state_parameter(std::string_view name, std::vector<std::int64_t> shape, Initializer init,
+                         At at = At::current()) const;
   /// A buffer with fixed values (an index table); part of the state_dict, never trained.
   Tensor buffer(std::string_view name, HostTensor values, At at = At::current()) const;
   NetworkState* state() const { return state_; }
@@ -138,6 +141,9 @@ class Scope {
 class Network {
  public:
   explicit Network(std::string name);
+  /// Goes on with a finished graph: losses and heads are appended to it. Its parameters keep their
+  /// order; new ones follow.
+  explicit Network(Graph graph);
   ~Network();
   Network(Network&&) noexcept;
 
@@ -146,6 +152,10 @@ class Network {
   Tensor input(std::string name, Shape shape, DType dtype = DType::f32,
                std::source_location at = std::source_location::current());
   Scope root();
+  /// An output of the graph that is gone on with. Throws Error(usage) with the nearest names.
+  Tensor result(std::string_view output_name);
+  /// After a run, the state `state` (what `Scope::parameter` gave) holds `value`.
+  void update(Tensor state, Tensor value, std::source_location at = std::source_location::current());
   /// Throws Error(usage) for a name that another output has.
   void output(std::string name, Tensor value,
               std::source_location at = std::source_location::current());
@@ -215,6 +225,30 @@ enum class Distance {
 Tensor skew(Tensor x, Distance distance, At at = At::current());
 /// The adjoint of `skew`: x [..., I, J] -> [..., I, I+J-1], zero where no pair has that distance.
 Tensor unskew(Tensor x, Distance distance, At at = At::current());
+
+/// The value of x, without a gradient.
+Tensor stop_gradient(Tensor x, At at = At::current());
+/// The value of `value`; its gradient goes to `through` unchanged.
+Tensor straight_through(Tensor value, Tensor through, At at = At::current());
+/// 1 where a > b, else 0.
+Tensor greater(Operand a, Operand b);
+/// a where condition is not 0, else b; the three broadcast.
+Tensor where(Tensor condition, Operand a, Operand b);
+Tensor log(Tensor x, At at = At::current());
+/// Elements are zeroed with probability `rate` and the others divided by 1 - rate, in training only.
+Tensor dropout(Tensor x, double rate, At at = At::current());
+
+// Functions of labels i64 [N]. A row whose label is not in [0, C) has no target.
+/// Mean softmax cross entropy of logits [N, C]; smoothing s: target (1 - s) one-hot + s / C. [1].
+Tensor cross_entropy(Tensor logits, Tensor labels, double label_smoothing = 0, At at = At::current());
+/// x[n, labels[n]] of x [N, C] as [N, 1]; 0 without target.
+Tensor pick(Tensor x, Tensor labels, At at = At::current());
+/// x [N, C] with x[n, labels[n]] replaced by v [N, 1].
+Tensor place(Tensor x, Tensor labels, Tensor v, At at = At::current());
+/// Row labels[n] of table [C, D] for every n: [N, D]; zeros without target.
+Tensor gather_rows(Tensor table, Tensor labels, At at = At::current());
+/// Sums of the rows x [N, D] by label: [rows, D].
+Tensor scatter_add_rows(Tensor x, Tensor labels, std::int64_t rows, At at = At::current());
 
 /// x / max(||x||_2, epsilon) over the last axis.
 Tensor l2_normalize(Tensor x, double epsilon = 1e-12, At at = At::current());

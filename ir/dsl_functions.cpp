@@ -23,18 +23,20 @@ Tensor apply(std::string_view op, const std::vector<Tensor>& operands, Attribute
   return make(state, op, std::move(values), std::move(attributes), latest->provenance().scope, at);
 }
 
+/// A number belongs to the scope of the tensor it meets, so that the result does too.
+Tensor number(const Tensor& known, double value, const std::source_location& at) {
+  return make(known.state(), "constant", {}, {{"value", HostTensor::scalar(DType::f32, value)}},
+              known.value().node->provenance().scope, at);
+}
+
 Tensor apply_binary(std::string_view op, const Operand& a, const Operand& b) {
   const std::source_location& at = a.at();
   if (!a.tensor() && !b.tensor()) {
     throw usage_error(fmt::format("'{}' of two numbers at {}: one must be a tensor", op, location(at)));
   }
   const Tensor& known = a.tensor() ? *a.tensor() : *b.tensor();
-  // A number belongs to the scope of the tensor it meets, so that the result does too.
   const auto tensor = [&](const Operand& operand) {
-    if (operand.tensor()) return *operand.tensor();
-    return make(known.state(), "constant", {},
-                {{"value", HostTensor::scalar(DType::f32, operand.number())}},
-                known.value().node->provenance().scope, at);
+    return operand.tensor() ? *operand.tensor() : number(known, operand.number(), at);
   };
   return apply(op, {tensor(a), tensor(b)}, {}, at);
 }
@@ -126,6 +128,36 @@ Tensor skew(Tensor x, Distance distance, At at) {
 Tensor unskew(Tensor x, Distance distance, At at) {
   return apply("unskew", {x}, {{"distance", std::string(spelling(distance))}}, at);
 }
+Tensor stop_gradient(Tensor x, At at) { return apply("stop_gradient", {x}, {}, at); }
+Tensor straight_through(Tensor value, Tensor through, At at) {
+  return apply("straight_through", {value, through}, {}, at);
+}
+Tensor greater(Operand a, Operand b) { return apply_binary("greater", a, b); }
+Tensor where(Tensor condition, Operand a, Operand b) {
+  const std::source_location& at = a.at();
+  const auto tensor = [&](const Operand& operand) {
+    return operand.tensor() ? *operand.tensor() : number(condition, operand.number(), at);
+  };
+  return apply("where", {condition, tensor(a), tensor(b)}, {}, at);
+}
+Tensor log(Tensor x, At at) { return apply("log", {x}, {}, at); }
+Tensor dropout(Tensor x, double rate, At at) { return apply("dropout", {x}, {{"rate", rate}}, at); }
+
+Tensor cross_entropy(Tensor logits, Tensor labels, double label_smoothing, At at) {
+  return mean(apply("cross_entropy", {logits, labels}, {{"label_smoothing", label_smoothing}}, at), {0},
+              at);
+}
+Tensor pick(Tensor x, Tensor labels, At at) { return apply("pick", {x, labels}, {}, at); }
+Tensor place(Tensor x, Tensor labels, Tensor v, At at) {
+  return apply("place", {x, labels, v}, {}, at);
+}
+Tensor gather_rows(Tensor table, Tensor labels, At at) {
+  return apply("gather_rows", {table, labels}, {}, at);
+}
+Tensor scatter_add_rows(Tensor x, Tensor labels, std::int64_t rows, At at) {
+  return apply("scatter_add_rows", {x, labels}, {{"rows", rows}}, at);
+}
+
 Tensor l2_normalize(Tensor x, double epsilon, At at) {
   const Tensor norm = sqrt(sum(square(x, at), {-1}, at), at);
   return apply_binary("div", Operand(x, at), Operand(apply_binary("maximum", Operand(norm, at),

@@ -25,6 +25,8 @@ struct NetworkState {
   std::vector<ModulePlace> places;
   std::map<std::string, Parameter> parameters;
   std::map<std::string, Value> values;  // parameter nodes by key
+  std::vector<Output> updates;          // of state, by key
+  std::vector<Parameter> given;         // of the graph that a Network goes on with
   std::map<const Node*, int> position;  // creation order, to name nodes after their latest operand
 };
 

@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::array<std::string_view, 12> kUnary{"relu",  "sigmoid",    "tanh", "exp", "log",    "sqrt",
                                                   "rsqrt", "reciprocal", "neg",  "abs", "square", "erf"};
-constexpr std::array<std::string_view, 8> kBinary{"add",     "sub",     "mul", "div",
-                                                  "maximum", "minimum", "pow", "prelu"};
+constexpr std::array<std::string_view, 9> kBinary{
+    "add", "sub", "mul", "div", "maximum", "minimum", "pow", "prelu", "greater"};
 
 ElementwiseArgument parse_argument(const std::string& word, std::size_t defined) {
   ElementwiseArgument argument;
@@ -38,7 +38,7 @@ ElementwiseArgument parse_argument(const std::string& word, std::size_t defined)
 int elementwise_arity(std::string_view op) {
   if (std::find(kUnary.begin(), kUnary.end(), op) != kUnary.end()) return 1;
   if (std::find(kBinary.begin(), kBinary.end(), op) != kBinary.end()) return 2;
-  return op == "clamp" ? 3 : 0;
+  return op == "clamp" || op == "where" ? 3 : 0;
 }
 
 std::vector<ElementwiseInstruction> parse_elementwise(const Strings& program, std::size_t inputs) {

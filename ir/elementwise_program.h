@@ -22,7 +22,7 @@ struct ElementwiseInstruction {
 
 /// Reads the program of an `elementwise` node: each line is "op a b ..." over value numbers; inputs
 /// are 0..inputs-1, line j defines value inputs+j; "#0.5" is a literal. "prelu x s" is
-/// max(x, 0) + s * min(x, 0), "clamp x lo hi" bounds x. Throws Error(usage) that quotes the line for
+/// max(x, 0) + s * min(x, 0), "clamp x lo hi" bounds x, "where c a b" is c != 0 ? a : b. Throws Error(usage) that quotes the line for
 /// an unknown op, a wrong count or a value that is not defined yet.
 std::vector<ElementwiseInstruction> parse_elementwise(const Strings& program, std::size_t inputs);
 std::string to_string(const ElementwiseInstruction& instruction);

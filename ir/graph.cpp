@@ -107,6 +107,7 @@ Graph::Graph(Graph&& other) noexcept
     : name_(std::move(other.name_)),
       nodes_(std::move(other.nodes_)),
       outputs_(std::move(other.outputs_)),
+      updates_(std::move(other.updates_)),
       taps_(std::move(other.taps_)),
       parameters_(std::move(other.parameters_)) {
   adopt();
@@ -116,6 +117,7 @@ Graph& Graph::operator=(Graph&& other) noexcept {
   name_ = std::move(other.name_);
   nodes_ = std::move(other.nodes_);
   outputs_ = std::move(other.outputs_);
+  updates_ = std::move(other.updates_);
   taps_ = std::move(other.taps_);
   parameters_ = std::move(other.parameters_);
   adopt();
@@ -163,18 +165,17 @@ Node* Graph::create(std::string_view op, std::vector<Value> operands, Attributes
 
 void Graph::replace_uses(Value from, Value to) {
   for (const Use& use : from.node->uses(from.index)) use.node->set_operand(use.operand, to);
-  for (Output& output : outputs_) {
-    if (output.value == from) output.value = to;
-  }
-  for (Output& tap : taps_) {
-    if (tap.value == from) tap.value = to;
+  for (std::vector<Output>* list : {&outputs_, &updates_, &taps_}) {
+    for (Output& output : *list) {
+      if (output.value == from) output.value = to;
+    }
   }
 }
 
 void Graph::erase(Node* node) {
-  const bool is_read = std::any_of(outputs_.begin(), outputs_.end(), [&](const Output& output) {
-    return output.value.node == node;
-  });
+  const auto reads_it = [&](const Output& output) { return output.value.node == node; };
+  const bool is_read = std::any_of(outputs_.begin(), outputs_.end(), reads_it) ||
+                       std::any_of(updates_.begin(), updates_.end(), reads_it);
   if (!node->uses_.empty() || is_read) {
     throw failure(fmt::format("cannot erase '{}' ({}): its result is still read", node->kind(),
                               node->provenance().scope));
@@ -242,14 +243,16 @@ std::vector<Node*> Graph::inputs() const {
 }
 
 bool Graph::is_output(Value value) const {
-  return std::any_of(outputs_.begin(), outputs_.end(),
-                     [&](const Output& output) { return output.value == value; });
+  const auto names_it = [&](const Output& output) { return output.value == value; };
+  return std::any_of(outputs_.begin(), outputs_.end(), names_it) ||
+         std::any_of(updates_.begin(), updates_.end(), names_it);
 }
 
 int Graph::use_count(Value value) const {
   int count = 0;
   for (const auto& [index, use] : value.node->all_uses()) count += index == value.index ? 1 : 0;
   for (const Output& output : outputs_) count += output.value == value ? 1 : 0;
+  for (const Output& update : updates_) count += update.value == value ? 1 : 0;
   return count;
 }
 
@@ -258,6 +261,34 @@ const Parameter* Graph::find_parameter(std::string_view key) const {
     if (parameter.key == key) return &parameter;
   }
   return nullptr;
+}
+
+Node* Graph::read_parameter(const std::string& key) {
+  for (const auto& node : nodes_) {
+    if (node->is("parameter") && node->attributes().text("key") == key) return node.get();
+  }
+  const Parameter* parameter = find_parameter(key);
+  if (parameter == nullptr) {
+    throw usage_error(fmt::format("graph '{}' has no parameter '{}'", name_, key));
+  }
+  return create("parameter", {}, {{"key", key}, {"type", to_string(parameter->type)}}, {key, {}, {}},
+                nodes_.empty() ? nullptr : nodes_.front().get());
+}
+
+void Graph::add_update(const std::string& key, Value value) {
+  Node* node = read_parameter(key);
+  if (!(node->result().type() == value.type())) {
+    throw usage_error(fmt::format("state '{}' is {} and cannot become {}", key,
+                                  to_string(node->result().type()), to_string(value.type())));
+  }
+  node->attributes().set("mutable", true);
+  for (Output& update : updates_) {
+    if (update.name == key) {
+      update.value = value;
+      return;
+    }
+  }
+  updates_.push_back({key, value});
 }
 
 void Graph::promote_taps(const std::vector<std::string>& names) {
@@ -299,6 +330,7 @@ Graph Graph::clone() const {
     twins[node.get()] = made;
   }
   for (const Output& output : outputs_) copy.outputs_.push_back({output.name, twin(output.value)});
+  for (const Output& update : updates_) copy.updates_.push_back({update.name, twin(update.value)});
   for (const Output& tap : taps_) copy.taps_.push_back({tap.name, twin(tap.value)});
   return copy;
 }

@@ -141,7 +141,7 @@ class Graph {
   /// The same by op name.
   Node* create(std::string_view op, std::vector<Value> operands, Attributes attributes = {},
                Provenance provenance = {}, Node* before = nullptr);
-  /// Every reader of `from` (outputs and taps included) reads `to` instead.
+  /// Every reader of `from` (outputs, updates and taps included) reads `to` instead.
   void replace_uses(Value from, Value to);
   /// Throws Error(failure) if a result is still read.
   void erase(Node* node);
@@ -162,14 +162,27 @@ class Graph {
 
   const std::vector<Output>& outputs() const { return outputs_; }
   std::vector<Output>& outputs() { return outputs_; }
+  /// Whether an output or an update names it: it outlives the steps.
   bool is_output(Value value) const;
-  /// Reads of `value` by nodes and outputs together.
+  /// Reads of `value` by nodes, outputs and updates together.
   int use_count(Value value) const;
 
   /// The module's state_dict, in its order.
   const std::vector<Parameter>& parameters() const { return parameters_; }
   std::vector<Parameter>& parameters() { return parameters_; }
   const Parameter* find_parameter(std::string_view key) const;
+
+  /// State that a run changes: after it, the parameter `name` holds `value`. These count as uses, as
+  /// outputs do. A `parameter` node of such a key has the attribute `mutable`.
+  const std::vector<Output>& updates() const { return updates_; }
+  std::vector<Output>& updates() { return updates_; }
+  /// Declares that state `key` becomes `value` (of the same type) after a run, in place of what was
+  /// declared before, and marks the node that reads it. Throws Error(usage) if the state_dict has no
+  /// such key or the types differ.
+  void add_update(const std::string& key, Value value);
+  /// The `parameter` node that reads `key`, made at the front if there is none. Throws Error(usage)
+  /// if the state_dict has no such key.
+  Node* read_parameter(const std::string& key);
 
   /// Named values inside ("layer1" -> output of that module's first call). Never read by passes:
   /// `promote_taps` turns the wanted ones into outputs and forgets the rest.
@@ -192,6 +205,7 @@ class Graph {
   std::string name_;
   std::list<std::unique_ptr<Node>> nodes_;
   std::vector<Output> outputs_;
+  std::vector<Output> updates_;
   std::vector<Output> taps_;
   std::vector<Parameter> parameters_;
 };

@@ -39,8 +39,11 @@ void check_attributes(const OpDef& op, const Attributes& attributes) {
 }
 
 Value Builder::operator()(std::string_view op, std::vector<Value> operands, Attributes attributes) {
-  return graph_->create(op, std::move(operands), std::move(attributes), provenance_, before_)
-      ->result();
+  return node(op, std::move(operands), std::move(attributes))->result();
+}
+
+Node* Builder::node(std::string_view op, std::vector<Value> operands, Attributes attributes) {
+  return graph_->create(op, std::move(operands), std::move(attributes), provenance_, before_);
 }
 
 Value Builder::scalar(double value, DType dtype) {

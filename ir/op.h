@@ -47,6 +47,8 @@ class Builder {
       : graph_(&graph), before_(before), provenance_(std::move(provenance)) {}
   /// One-result ops: the result. Throws as Graph::create.
   Value operator()(std::string_view op, std::vector<Value> operands, Attributes attributes = {});
+  /// Ops of several results. Throws as Graph::create.
+  Node* node(std::string_view op, std::vector<Value> operands, Attributes attributes = {});
   Value scalar(double value, DType dtype = DType::f32);
   Graph& graph() { return *graph_; }
 
@@ -57,7 +59,8 @@ class Builder {
 };
 
 /// Reverse-mode rule: given the node and the cotangents of its results (a null Value: zero), returns
-/// one cotangent per operand (null: zero or not differentiable).
+/// one cotangent per operand (null: zero or not differentiable). A rule may read the node's operands
+/// and results; all shapes are static. A cotangent has the shape of the value it belongs to.
 class Gradient {
  public:
   using Rule = std::vector<Value> (*)(Builder& build, Node& node, std::span<const Value> cotangents);
@@ -85,8 +88,9 @@ enum class LayoutRole { compute, follow, axis_aware, plain };
 /// What the memory plan may do with results.
 ///   fresh:    own storage;
 ///   view:     result 0 is the bytes of operand 0 (reshape of a row-major value);
-///   in_place: result 0 may overwrite any operand of the same type and layout that dies here.
-enum class Aliasing { fresh, view, in_place };
+///   in_place: result 0 may overwrite any operand of the same type and layout that dies here;
+///   update:   result i is the new value of operand i, which is state, and lies in its place.
+enum class Aliasing { fresh, view, in_place, update };
 
 /// What the precision pass does when bf16 is asked for.
 ///   low:    operands and results become bf16 (heavy compute with f32 accumulation);

@@ -29,7 +29,8 @@ class Parser {
     Graph graph(quoted());
     expect("{");
     while (peek_word("param")) parse_parameter(graph);
-    while (!peek_word("return")) parse_node(graph);
+    while (!peek_word("return") && !peek_word("update")) parse_node(graph);
+    while (peek_word("update")) parse_update(graph);
     expect("return");
     sequence("}", [&] { parse_output(graph); });
     skip_space();
@@ -311,6 +312,17 @@ class Parser {
     if (attributes.has(name)) fail_at(start, "an attribute that is not set yet");
     expect("=");
     attributes.set(name, attribute(spec->default_value));
+  }
+
+  void parse_update(Graph& graph) {
+    expect("update");
+    const std::size_t start = skip_space();
+    std::string key = quoted();
+    expect("=");
+    for (const Output& update : graph.updates()) {
+      if (update.name == key) fail_at(start, "a key that is not updated yet");
+    }
+    graph.updates().push_back({std::move(key), value()});
   }
 
   void parse_output(Graph& graph) {

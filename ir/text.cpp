@@ -108,6 +108,10 @@ std::string to_text(const Graph& graph, const TextOptions& options) {
     for (const Parameter& parameter : graph.parameters()) text += "  " + parameter_line(parameter) + "\n";
   }
   for (const auto& node : graph.nodes()) text += "  " + node_line(*node, numbers, options) + "\n";
+  for (const Output& update : graph.updates()) {
+    text += fmt::format("  update {} = {}\n", to_string(Attribute(update.name)),
+                        value_name(numbers, update.value));
+  }
   text += "  return";
   for (std::size_t i = 0; i < graph.outputs().size(); ++i) {
     const Output& output = graph.outputs()[i];
@@ -215,6 +219,11 @@ std::uint64_t fingerprint(const Graph& graph) {
     hasher.text(output.name);
     hasher.number(static_cast<std::uint64_t>(numbers.at(output.value.node)));
     hasher.number(static_cast<std::uint64_t>(output.value.index));
+  }
+  for (const Output& update : graph.updates()) {
+    hasher.text(update.name);
+    hasher.number(static_cast<std::uint64_t>(numbers.at(update.value.node)));
+    hasher.number(static_cast<std::uint64_t>(update.value.index));
   }
   return hasher.value();
 }

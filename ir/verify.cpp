@@ -25,6 +25,8 @@ class Verifier {
       seen_.insert(node.get());
     }
     check_named("output", graph_.outputs(), true);
+    check_named("update", graph_.updates(), true);
+    check_updates();
     check_named("tap", graph_.taps(), false);
   }
 
@@ -136,6 +138,28 @@ class Verifier {
       }
       if (!names.insert(name).second && distinct) {
         fail(fmt::format("it has two {}s '{}'", what, name));
+      }
+    }
+  }
+
+  /// Updates fit the state they change, and the nodes that read it say so.
+  void check_updates() const {
+    std::set<std::string_view> updated;
+    for (const auto& [key, value] : graph_.updates()) {
+      updated.insert(key);
+      const auto found = parameters_.find(key);
+      if (found == parameters_.end()) fail(fmt::format("it updates '{}', which it lacks", key));
+      Type type = value.type();
+      type.layout.clear();
+      if (!(found->second->type == type)) {
+        fail(fmt::format("the update of '{}' is {} where {} is declared", key, to_string(type),
+                         to_string(found->second->type)));
+      }
+    }
+    for (const auto& node : graph_.nodes()) {
+      if (!node->is("parameter")) continue;
+      if (node->attributes().boolean("mutable") != updated.contains(node->attributes().text("key"))) {
+        fail(*node, "its attribute `mutable` does not say whether it is updated");
       }
     }
   }

@@ -24,6 +24,11 @@ std::vector<Type> infer_binary(const InferContext& context) {
   return {Type{result_dtype(context), broadcast(context.operand(0).shape, context.operand(1).shape), {}}};
 }
 
+std::vector<Type> infer_where(const InferContext& context) {
+  Shape shape = broadcast(context.operand(1).shape, context.operand(2).shape);
+  return {Type{result_dtype(context), broadcast(context.operand(0).shape, shape), {}}};
+}
+
 std::vector<Type> infer_prelu(const InferContext& context) {
   const Type& x = context.operand(0);
   const Shape& slope = context.operand(1).shape;
@@ -161,6 +166,10 @@ std::vector<Sample> positive_binary_samples() {
   for (Sample& sample : samples) sample.lo = 0.25;
   return samples;
 }
+std::vector<Sample> where_samples() {
+  const Type x = f32({2, 16, 5, 3});
+  return {{{x, x, x}, {}}, {{x, f32({2, 16, 1, 1}), f32({1})}, {}}, {{f32({3, 1}), f32({3, 8}), f32({8})}, {}}};
+}
 std::vector<Sample> prelu_samples() {
   return {{{f32({2, 16, 5, 3}), f32({16})}, {}},
           {{f32({2, 7, 5, 3}), f32({1})}, {}},
@@ -272,6 +281,11 @@ std::vector<OpDef> elementwise_ops() {
   list.push_back(binary("maximum", "Max", 8, binary_samples));
   list.push_back(binary("minimum", "Min", 8, binary_samples));
   list.push_back(binary("pow", "Pow", 7, positive_binary_samples));
+  list.push_back(binary("greater", "Greater", 13, binary_samples));
+  list.push_back(like_unary("where", "a where the condition is not 0, else b; the three broadcast.",
+                            Signature({"condition", "a", "b"}, {"y"}), {}, infer_where,
+                            Cost::memory(one_per_element), Decomposition::primitive(),
+                            OnnxMapping::op("Where", 9), where_samples));
   list.push_back(like_unary("clamp", "min(max(x, min), max)", Signature({"x"}, {"y"}),
                             {{"min", 0.0, true}, {"max", 0.0, true}}, infer_clamp,
                             Cost::memory(one_per_element), Decomposition::primitive(),
@@ -286,9 +300,9 @@ std::vector<OpDef> elementwise_ops() {
                             OnnxMapping::op("Cast", 6), cast_samples));
   list.push_back(like_unary("batch_norm",
                             "(x - mean) / sqrt(var + epsilon) * scale + bias over axis 1, with given "
-                            "statistics.",
+                            "statistics. `momentum` counts in training only.",
                             Signature({"x", "scale", "bias", "mean", "var"}, {"y"}),
-                            {{"epsilon", 1e-5}}, infer_batch_norm, Cost::memory(two_per_element),
+                            {{"epsilon", 1e-5}, {"momentum", 0.1}}, infer_batch_norm, Cost::memory(two_per_element),
                             Decomposition::rule(decompose_batch_norm),
                             OnnxMapping::op("BatchNormalization", 7), batch_norm_samples));
   list.push_back(like_unary("elementwise", "A chain of scalar functions in one pass over memory.",

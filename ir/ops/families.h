@@ -14,6 +14,11 @@ std::vector<OpDef> reduction_ops();
 std::vector<OpDef> pooling_ops();
 std::vector<OpDef> shape_ops();
 std::vector<OpDef> attention_ops();
+std::vector<OpDef> normalization_ops();  ///< batch statistics and their gradient
+std::vector<OpDef> backward_ops();
+std::vector<OpDef> label_ops();     ///< losses, and rows by label
+std::vector<OpDef> training_ops();  ///< what steers differentiation
+std::vector<OpDef> update_ops();    ///< optimizer steps
 OpDef sdpa_op();           ///< one of attention_ops, with a file of its own
 OpDef gate_op();           ///< the same
 OpDef conv_branches_op();  ///< one of compute_ops, likewise
@@ -21,7 +26,7 @@ OpDef conv_branches_op();  ///< one of compute_ops, likewise
 /// Type of a conv, epilogue checked. Throws Error(usage).
 Type infer_convolution(const InferContext& context);
 
-/// The reason every op gives while no backward op is lowered.
+/// The reason of ops that are not differentiable in x.
 inline constexpr std::string_view kInferenceOnly = "training steps are not lowered yet";
 
 inline Type f32(Shape shape) { return Type{DType::f32, std::move(shape), {}}; }

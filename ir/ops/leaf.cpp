@@ -38,8 +38,11 @@ std::vector<OpDef> leaf_ops() {
   list.push_back(leaf("input", "A value the caller gives, row-major.",
                       {{"name", std::string(), true}, {"type", std::string(), true}},
                       infer_declared, OnnxMapping::none("a graph input, not a node")));
-  list.push_back(leaf("parameter", "A tensor of the state_dict.",
-                      {{"key", std::string(), true}, {"type", std::string(), true}}, infer_declared,
+  list.push_back(leaf("parameter", "A tensor of the state_dict; a mutable one changes from run to run.",
+                      {{"key", std::string(), true},
+                       {"type", std::string(), true},
+                       {"mutable", false}},
+                      infer_declared,
                       OnnxMapping::none("an initializer, not a node")));
   list.push_back(leaf("constant", "A tensor known when the graph is made.",
                       {{"value", HostTensor(), true}}, infer_constant,

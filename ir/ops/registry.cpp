@@ -16,7 +16,9 @@ struct OpTable {
 
   OpTable() {
     for (auto* family : {ops::leaf_ops, ops::compute_ops, ops::elementwise_ops, ops::reduction_ops,
-                         ops::pooling_ops, ops::shape_ops, ops::attention_ops}) {
+                         ops::pooling_ops, ops::shape_ops, ops::attention_ops,
+                         ops::normalization_ops, ops::backward_ops, ops::label_ops,
+                         ops::training_ops, ops::update_ops}) {
       for (OpDef& definition : family()) definitions.push_back(std::move(definition));
     }
     for (const OpDef& definition : definitions) {
