@@ -54,12 +54,17 @@ Image fit_image(const Image& image, const Preprocess& settings) {
   }
   const int shorter = settings.shorter_side != 0 ? settings.shorter_side
                                                  : std::max(settings.width, settings.height);
+  const Image resized = resize_shorter_side(image, shorter, settings.filter);
+  return crop_image(resized, crop_offset(resized.width, settings.width),
+                    crop_offset(resized.height, settings.height), settings.width, settings.height);
+}
+
+Image resize_shorter_side(const Image& image, int shorter, Filter filter) {
+  check_image(image);
   const bool portrait = image.width <= image.height;
   const int width = portrait ? shorter : scaled(shorter, image.width, image.height);
   const int height = portrait ? scaled(shorter, image.height, image.width) : shorter;
-  const Image resized = resize(image, width, height, settings.filter);
-  return crop_image(resized, crop_offset(width, settings.width), crop_offset(height, settings.height),
-              settings.width, settings.height);
+  return resize(image, width, height, filter);
 }
 
 void preprocess_into(const Image& image, const Preprocess& settings, std::span<float> to) {

@@ -36,6 +36,9 @@ struct Preprocess {
 /// Throws Error(usage) for settings without meaning, Error(failure) for an image too large.
 Image fit_image(const Image& image, const Preprocess& settings);
 
+/// Resized so that the shorter side has `shorter` pixels; the longer one is rounded down.
+Image resize_shorter_side(const Image& image, int shorter, Filter filter);
+
 /// f32 [1, 3, height, width]. Throws as `fit_image` does.
 HostTensor preprocess(const Image& image, const Preprocess& settings);
 
