@@ -176,6 +176,8 @@ void check_augmentation(const Augmentation& a) {
   check_range("erase", a.erase, 0, 1);
   check_range("erase_min", a.erase_min, 0, 1);
   check_range("erase_max", a.erase_max, 0, 1);
+  check_range("cut_mix", a.cut_mix, 0, 1);
+  check_range("cut_mix_beta", a.cut_mix_beta, 1e-3, 1e3);
   check_order("area_min", a.area_min, "area_max", a.area_max);
   check_order("aspect_min", a.aspect_min, "aspect_max", a.aspect_max);
   check_order("blur_sigma_min", a.blur_sigma_min, "blur_sigma_max", a.blur_sigma_max);

@@ -50,6 +50,10 @@ struct Augmentation {
   double erase = 0;
   double erase_min = 0.02;
   double erase_max = 1.0 / 3;
+  /// CutMix, on batches (training/cut_mix.h): the probability per batch, and Beta(x, x) of which
+  /// the share of the own picture is drawn.
+  double cut_mix = 0;
+  double cut_mix_beta = 1;
 };
 
 /// Throws Error(usage) that names the field for a value out of its range.
