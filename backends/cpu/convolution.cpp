@@ -26,6 +26,13 @@ std::pair<Descriptor, Descriptor> describe_extra(const TagTable& tags, const Vie
   return {given, channels_last(given.get_dims(), given.get_data_type())};
 }
 
+memory::data_type result_type(const View& view, memory::data_type compute) {
+  const memory::data_type given = data_type(view.type.dtype);
+  return given == compute ? compute : memory::data_type::f32;
+}
+
+}  // namespace
+
 Descriptor describe_weights(const TagTable& tags, const View& view, std::int64_t groups) {
   Descriptor given = describe(tags, view);
   if (groups > 1 && given.get_ndims() == 4) {
@@ -38,13 +45,6 @@ Descriptor describe_weights(const TagTable& tags, const View& view, std::int64_t
   }
   return given;
 }
-
-memory::data_type result_type(const View& view, memory::data_type compute) {
-  const memory::data_type given = data_type(view.type.dtype);
-  return given == compute ? compute : memory::data_type::f32;
-}
-
-}  // namespace
 
 bool is_pointwise(const Node& node) {
   const Attributes& a = node.attributes();

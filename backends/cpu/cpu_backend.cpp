@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "backends/cpu/backward.h"
 #include "backends/cpu/compute.h"
 #include "backends/cpu/kernels/direct_convolution.h"
 #include "backends/cpu/kernels/kernels.h"
@@ -19,6 +20,7 @@ namespace {
 enum class Family {
   leaf,
   compute,
+  backward,
   branches,
   elementwise,
   reduce,
@@ -38,6 +40,7 @@ Family family_of(const Node& node) {
   };
   if (is_one_of({"input", "parameter", "constant"})) return Family::leaf;
   if (cpu::is_compute(node)) return Family::compute;
+  if (cpu::is_backward_compute(node)) return Family::backward;
   if (node.is("conv_branches")) return Family::branches;
   if (is_one_of({"elementwise", "batch_norm"}) || elementwise_arity(node.kind()) > 0) {
     return Family::elementwise;
@@ -80,6 +83,8 @@ class CpuBackend : public Backend {
         return true;
       case Family::compute:
         return cpu::takes_direct(node) || cpu::supports_compute(*device_, node);
+      case Family::backward:
+        return cpu::supports_backward(*device_, node);
       case Family::branches:
         return cpu::takes_direct(node);
       case Family::reorder:
@@ -105,6 +110,9 @@ class CpuBackend : public Backend {
 
   LayoutChoice choose_layouts(const Node& node) const override {
     if (cpu::takes_direct(node)) return cpu::direct_layouts(node);
+    if (family_of(node) == Family::backward) {
+      return cpu::choose_backward_layouts(*device_, node);
+    }
     if (family_of(node) == Family::sdpa) return channels_last(node);
     if (family_of(node) == Family::gate) return gate_layouts(node);
     return cpu::choose_compute_layouts(*device_, node);
@@ -115,7 +123,7 @@ class CpuBackend : public Backend {
     if (family_of(node) == Family::compute) {
       return cpu::computes_on_slice(*device_, node, /*is_result=*/true, index);
     }
-    return is_strided(node);
+    return is_strided(node) && family_of(node) != Family::backward;
   }
 
   bool reads_slices(const Node& node, int index) const override {
@@ -123,7 +131,7 @@ class CpuBackend : public Backend {
     if (family_of(node) == Family::compute) {
       return cpu::computes_on_slice(*device_, node, /*is_result=*/false, index);
     }
-    return is_strided(node);
+    return is_strided(node) && family_of(node) != Family::backward;
   }
 
   std::unique_ptr<Kernel> lower(const Node& node, std::span<const View> operands,
@@ -132,6 +140,8 @@ class CpuBackend : public Backend {
     switch (family_of(node)) {
       case Family::compute:
         return cpu::lower_compute(*device_, node, operands, results[0]);
+      case Family::backward:
+        return cpu::lower_backward(*device_, node, operands, results);
       case Family::elementwise:
         return cpu::lower_elementwise(node, operands, results);
       case Family::reduce:

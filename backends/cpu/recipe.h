@@ -60,6 +60,10 @@ Recipe matmul_recipe(const TagTable& tags, const Request& request);
 /// weights. The bytes are the same.
 Descriptor product_weights_to_node(const Descriptor& weights, std::size_t node_rank);
 
+/// Weights of a conv with the primitive's axes, five of them when there are groups. Throws
+/// Error(failure) with the bare reason.
+Descriptor describe_weights(const TagTable& tags, const View& view, std::int64_t groups);
+
 bool is_pointwise(const Node& node);
 
 /// The type in which x and weight meet: bf16 when both are, else f32.
