@@ -13,6 +13,7 @@ void add_show_command(CLI::App& app);
 void add_explain_command(CLI::App& app);
 void add_run_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
+void add_grad_command(CLI::App& app);
 void add_embed_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
 

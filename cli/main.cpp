@@ -77,6 +77,7 @@ int parse_and_run(int argc, char** argv) {
   add_show_command(app);
   add_explain_command(app);
   add_run_command(app);
+  add_grad_command(app);
   add_bench_command(app);
   add_embed_command(app);
   add_verify_command(app);

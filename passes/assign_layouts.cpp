@@ -22,7 +22,7 @@
 //
 // Where a value has another layout than its reader wants, a `reorder` is inserted, once per layout.
 // Reorders of prepared values (weights) run once, when weights are bound: that is prepacking.
-// Graph inputs and outputs are row-major. Illegal on symbolic shapes.
+// Graph inputs, outputs and state are row-major. Illegal on symbolic shapes.
 
 namespace facet {
 namespace {
@@ -45,7 +45,9 @@ class LayoutAssignment {
       }
     }
     for (Node* node : nodes) assign(node);
-    for (Output& output : graph_.outputs()) output.value = as(output.value, Layout{}, nullptr);
+    for (auto* list : {&graph_.outputs(), &graph_.updates()}) {
+      for (Output& output : *list) output.value = as(output.value, Layout{}, nullptr);
+    }
     return changed_;
   }
 

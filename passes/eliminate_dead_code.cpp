@@ -13,6 +13,7 @@ namespace facet {
 bool eliminate_dead_code(Graph& graph, PassContext&) {
   std::set<const Node*> outputs;
   for (const Output& output : graph.outputs()) outputs.insert(output.value.node);
+  for (const Output& update : graph.updates()) outputs.insert(update.value.node);
   bool changed = false;
   const std::vector<Node*> nodes = graph.node_list();
   for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {

@@ -44,6 +44,8 @@ class Bf16Lowering {
     if (prepared_.contains(node)) return;
     if (node->op().precision == PrecisionPolicy::low) {
       for (const int operand : factors(*node)) read_as_bf16(node, operand);
+    } else if (node->op().precision == PrecisionPolicy::f32) {
+      for (int i = 0; i < node->operand_count(); ++i) read_as_f32(node, i);
     } else if (node->is("concat") && reads_bf16(*node)) {
       for (int i = 0; i < node->operand_count(); ++i) read_as_bf16(node, i);
     }
@@ -89,6 +91,11 @@ class Bf16Lowering {
   void read_as_bf16(Node* node, int index) {
     const Value value = node->operand(index);
     if (value.dtype() == DType::f32) node->set_operand(index, cast(value, DType::bf16, node));
+  }
+
+  void read_as_f32(Node* node, int index) {
+    const Value value = node->operand(index);
+    if (value.dtype() == DType::bf16) node->set_operand(index, cast(value, DType::f32, node));
   }
 
   /// Operands have their new types already: producers stand before their readers.

@@ -10,6 +10,7 @@
 #include "ir/op.h"
 #include "passes/byte_region.h"
 #include "passes/memory_plan.h"
+#include "passes/prepared.h"
 
 // Runs the steps in order and keeps account of the values in the arena: a value is intact from the
 // step that makes it until a write touches any of its bytes, and only intact values may be read.
@@ -363,6 +364,7 @@ void Simulation::run_step(Node& node, int step) {
     if (!storage_.placements.contains(operand)) continue;
     check_intact(operand, step, node.kind());
   }
+  if (state_behind(node.result()) != nullptr) return run_scratch(node, step);  // writes no arena
   for (int r = 0; r < node.result_count(); ++r) make(node.result(r), step);
   run_scratch(node, step);
   if (node.is("concat")) return run_concat(node, step);
@@ -386,15 +388,17 @@ void Simulation::run() {
   }
   for (const Node* node : steps_) {
     for (const Value& operand : node->operands()) {
-      if (running.contains(operand.node)) placement(operand);
+      if (running.contains(operand.node) && state_behind(operand) == nullptr) placement(operand);
     }
   }
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     if (!steps_[i]->is("input")) run_step(*steps_[i], static_cast<int>(i));
   }
   const int last = std::max(0, static_cast<int>(steps_.size()) - 1);
-  for (const Output& output : graph_.outputs()) {
-    if (!running.contains(output.value.node)) continue;
+  std::vector<Output> kept = graph_.outputs();
+  kept.insert(kept.end(), graph_.updates().begin(), graph_.updates().end());
+  for (const Output& output : kept) {
+    if (!running.contains(output.value.node) || state_behind(output.value) != nullptr) continue;
     check_alone(output.value);
     check_intact(output.value, last, "output " + output.name);
   }

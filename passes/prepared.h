@@ -19,4 +19,11 @@ class PreparedSet {
   std::set<const Node*> nodes_;
 };
 
+/// Whether the node is a parameter that a run changes.
+bool is_state(const Node& node);
+
+/// The state whose bytes the value lies in: the parameter node itself, or the one that the update op
+/// which makes the value writes over. Null for every other value.
+const Node* state_behind(Value value);
+
 }  // namespace facet

@@ -195,7 +195,8 @@ std::string label(const Value& value) {
 
 void StoragePlanner::count_moves(Node* node, Storage& storage) const {
   if (!node->is("concat")) {
-    if (forest_.cell(forest_.find(node->result())).is_view) storage.free_steps.insert(node);
+    const int index = forest_.find(node->result());
+    if (index >= 0 && forest_.cell(index).is_view) storage.free_steps.insert(node);
     return;
   }
   int copies = 0;

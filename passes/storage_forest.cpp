@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "ir/layout.h"
+#include "passes/prepared.h"
 
 namespace facet {
 
@@ -16,6 +17,7 @@ StorageForest::StorageForest(const Graph& graph, std::span<Node* const> steps, c
     if (steps[i]->is("input")) continue;
     for (int r = 0; r < steps[i]->result_count(); ++r) {
       const Value value = steps[i]->result(r);
+      if (state_behind(value) != nullptr) continue;  // it lies in the state
       add(value, static_cast<int>(i), graph.is_output(value));
     }
   }
@@ -146,7 +148,8 @@ bool StorageForest::reader_is_legal(int index, const Use& use) const {
   if (step_of(use.node) < 0) return true;
   if (use.node == cell(index).slot_of) return true;  // the concat finds it in its place
   // A view was placed with its operand; `place` has refused those that cannot have gaps.
-  if (cell(find(use.node->result())).is_view) return true;
+  const int made = find(use.node->result());
+  if (made >= 0 && cell(made).is_view) return true;
   return target_->reads_slices(*use.node, use.operand);
 }
 

@@ -11,6 +11,7 @@
 #include "ir/graph.h"
 #include "ir/host_tensor.h"
 #include "passes/pass.h"
+#include "runtime/state.h"
 
 namespace facet {
 
@@ -58,6 +59,7 @@ struct ProgramInfo {
   std::vector<StepInfo> steps;
   std::int64_t arena_bytes = 0;
   std::int64_t lower_bound_bytes = 0;
+  std::int64_t state_bytes = 0;     ///< what runs change: parameters under training, statistics
   std::int64_t prepared_bytes = 0;  ///< weights as the kernels read them
   int reorders = 0;                 ///< layout changes of activations, at run time
   int concat_slices = 0;
@@ -81,8 +83,13 @@ class Executable {
   virtual const CompileOptions& options() const = 0;
   /// The program for this batch size; compiles it if needed. For a graph without symbols, pass 1.
   virtual const ProgramInfo& program(std::int64_t batch) const = 0;
-  /// One thread's working memory and bound kernels.
-  virtual std::unique_ptr<Context> make_context() const = 0;
+  /// The state as the weights at compile time have it; empty for a graph without updates.
+  virtual std::shared_ptr<State> make_state() const = 0;
+  /// One thread's working memory and bound kernels. Runs change `state`, which programs of one
+  /// training run share; it must have what the graph updates.
+  virtual std::unique_ptr<Context> make_context(std::shared_ptr<State> state) const = 0;
+  /// The same with a state of its own.
+  std::unique_ptr<Context> make_context() const { return make_context(make_state()); }
 };
 
 struct ProfileRow {
@@ -103,6 +110,8 @@ class Context {
   /// Runs the program of this batch `repeats` times on a fixed input pattern and returns each run's
   /// milliseconds: what benchmarks time, without copies in and out.
   virtual std::vector<double> time(std::int64_t batch, int repeats) = 0;
+  /// What runs change. `time` changes it, too.
+  virtual State& state() = 0;
   /// Frees the arenas of all batch sizes; the next run allocates anew.
   virtual void trim() = 0;
 };

@@ -35,12 +35,16 @@ class CompiledExecutable final : public Executable,
         options_(std::move(options)),
         optimization_(std::move(optimization)),
         backend_(std::move(backend)),
+        initial_(weights),
         weights_(graph_, weights) {}
 
   const Graph& graph() const override { return graph_; }
   const CompileOptions& options() const override { return options_; }
   const ProgramInfo& program(std::int64_t batch) const override { return shared_program(batch)->info(); }
-  std::unique_ptr<Context> make_context() const override;
+  std::shared_ptr<State> make_state() const override {
+    return std::make_shared<State>(graph_, initial_);
+  }
+  std::unique_ptr<Context> make_context(std::shared_ptr<State> state) const override;
 
   std::shared_ptr<const Program> shared_program(std::int64_t batch) const {
     if (batch < 1) throw usage_error(fmt::format("a batch of {} cannot run", batch));
@@ -62,6 +66,7 @@ class CompiledExecutable final : public Executable,
   CompileOptions options_;
   ProgramInfo optimization_;  // what the symbolic passes reported
   std::unique_ptr<Backend> backend_;
+  TensorMap initial_;  // shares the bytes of weights_
   mutable WeightStore weights_;
   mutable std::mutex mutex_;
   mutable std::list<std::shared_ptr<const Program>> programs_;  // last used first
@@ -69,14 +74,18 @@ class CompiledExecutable final : public Executable,
 
 class CompiledContext final : public Context {
  public:
-  explicit CompiledContext(std::shared_ptr<const CompiledExecutable> executable)
-      : executable_(std::move(executable)) {}
+  CompiledContext(std::shared_ptr<const CompiledExecutable> executable,
+                  std::shared_ptr<State> state)
+      : executable_(std::move(executable)), state_(std::move(state)) {}
 
   TensorMap run(const TensorMap& inputs) override {
     Instance& instance = load(inputs);
     for (const Program::BoundStep& step : instance.steps) step.run();
+    instance.program->commit(instance.arena.get(), *state_);
     return collect(instance);
   }
+
+  State& state() override { return *state_; }
 
   TensorMap profile(const TensorMap& inputs, std::vector<ProfileRow>& rows) override {
     Instance& instance = load(inputs);
@@ -86,6 +95,7 @@ class CompiledContext final : public Context {
       step.run();
       rows.push_back({step.step, milliseconds_since(start)});
     }
+    instance.program->commit(instance.arena.get(), *state_);
     return collect(instance);
   }
 
@@ -96,6 +106,7 @@ class CompiledContext final : public Context {
       fill_inputs(instance);  // the plan gives their bytes to later steps
       const Clock::time_point start = Clock::now();
       for (const Program::BoundStep& step : instance.steps) step.run();
+      instance.program->commit(instance.arena.get(), *state_);
       times.push_back(milliseconds_since(start));
     }
     return times;
@@ -117,7 +128,7 @@ class CompiledContext final : public Context {
     Instance instance;
     instance.program = executable_->shared_program(batch);
     instance.arena = allocate_bytes(instance.program->info().arena_bytes);
-    instance.steps = instance.program->bind(instance.arena.get());
+    instance.steps = instance.program->bind(instance.arena.get(), *state_);
     return instances_.emplace(batch, std::move(instance)).first->second;
   }
 
@@ -146,13 +157,11 @@ class CompiledContext final : public Context {
     }
   }
 
-  static TensorMap collect(const Instance& instance) {
+  TensorMap collect(const Instance& instance) const {
     TensorMap outputs;
     for (const ProgramPort& port : instance.program->outputs()) {
       HostTensor tensor(port.type.dtype, static_extents(port.type.shape));
-      const std::byte* from = port.address.weight != nullptr
-                                  ? port.address.weight
-                                  : instance.arena.get() + port.address.offset;
+      const std::byte* from = instance.program->pointer(port.address, instance.arena.get(), *state_);
       std::memcpy(tensor.mutable_data(), from, static_cast<std::size_t>(tensor.byte_count()));
       outputs.emplace(port.name, std::move(tensor));
     }
@@ -160,11 +169,12 @@ class CompiledContext final : public Context {
   }
 
   std::shared_ptr<const CompiledExecutable> executable_;
+  std::shared_ptr<State> state_;
   std::map<std::int64_t, Instance> instances_;
 };
 
-std::unique_ptr<Context> CompiledExecutable::make_context() const {
-  return std::make_unique<CompiledContext>(shared_from_this());
+std::unique_ptr<Context> CompiledExecutable::make_context(std::shared_ptr<State> state) const {
+  return std::make_unique<CompiledContext>(shared_from_this(), std::move(state));
 }
 
 }  // namespace

@@ -1,7 +1,10 @@
 #include "runtime/program.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <set>
 
 #include "ir/error.h"
@@ -38,10 +41,13 @@ Program::Program(const Graph& graph, std::int64_t batch, const Backend& backend,
   }
   info_.remarks.insert(info_.remarks.end(), context.remarks.begin(), context.remarks.end());
   split_nodes();
+  for (const Output& update : graph_.updates()) state_keys_.push_back(update.name);
+  check_updates();
   lower_steps(backend, options);
   info_.compile_seconds += seconds_since(start);
   const auto prepare_start = std::chrono::steady_clock::now();
   prepare(backend, weights);
+  find_updates();
   info_.prepare_seconds = seconds_since(prepare_start);
   describe_steps();
   info_.graph_text = to_text(graph_, {.parameters = false});
@@ -50,7 +56,7 @@ Program::Program(const Graph& graph, std::int64_t batch, const Backend& backend,
 void Program::split_nodes() {
   const PreparedSet prepared(graph_);
   for (Node* node : graph_.node_list()) {
-    if (node->is("input")) continue;
+    if (node->is("input") || is_state(*node)) continue;
     (prepared.contains(node) ? prepared_nodes_ : step_nodes_).push_back(node);
   }
 }
@@ -61,7 +67,45 @@ View Program::view_of(Value value) const {
                                          : dense_view(value.type());
 }
 
+/// An update op writes over the old state: whoever reads that must have run before.
+void Program::check_updates() const {
+  std::map<const Node*, std::size_t> position;
+  for (std::size_t i = 0; i < step_nodes_.size(); ++i) position[step_nodes_[i]] = i;
+  for (const Node* node : step_nodes_) {
+    if (node->op().aliasing != Aliasing::update) continue;
+    for (int r = 0; r < node->result_count(); ++r) {
+      const Value old = node->operand(r);
+      if (state_behind(old) == nullptr) continue;
+      for (const Use& use : old.node->uses(old.index)) {
+        if (use.node == node || position.at(use.node) < position.at(node)) continue;
+        throw failure(fmt::format("'{}' ({}) overwrites state that '{}' ({}) reads later", node->kind(),
+                                  node->provenance().scope, use.node->kind(),
+                                  use.node->provenance().scope));
+      }
+    }
+  }
+}
+
+void Program::find_updates() {
+  for (std::size_t i = 0; i < graph_.updates().size(); ++i) {
+    const auto& [key, value] = graph_.updates()[i];
+    info_.state_bytes += byte_size(value.type());
+    const Node* behind = state_behind(value);
+    if (behind != nullptr && behind->attributes().text("key") == key) continue;  // in place
+    if (behind != nullptr) {
+      throw failure(fmt::format("state '{}' cannot become the bytes of state '{}'; copy it by an op",
+                                key, behind->attributes().text("key")));
+    }
+    commits_.push_back({static_cast<int>(i), address_of(value), byte_size(value.type())});
+  }
+}
+
 Address Program::address_of(Value value) const {
+  if (const Node* behind = state_behind(value)) {
+    const std::string& key = behind->attributes().text("key");
+    const auto at = std::find(state_keys_.begin(), state_keys_.end(), key);
+    return {nullptr, 0, static_cast<int>(at - state_keys_.begin())};
+  }
   const auto it = storage_.placements.find(value);
   if (it == storage_.placements.end()) return {prepared_.at(value).bytes.get(), 0};
   const Buffer& buffer = storage_.buffers[static_cast<std::size_t>(it->second.buffer)];
@@ -111,12 +155,14 @@ void Program::prepare(const Backend& backend, WeightStore& weights) {
   std::vector<Value> roots;
   std::set<Value> seen;
   const auto want = [&](Value value) {
-    if (!storage_.placements.contains(value) && seen.insert(value).second) roots.push_back(value);
+    const bool prepared = !storage_.placements.contains(value) && state_behind(value) == nullptr;
+    if (prepared && seen.insert(value).second) roots.push_back(value);
   };
   for (const Node* node : step_nodes_) {
     for (const Value& value : node->operands()) want(value);
   }
   for (const Output& output : graph_.outputs()) want(output.value);
+  for (const Output& update : graph_.updates()) want(update.value);
   const std::vector<PreparedValue> values = weights.prepare(prepared_nodes_, roots, backend);
   for (std::size_t i = 0; i < roots.size(); ++i) {
     prepared_[roots[i]] = values[i];
@@ -158,18 +204,29 @@ void Program::describe_steps() {
   }
 }
 
-std::vector<Program::BoundStep> Program::bind(std::byte* arena) const {
+std::byte* Program::pointer(const Address& address, std::byte* arena, State& state) const {
+  if (address.weight != nullptr) return const_cast<std::byte*>(address.weight);
+  if (address.state >= 0) return state.bytes(state_keys_[static_cast<std::size_t>(address.state)]);
+  return arena + address.offset;
+}
+
+void Program::commit(const std::byte* arena, State& state) const {
+  for (const Commit& commit : commits_) {
+    const std::byte* from =
+        commit.from.weight != nullptr ? commit.from.weight : arena + commit.from.offset;
+    std::memcpy(state.bytes(state_keys_[static_cast<std::size_t>(commit.state)]), from,
+                static_cast<std::size_t>(commit.bytes));
+  }
+}
+
+std::vector<Program::BoundStep> Program::bind(std::byte* arena, State& state) const {
   std::vector<BoundStep> bound;
-  const auto pointer = [&](const Address& address) {
-    return address.weight != nullptr ? const_cast<std::byte*>(address.weight)
-                                     : arena + address.offset;
-  };
   for (const ProgramStep& step : steps_) {
     if (step.kernel == nullptr) continue;
     std::vector<std::byte*> operands;
     std::vector<std::byte*> results;
-    for (const Address& address : step.operands) operands.push_back(pointer(address));
-    for (const Address& address : step.results) results.push_back(pointer(address));
+    for (const Address& address : step.operands) operands.push_back(pointer(address, arena, state));
+    for (const Address& address : step.results) results.push_back(pointer(address, arena, state));
     bound.push_back({bound.size(), step.kernel->bind(operands, results, arena + step.scratch_offset)});
   }
   return bound;

@@ -13,10 +13,11 @@
 
 namespace facet {
 
-/// Where a step reads or writes: the arena, or a prepared weight.
+/// Where a step reads or writes: the arena, a prepared weight, or the state.
 struct Address {
-  const std::byte* weight = nullptr;  ///< null: in the arena
+  const std::byte* weight = nullptr;  ///< null: in the arena or the state
   std::int64_t offset = 0;            ///< bytes from the arena's start
+  int state = -1;                     ///< number of a state tensor; -1: none
 };
 
 /// One lowered step with its addresses.
@@ -49,17 +50,32 @@ class Program {
     std::size_t step;
     std::function<void()> run;
   };
-  std::vector<BoundStep> bind(std::byte* arena) const;
+  std::vector<BoundStep> bind(std::byte* arena, State& state) const;
+  /// After the steps: copies new state that they left in the arena to its place.
+  void commit(const std::byte* arena, State& state) const;
+  /// A place in memory, which must not be written if it is a prepared weight.
+  std::byte* pointer(const Address& address, std::byte* arena, State& state) const;
 
  private:
   void split_nodes();
   void lower_steps(const Backend& backend, const CompileOptions& options);
   void prepare(const Backend& backend, WeightStore& weights);
+  void find_updates();
+  void check_updates() const;
   void describe_steps();
   Address address_of(Value value) const;
   View view_of(Value value) const;
 
+  /// A state tensor whose new value lies in the arena after the steps.
+  struct Commit {
+    int state = -1;
+    Address from;
+    std::int64_t bytes = 0;
+  };
+
   Graph graph_;
+  std::vector<std::string> state_keys_;
+  std::vector<Commit> commits_;
   std::vector<Node*> prepared_nodes_;
   std::vector<Node*> step_nodes_;
   std::map<Value, PreparedValue> prepared_;

@@ -36,7 +36,10 @@ class ReferenceExecutable final : public Executable,
   const Graph& graph() const override { return graph_; }
   const CompileOptions& options() const override { return options_; }
   const ProgramInfo& program(std::int64_t) const override { return info_; }
-  std::unique_ptr<Context> make_context() const override;
+  std::shared_ptr<State> make_state() const override {
+    return std::make_shared<State>(graph_, weights_, true);
+  }
+  std::unique_ptr<Context> make_context(std::shared_ptr<State> state) const override;
   const TensorMap& weights() const { return weights_; }
 
  private:
@@ -48,13 +51,21 @@ class ReferenceExecutable final : public Executable,
 
 class ReferenceContext final : public Context {
  public:
-  explicit ReferenceContext(std::shared_ptr<const ReferenceExecutable> executable)
-      : executable_(std::move(executable)) {}
+  ReferenceContext(std::shared_ptr<const ReferenceExecutable> executable,
+                   std::shared_ptr<State> state)
+      : executable_(std::move(executable)), state_(std::move(state)) {}
 
   TensorMap run(const TensorMap& inputs) override {
     resolve_batch(executable_->graph(), inputs);
-    return evaluate(executable_->graph(), inputs, executable_->weights());
+    if (state_->tensors().empty()) return evaluate(executable_->graph(), inputs, executable_->weights());
+    TensorMap parameters = executable_->weights();
+    for (const auto& [key, tensor] : state_->tensors()) parameters[key] = tensor;
+    StepResult result = evaluate_step(executable_->graph(), inputs, parameters);
+    state_->assign(result.updates);
+    return std::move(result.outputs);
   }
+
+  State& state() override { return *state_; }
 
   TensorMap profile(const TensorMap&, std::vector<ProfileRow>&) override {
     throw usage_error("the reference device has no steps to time; profile on --device cpu");
@@ -84,10 +95,11 @@ class ReferenceContext final : public Context {
 
  private:
   std::shared_ptr<const ReferenceExecutable> executable_;
+  std::shared_ptr<State> state_;
 };
 
-std::unique_ptr<Context> ReferenceExecutable::make_context() const {
-  return std::make_unique<ReferenceContext>(shared_from_this());
+std::unique_ptr<Context> ReferenceExecutable::make_context(std::shared_ptr<State> state) const {
+  return std::make_unique<ReferenceContext>(shared_from_this(), std::move(state));
 }
 
 }  // namespace

@@ -15,6 +15,8 @@ const EvaluatorTable& evaluators() {
     add_shape_ops(all);
     add_attention_ops(all);
     add_gate_ops(all);
+    add_label_ops(all);
+    add_update_ops(all);
     return all;
   }();
   return table;

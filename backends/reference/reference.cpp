@@ -81,7 +81,7 @@ class Evaluation {
   Evaluation(const TensorMap& inputs, const TensorMap& parameters, Symbols symbols)
       : inputs_(inputs), parameters_(parameters), symbols_(std::move(symbols)) {}
 
-  std::map<std::string, HostTensor> run(const Graph& graph) {
+  StepResult run(const Graph& graph) {
     for (const auto& node : graph.nodes()) {
       for (int i = 0; i < node->result_count(); ++i) {
         const Value value = node->result(i);
@@ -89,9 +89,10 @@ class Evaluation {
       }
     }
     for (const auto& node : graph.nodes()) step(*node);
-    std::map<std::string, HostTensor> outputs;
-    for (const Output& output : graph.outputs()) outputs[output.name] = values_.at(output.value);
-    return outputs;
+    StepResult result;
+    for (const Output& output : graph.outputs()) result.outputs[output.name] = values_.at(output.value);
+    for (const Output& update : graph.updates()) result.updates[update.name] = values_.at(update.value);
+    return result;
   }
 
  private:
@@ -151,6 +152,10 @@ class Evaluation {
 
 std::map<std::string, HostTensor> evaluate(const Graph& graph, const TensorMap& inputs,
                                            const TensorMap& parameters) {
+  return evaluate_step(graph, inputs, parameters).outputs;
+}
+
+StepResult evaluate_step(const Graph& graph, const TensorMap& inputs, const TensorMap& parameters) {
   Symbols symbols = check(graph, inputs, parameters);
   return Evaluation(inputs, parameters, std::move(symbols)).run(graph);
 }

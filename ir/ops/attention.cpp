@@ -2,6 +2,7 @@
 
 #include "ir/error.h"
 #include "ir/ops/families.h"
+#include "ir/ops/gradients.h"
 
 // Ops that attention with relative positions needs: tables are indexed by the distance of two
 // tokens, matrix products by the tokens themselves. skew and unskew go from one to the other.
@@ -117,14 +118,14 @@ std::vector<Sample> unskew_samples() {
 }
 
 OpDef distance_op(std::string_view name, std::string_view doc,
-                  std::vector<Type> (*infer)(const InferContext&), Decomposition::Rule decomposed,
-                  Samples::Make samples) {
+                  std::vector<Type> (*infer)(const InferContext&), Gradient::Rule gradient,
+                  Decomposition::Rule decomposed, Samples::Make samples) {
   return OpDef{.name = name,
                .doc = doc,
                .signature = Signature({"x"}, {"y"}),
                .attributes = {{"distance", std::string("j-i")}},
                .infer = infer,
-               .gradient = Gradient::none(kInferenceOnly),
+               .gradient = Gradient::rule(gradient),
                .layout = LayoutRole::plain,
                .aliasing = Aliasing::fresh,
                .precision = PrecisionPolicy::follow,
@@ -142,12 +143,12 @@ std::vector<OpDef> attention_ops() {
       "skew",
       "From distances to pairs: x [..., I, I+J-1] -> y [..., I, J] with y[i, j] = x[i, j-i + I-1], "
       "or x[i, i-j + J-1].",
-      infer_skew, decompose_skew, skew_samples));
+      infer_skew, skew_gradient, decompose_skew, skew_samples));
   list.push_back(distance_op(
       "unskew",
       "The adjoint of skew: x [..., I, J] -> y [..., I, I+J-1], zero where no pair has that "
       "distance.",
-      infer_unskew, decompose_unskew, unskew_samples));
+      infer_unskew, unskew_gradient, decompose_unskew, unskew_samples));
   list.push_back(sdpa_op());
   list.push_back(gate_op());
   return list;

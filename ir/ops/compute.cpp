@@ -5,6 +5,7 @@
 #include "ir/epilogue.h"
 #include "ir/error.h"
 #include "ir/ops/families.h"
+#include "ir/ops/gradients.h"
 
 namespace facet {
 
@@ -257,7 +258,7 @@ std::vector<OpDef> compute_ops() {
                      {"groups", std::int64_t{1}},
                      {"epilogue", Strings{}}},
       .infer = infer_conv,
-      .gradient = Gradient::none(kInferenceOnly),
+      .gradient = Gradient::rule(conv_gradient),
       .layout = LayoutRole::compute,
       .aliasing = Aliasing::fresh,
       .precision = PrecisionPolicy::low,
@@ -271,7 +272,7 @@ std::vector<OpDef> compute_ops() {
                        .signature = Signature({"x", "weight", "extras..."}, {"y"}),
                        .attributes = {{"epilogue", Strings{}}},
                        .infer = infer_linear,
-                       .gradient = Gradient::none(kInferenceOnly),
+                       .gradient = Gradient::rule(linear_gradient),
                        .layout = LayoutRole::compute,
                        .aliasing = Aliasing::fresh,
                        .precision = PrecisionPolicy::low,
@@ -285,7 +286,7 @@ std::vector<OpDef> compute_ops() {
                        .signature = Signature({"a", "b"}, {"y"}),
                        .attributes = {{"transpose_a", false}, {"transpose_b", false}},
                        .infer = infer_matmul,
-                       .gradient = Gradient::none(kInferenceOnly),
+                       .gradient = Gradient::rule(matmul_gradient),
                        .layout = LayoutRole::plain,
                        .aliasing = Aliasing::fresh,
                        .precision = PrecisionPolicy::low,

@@ -111,7 +111,7 @@ OpDef conv_branches_op() {
                               {"groups", std::int64_t{1}},
                               {"epilogue", Strings{}}},
                .infer = infer_branches,
-               .gradient = Gradient::none(kInferenceOnly),
+               .gradient = Gradient::decomposed(),
                .layout = LayoutRole::compute,
                .aliasing = Aliasing::fresh,
                .precision = PrecisionPolicy::low,

@@ -1,9 +1,9 @@
-#include "ir/elementwise_program.h"
-
 #include <fmt/format.h>
 
+#include "ir/elementwise_program.h"
 #include "ir/error.h"
 #include "ir/ops/families.h"
+#include "ir/ops/gradients.h"
 
 namespace facet::ops {
 namespace {
@@ -196,6 +196,7 @@ std::vector<Sample> elementwise_samples() {
 
 struct UnaryOp {
   std::string_view name, doc;
+  Gradient::Rule gradient;
   OnnxMapping onnx;
   Samples::Make samples;
   Decomposition decomposition = Decomposition::primitive();
@@ -207,7 +208,7 @@ OpDef unary(const UnaryOp& op) {
                .signature = Signature({"x"}, {"y"}),
                .attributes = {},
                .infer = infer_unary,
-               .gradient = Gradient::none(kInferenceOnly),
+               .gradient = Gradient::rule(op.gradient),
                .layout = LayoutRole::follow,
                .aliasing = Aliasing::in_place,
                .precision = PrecisionPolicy::follow,
@@ -217,13 +218,14 @@ OpDef unary(const UnaryOp& op) {
                .samples = Samples::cases(op.samples)};
 }
 
-OpDef binary(std::string_view name, std::string_view onnx, int since, Samples::Make samples) {
+OpDef binary(std::string_view name, Gradient::Rule gradient, std::string_view onnx, int since,
+             Samples::Make samples) {
   return OpDef{.name = name,
                .doc = "Elementwise with NumPy broadcasting.",
                .signature = Signature({"a", "b"}, {"y"}),
                .attributes = {},
                .infer = infer_binary,
-               .gradient = Gradient::none(kInferenceOnly),
+               .gradient = Gradient::rule(gradient),
                .layout = LayoutRole::follow,
                .aliasing = Aliasing::in_place,
                .precision = PrecisionPolicy::follow,
@@ -235,14 +237,14 @@ OpDef binary(std::string_view name, std::string_view onnx, int since, Samples::M
 
 OpDef like_unary(std::string_view name, std::string_view doc, Signature signature,
                  std::vector<AttributeSpec> attributes,
-                 std::vector<Type> (*infer)(const InferContext&), Cost cost,
+                 std::vector<Type> (*infer)(const InferContext&), Gradient gradient, Cost cost,
                  Decomposition decomposition, OnnxMapping onnx, Samples::Make samples) {
   return OpDef{.name = name,
                .doc = doc,
                .signature = std::move(signature),
                .attributes = std::move(attributes),
                .infer = infer,
-               .gradient = Gradient::none(kInferenceOnly),
+               .gradient = gradient,
                .layout = LayoutRole::follow,
                .aliasing = Aliasing::in_place,
                .precision = PrecisionPolicy::follow,
@@ -257,58 +259,63 @@ OpDef like_unary(std::string_view name, std::string_view doc, Signature signatur
 std::vector<OpDef> elementwise_ops() {
   std::vector<OpDef> list;
   for (const UnaryOp& op : std::initializer_list<UnaryOp>{
-           {"relu", "max(x, 0)", OnnxMapping::op("Relu", 6), unary_samples},
-           {"sigmoid", "1 / (1 + exp(-x))", OnnxMapping::op("Sigmoid", 6), unary_samples},
-           {"tanh", "tanh(x)", OnnxMapping::op("Tanh", 6), unary_samples},
-           {"exp", "e^x", OnnxMapping::op("Exp", 6), unary_samples},
-           {"log", "ln(x)", OnnxMapping::op("Log", 6), positive_samples},
-           {"sqrt", "x^(1/2)", OnnxMapping::op("Sqrt", 6), positive_samples},
-           {"rsqrt", "x^(-1/2)", OnnxMapping::decomposed(), positive_samples,
+           {"relu", "max(x, 0)", relu_gradient, OnnxMapping::op("Relu", 6), unary_samples},
+           {"sigmoid", "1 / (1 + exp(-x))", sigmoid_gradient, OnnxMapping::op("Sigmoid", 6),
+            unary_samples},
+           {"tanh", "tanh(x)", tanh_gradient, OnnxMapping::op("Tanh", 6), unary_samples},
+           {"exp", "e^x", exp_gradient, OnnxMapping::op("Exp", 6), unary_samples},
+           {"log", "ln(x)", log_gradient, OnnxMapping::op("Log", 6), positive_samples},
+           {"sqrt", "x^(1/2)", sqrt_gradient, OnnxMapping::op("Sqrt", 6), positive_samples},
+           {"rsqrt", "x^(-1/2)", rsqrt_gradient, OnnxMapping::decomposed(), positive_samples,
             Decomposition::rule(decompose_rsqrt)},
-           {"reciprocal", "1 / x", OnnxMapping::op("Reciprocal", 6), nonzero_samples},
-           {"neg", "-x", OnnxMapping::op("Neg", 6), unary_samples},
-           {"abs", "|x|", OnnxMapping::op("Abs", 6), unary_samples},
-           {"square", "x^2", OnnxMapping::decomposed(), unary_samples,
+           {"reciprocal", "1 / x", reciprocal_gradient, OnnxMapping::op("Reciprocal", 6),
+            nonzero_samples},
+           {"neg", "-x", neg_gradient, OnnxMapping::op("Neg", 6), unary_samples},
+           {"abs", "|x|", abs_gradient, OnnxMapping::op("Abs", 6), unary_samples},
+           {"square", "x^2", square_gradient, OnnxMapping::decomposed(), unary_samples,
             Decomposition::rule(decompose_square)},
-           {"erf", "2/sqrt(pi) * integral of exp(-t^2) from 0 to x", OnnxMapping::op("Erf", 9),
-            unary_samples}}) {
+           {"erf", "2/sqrt(pi) * integral of exp(-t^2) from 0 to x", erf_gradient,
+            OnnxMapping::op("Erf", 9), unary_samples}}) {
     list.push_back(unary(op));
   }
-  list.push_back(binary("add", "Add", 7, binary_samples));
-  list.push_back(binary("sub", "Sub", 7, binary_samples));
-  list.push_back(binary("mul", "Mul", 7, binary_samples));
-  list.push_back(binary("div", "Div", 7, positive_binary_samples));
-  list.push_back(binary("maximum", "Max", 8, binary_samples));
-  list.push_back(binary("minimum", "Min", 8, binary_samples));
-  list.push_back(binary("pow", "Pow", 7, positive_binary_samples));
-  list.push_back(binary("greater", "Greater", 13, binary_samples));
+  list.push_back(binary("add", add_gradient, "Add", 7, binary_samples));
+  list.push_back(binary("sub", sub_gradient, "Sub", 7, binary_samples));
+  list.push_back(binary("mul", mul_gradient, "Mul", 7, binary_samples));
+  list.push_back(binary("div", div_gradient, "Div", 7, positive_binary_samples));
+  list.push_back(binary("maximum", maximum_gradient, "Max", 8, binary_samples));
+  list.push_back(binary("minimum", minimum_gradient, "Min", 8, binary_samples));
+  list.push_back(binary("pow", pow_gradient, "Pow", 7, positive_binary_samples));
+  list.push_back(binary("greater", zero_gradient, "Greater", 13, binary_samples));
   list.push_back(like_unary("where", "a where the condition is not 0, else b; the three broadcast.",
                             Signature({"condition", "a", "b"}, {"y"}), {}, infer_where,
-                            Cost::memory(one_per_element), Decomposition::primitive(),
-                            OnnxMapping::op("Where", 9), where_samples));
+                            Gradient::rule(where_gradient), Cost::memory(one_per_element),
+                            Decomposition::primitive(), OnnxMapping::op("Where", 9),
+                            where_samples));
   list.push_back(like_unary("clamp", "min(max(x, min), max)", Signature({"x"}, {"y"}),
                             {{"min", 0.0, true}, {"max", 0.0, true}}, infer_clamp,
-                            Cost::memory(one_per_element), Decomposition::primitive(),
-                            OnnxMapping::op("Clip", 6), clamp_samples));
+                            Gradient::rule(clamp_gradient), Cost::memory(one_per_element),
+                            Decomposition::primitive(), OnnxMapping::op("Clip", 6), clamp_samples));
   list.push_back(like_unary("prelu", "max(x, 0) + slope * min(x, 0), one slope or one per channel.",
                             Signature({"x", "slope"}, {"y"}), {}, infer_prelu,
-                            Cost::memory(two_per_element), Decomposition::rule(decompose_prelu),
-                            OnnxMapping::op("PRelu", 7), prelu_samples));
+                            Gradient::rule(prelu_gradient), Cost::memory(two_per_element),
+                            Decomposition::rule(decompose_prelu), OnnxMapping::op("PRelu", 7),
+                            prelu_samples));
   list.push_back(like_unary("cast", "x in another dtype, rounded to nearest even.",
                             Signature({"x"}, {"y"}), {{"dtype", std::string(), true}}, infer_cast,
-                            Cost::memory(one_per_element), Decomposition::primitive(),
-                            OnnxMapping::op("Cast", 6), cast_samples));
-  list.push_back(like_unary("batch_norm",
-                            "(x - mean) / sqrt(var + epsilon) * scale + bias over axis 1, with given "
-                            "statistics. `momentum` counts in training only.",
-                            Signature({"x", "scale", "bias", "mean", "var"}, {"y"}),
-                            {{"epsilon", 1e-5}, {"momentum", 0.1}}, infer_batch_norm, Cost::memory(two_per_element),
-                            Decomposition::rule(decompose_batch_norm),
-                            OnnxMapping::op("BatchNormalization", 7), batch_norm_samples));
+                            Gradient::rule(cast_gradient), Cost::memory(one_per_element),
+                            Decomposition::primitive(), OnnxMapping::op("Cast", 6), cast_samples));
+  list.push_back(
+      like_unary("batch_norm",
+                 "(x - mean) / sqrt(var + epsilon) * scale + bias over axis 1, with given "
+                 "statistics. `momentum` counts in training only.",
+                 Signature({"x", "scale", "bias", "mean", "var"}, {"y"}),
+                 {{"epsilon", 1e-5}, {"momentum", 0.1}}, infer_batch_norm, Gradient::decomposed(),
+                 Cost::memory(two_per_element), Decomposition::rule(decompose_batch_norm),
+                 OnnxMapping::op("BatchNormalization", 7), batch_norm_samples));
   list.push_back(like_unary("elementwise", "A chain of scalar functions in one pass over memory.",
                             Signature({"x", "others..."}, {"y"}),
                             {{"program", Strings{}, true}, {"dtype", std::string()}},
-                            infer_elementwise, Cost::memory(program_flops),
+                            infer_elementwise, Gradient::decomposed(), Cost::memory(program_flops),
                             Decomposition::rule(decompose_elementwise), OnnxMapping::decomposed(),
                             elementwise_samples));
   return list;

@@ -26,9 +26,6 @@ OpDef conv_branches_op();  ///< one of compute_ops, likewise
 /// Type of a conv, epilogue checked. Throws Error(usage).
 Type infer_convolution(const InferContext& context);
 
-/// The reason of ops that are not differentiable in x.
-inline constexpr std::string_view kInferenceOnly = "training steps are not lowered yet";
-
 inline Type f32(Shape shape) { return Type{DType::f32, std::move(shape), {}}; }
 /// `axis` counted from the front. Throws Error(usage) when it is out of range.
 std::int64_t normalize_axis(std::int64_t axis, std::int64_t rank);

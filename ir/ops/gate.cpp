@@ -186,7 +186,7 @@ OpDef gate_op() {
                      {"relu", false},
                      {"extras", Strings{}, true}},
       .infer = infer_gate,
-      .gradient = Gradient::none(kInferenceOnly),
+      .gradient = Gradient::decomposed(),
       .layout = LayoutRole::compute,
       .aliasing = Aliasing::in_place,
       .precision = PrecisionPolicy::follow,

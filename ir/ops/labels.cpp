@@ -2,6 +2,7 @@
 
 #include "ir/error.h"
 #include "ir/ops/families.h"
+#include "ir/ops/gradients.h"
 
 // Ops that read labels i64 [N]. A label outside [0, classes) is a row without target: it adds nothing.
 
@@ -135,39 +136,61 @@ OpDef label_op(LabelOp op) {
 }  // namespace
 
 std::vector<OpDef> label_ops() {
-  const Gradient later = Gradient::none(kInferenceOnly);
   const Gradient none = Gradient::none("second derivatives are not supported");
   const AttributeSpec smoothing{"label_smoothing", 0.0};
   const auto memory = [](Cost::Flops flops) { return Cost::memory(flops); };
   std::vector<OpDef> list;
-  list.push_back(label_op({"cross_entropy",
-                           "log_sum_exp - ((1 - s) * logits[label] + s / C * sum(logits)) for every "
-                           "row, s the label smoothing; 0 without target.",
-                           Signature({"logits", "labels"}, {"loss", "log_sum_exp"}), {smoothing},
-                           infer_cross_entropy, later, memory(four_per_element),
-                           cross_entropy_samples}));
+  list.push_back(
+      label_op({"cross_entropy",
+                "log_sum_exp - ((1 - s) * logits[label] + s / C * sum(logits)) for every "
+                "row, s the label smoothing; 0 without target.",
+                Signature({"logits", "labels"}, {"loss", "log_sum_exp"}),
+                {smoothing},
+                infer_cross_entropy,
+                Gradient::rule(cross_entropy_gradient),
+                memory(four_per_element),
+                cross_entropy_samples}));
   list.push_back(label_op({"cross_entropy_bwd",
                            "dloss * (exp(logits - log_sum_exp) - (1 - s) * onehot - s / C); 0 without "
                            "target.",
                            Signature({"dloss", "logits", "labels", "log_sum_exp"}, {"dlogits"}),
                            {smoothing}, infer_cross_entropy_bwd, none, memory(one_per_element),
                            cross_entropy_bwd_samples}));
-  list.push_back(label_op({"pick", "x[n, labels[n]]; 0 without target.",
-                           Signature({"x", "labels"}, {"y"}), {}, infer_pick, later,
-                           memory(one_per_element), pick_samples}));
+  list.push_back(label_op({"pick",
+                           "x[n, labels[n]]; 0 without target.",
+                           Signature({"x", "labels"}, {"y"}),
+                           {},
+                           infer_pick,
+                           Gradient::rule(pick_gradient),
+                           memory(one_per_element),
+                           pick_samples}));
   list.push_back(label_op({"pick_bwd", "Zeros [N, classes], but dy[n] in column labels[n].",
                            Signature({"dy", "labels"}, {"dx"}),
                            {{"classes", std::int64_t{0}, true}}, infer_pick_bwd, none,
                            memory(one_per_element), pick_bwd_samples}));
-  list.push_back(label_op({"place", "x, but v[n] in column labels[n].",
-                           Signature({"x", "labels", "v"}, {"y"}), {}, infer_place, later,
-                           memory(one_per_element), place_samples}));
-  list.push_back(label_op({"gather_rows", "Row labels[n] of the table; zeros without target.",
-                           Signature({"table", "labels"}, {"y"}), {}, infer_gather_rows, later,
-                           memory(one_per_element), gather_samples}));
-  list.push_back(label_op({"scatter_add_rows", "Sums of the rows of x that have the same label.",
-                           Signature({"x", "labels"}, {"y"}), {{"rows", std::int64_t{0}, true}},
-                           infer_scatter_add_rows, later, memory(four_per_element),
+  list.push_back(label_op({"place",
+                           "x, but v[n] in column labels[n].",
+                           Signature({"x", "labels", "v"}, {"y"}),
+                           {},
+                           infer_place,
+                           Gradient::rule(place_gradient),
+                           memory(one_per_element),
+                           place_samples}));
+  list.push_back(label_op({"gather_rows",
+                           "Row labels[n] of the table; zeros without target.",
+                           Signature({"table", "labels"}, {"y"}),
+                           {},
+                           infer_gather_rows,
+                           Gradient::rule(gather_rows_gradient),
+                           memory(one_per_element),
+                           gather_samples}));
+  list.push_back(label_op({"scatter_add_rows",
+                           "Sums of the rows of x that have the same label.",
+                           Signature({"x", "labels"}, {"y"}),
+                           {{"rows", std::int64_t{0}, true}},
+                           infer_scatter_add_rows,
+                           Gradient::rule(scatter_add_rows_gradient),
+                           memory(four_per_element),
                            scatter_samples}));
   return list;
 }

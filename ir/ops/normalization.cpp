@@ -2,6 +2,7 @@
 
 #include "ir/error.h"
 #include "ir/ops/families.h"
+#include "ir/ops/gradients.h"
 
 // Batch normalisation in training: statistics of the batch, and the gradient through them.
 
@@ -67,7 +68,7 @@ std::vector<OpDef> normalization_ops() {
                              {"y", "mean", "inv_std", "new_running_mean", "new_running_var"}),
       .attributes = {{"epsilon", 1e-5}, {"momentum", 0.1}},
       .infer = infer_train,
-      .gradient = Gradient::none(kInferenceOnly),
+      .gradient = Gradient::rule(batch_norm_train_gradient),
       .layout = LayoutRole::follow,
       .aliasing = Aliasing::in_place,
       .precision = PrecisionPolicy::follow,

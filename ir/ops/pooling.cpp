@@ -2,6 +2,7 @@
 
 #include "ir/error.h"
 #include "ir/ops/families.h"
+#include "ir/ops/gradients.h"
 
 namespace facet::ops {
 namespace {
@@ -54,31 +55,34 @@ std::vector<Sample> pool_samples() {
           {{x}, attributes({3, 2}, {1, 2}, {1, 0, 0, 1})}};
 }
 
-OpDef pooling(std::string_view name, std::string_view doc, std::string_view onnx) {
-  return OpDef{.name = name,
-               .doc = doc,
-               .signature = Signature({"x"}, {"y"}),
-               .attributes = {{"kernel", Ints{2, 2}},
-                              {"strides", Ints{2, 2}},
-                              {"pads", Ints{0, 0, 0, 0}}},
-               .infer = infer_pool,
-               .gradient = Gradient::none(kInferenceOnly),
-               .layout = LayoutRole::axis_aware,
-               .aliasing = Aliasing::fresh,
-               .precision = PrecisionPolicy::follow,
-               .decomposition = Decomposition::primitive(),
-               .cost = Cost::memory(window_flops),
-               .onnx = OnnxMapping::op(onnx, 7),
-               .samples = Samples::cases(pool_samples)};
+OpDef pooling(std::string_view name, std::string_view doc, Gradient::Rule gradient,
+              std::string_view onnx) {
+  return OpDef{
+      .name = name,
+      .doc = doc,
+      .signature = Signature({"x"}, {"y"}),
+      .attributes = {{"kernel", Ints{2, 2}}, {"strides", Ints{2, 2}}, {"pads", Ints{0, 0, 0, 0}}},
+      .infer = infer_pool,
+      .gradient = Gradient::rule(gradient),
+      .layout = LayoutRole::axis_aware,
+      .aliasing = Aliasing::fresh,
+      .precision = PrecisionPolicy::follow,
+      .decomposition = Decomposition::primitive(),
+      .cost = Cost::memory(window_flops),
+      .onnx = OnnxMapping::op(onnx, 7),
+      .samples = Samples::cases(pool_samples)};
 }
 
 }  // namespace
 
 std::vector<OpDef> pooling_ops() {
   std::vector<OpDef> list;
-  list.push_back(pooling("max_pool", "Largest element of each window; padding never wins; the last "
-                                     "partial window is dropped (floor mode).", "MaxPool"));
-  list.push_back(pooling("avg_pool", "Mean of each window; padding counts as zeros.", "AveragePool"));
+  list.push_back(pooling("max_pool",
+                         "Largest element of each window; padding never wins; the last "
+                         "partial window is dropped (floor mode).",
+                         max_pool_gradient, "MaxPool"));
+  list.push_back(pooling("avg_pool", "Mean of each window; padding counts as zeros.",
+                         avg_pool_gradient, "AveragePool"));
   return list;
 }
 

@@ -2,6 +2,7 @@
 
 #include "ir/error.h"
 #include "ir/ops/families.h"
+#include "ir/ops/gradients.h"
 
 namespace facet::ops {
 namespace {
@@ -51,13 +52,14 @@ std::vector<Sample> softmax_samples() {
 double elements_read(const Node& node) { return operand_elements(node); }
 double softmax_flops(const Node& node) { return 4 * operand_elements(node); }
 
-OpDef reduction(std::string_view name, std::string_view doc, std::string_view onnx) {
+OpDef reduction(std::string_view name, std::string_view doc, Gradient::Rule gradient,
+                std::string_view onnx) {
   return OpDef{.name = name,
                .doc = doc,
                .signature = Signature({"x"}, {"y"}),
                .attributes = {{"axes", Ints{}, true}, {"keepdims", true}},
                .infer = infer_reduce,
-               .gradient = Gradient::none(kInferenceOnly),
+               .gradient = Gradient::rule(gradient),
                .layout = LayoutRole::axis_aware,
                .aliasing = Aliasing::fresh,
                .precision = PrecisionPolicy::follow,
@@ -71,15 +73,18 @@ OpDef reduction(std::string_view name, std::string_view doc, std::string_view on
 
 std::vector<OpDef> reduction_ops() {
   std::vector<OpDef> list;
-  list.push_back(reduction("reduce_mean", "Mean over the axes, accumulated in f32.", "ReduceMean"));
-  list.push_back(reduction("reduce_sum", "Sum over the axes, accumulated in f32.", "ReduceSum"));
-  list.push_back(reduction("reduce_max", "Largest element over the axes.", "ReduceMax"));
+  list.push_back(reduction("reduce_mean", "Mean over the axes, accumulated in f32.",
+                           reduce_mean_gradient, "ReduceMean"));
+  list.push_back(reduction("reduce_sum", "Sum over the axes, accumulated in f32.",
+                           reduce_sum_gradient, "ReduceSum"));
+  list.push_back(
+      reduction("reduce_max", "Largest element over the axes.", reduce_max_gradient, "ReduceMax"));
   list.push_back(OpDef{.name = "softmax",
                        .doc = "exp(x - max) / sum(exp(x - max)) along one axis.",
                        .signature = Signature({"x"}, {"y"}),
                        .attributes = {{"axis", std::int64_t{-1}}},
                        .infer = infer_softmax,
-                       .gradient = Gradient::none(kInferenceOnly),
+                       .gradient = Gradient::rule(softmax_gradient),
                        .layout = LayoutRole::plain,
                        .aliasing = Aliasing::in_place,
                        .precision = PrecisionPolicy::follow,

@@ -233,7 +233,7 @@ OpDef sdpa_op() {
                      {"map", Ints{}},
                      {"extras", Strings{}}},
       .infer = infer_sdpa,
-      .gradient = Gradient::none(kInferenceOnly),
+      .gradient = Gradient::decomposed(),
       .layout = LayoutRole::compute,
       .aliasing = Aliasing::fresh,
       .precision = PrecisionPolicy::low,

@@ -5,6 +5,7 @@
 
 #include "ir/error.h"
 #include "ir/ops/families.h"
+#include "ir/ops/gradients.h"
 
 namespace facet::ops {
 namespace {
@@ -168,14 +169,14 @@ std::vector<Sample> reorder_samples() {
 
 OpDef shape_op(std::string_view name, std::string_view doc, Signature signature,
                std::vector<AttributeSpec> attributes,
-               std::vector<Type> (*infer)(const InferContext&), LayoutRole layout,
-               Aliasing aliasing, OnnxMapping onnx, Samples::Make samples) {
+               std::vector<Type> (*infer)(const InferContext&), Gradient gradient,
+               LayoutRole layout, Aliasing aliasing, OnnxMapping onnx, Samples::Make samples) {
   return OpDef{.name = name,
                .doc = doc,
                .signature = std::move(signature),
                .attributes = std::move(attributes),
                .infer = infer,
-               .gradient = Gradient::none(kInferenceOnly),
+               .gradient = gradient,
                .layout = layout,
                .aliasing = aliasing,
                .precision = PrecisionPolicy::follow,
@@ -189,40 +190,40 @@ OpDef shape_op(std::string_view name, std::string_view doc, Signature signature,
 
 std::vector<OpDef> shape_ops() {
   std::vector<OpDef> list;
-  list.push_back(shape_op("reshape", "The same elements in row-major order; 0 copies an extent, one "
-                                     "-1 is inferred.",
+  list.push_back(shape_op("reshape",
+                          "The same elements in row-major order; 0 copies an extent, one "
+                          "-1 is inferred.",
                           Signature({"x"}, {"y"}), {{"shape", Ints{}, true}}, infer_reshape,
-                          LayoutRole::plain, Aliasing::view, OnnxMapping::op("Reshape", 5),
-                          reshape_samples));
+                          Gradient::rule(reshape_gradient), LayoutRole::plain, Aliasing::view,
+                          OnnxMapping::op("Reshape", 5), reshape_samples));
   list.push_back(shape_op("transpose", "Axis i of y is axis permutation[i] of x.",
                           Signature({"x"}, {"y"}), {{"permutation", Ints{}, true}}, infer_transpose,
-                          LayoutRole::plain, Aliasing::fresh, OnnxMapping::op("Transpose", 1),
-                          transpose_samples));
+                          Gradient::rule(transpose_gradient), LayoutRole::plain, Aliasing::fresh,
+                          OnnxMapping::op("Transpose", 1), transpose_samples));
   list.push_back(shape_op("concat", "Operands side by side along one axis.",
                           Signature({"x", "others..."}, {"y"}), {{"axis", std::int64_t{1}, true}},
-                          infer_concat, LayoutRole::axis_aware, Aliasing::fresh,
-                          OnnxMapping::op("Concat", 4), concat_samples));
+                          infer_concat, Gradient::rule(concat_gradient), LayoutRole::axis_aware,
+                          Aliasing::fresh, OnnxMapping::op("Concat", 4), concat_samples));
   list.push_back(shape_op("slice", "Elements start..end-1 along one axis.", Signature({"x"}, {"y"}),
                           {{"axis", std::int64_t{0}, true},
                            {"start", std::int64_t{0}, true},
                            {"end", std::int64_t{0}, true}},
-                          infer_slice, LayoutRole::axis_aware, Aliasing::fresh,
-                          OnnxMapping::op("Slice", 10), slice_samples));
-  list.push_back(shape_op("pad", "Zeros ahead of and behind x along one axis.",
-                          Signature({"x"}, {"y"}),
-                          {{"axis", std::int64_t{0}, true},
-                           {"before", std::int64_t{0}},
-                           {"after", std::int64_t{0}}},
-                          infer_pad, LayoutRole::axis_aware, Aliasing::fresh,
-                          OnnxMapping::op("Pad", 11), pad_samples));
+                          infer_slice, Gradient::rule(slice_gradient), LayoutRole::axis_aware,
+                          Aliasing::fresh, OnnxMapping::op("Slice", 10), slice_samples));
+  list.push_back(shape_op(
+      "pad", "Zeros ahead of and behind x along one axis.", Signature({"x"}, {"y"}),
+      {{"axis", std::int64_t{0}, true}, {"before", std::int64_t{0}}, {"after", std::int64_t{0}}},
+      infer_pad, Gradient::rule(pad_gradient), LayoutRole::axis_aware, Aliasing::fresh,
+      OnnxMapping::op("Pad", 11), pad_samples));
   list.push_back(shape_op("reverse", "x with one axis in the opposite order.",
-                          Signature({"x"}, {"y"}), {{"axis", std::int64_t{0}, true}},
-                          infer_reverse, LayoutRole::axis_aware, Aliasing::fresh,
+                          Signature({"x"}, {"y"}), {{"axis", std::int64_t{0}, true}}, infer_reverse,
+                          Gradient::rule(reverse_gradient), LayoutRole::axis_aware, Aliasing::fresh,
                           OnnxMapping::op("Slice", 10), reverse_samples));
   list.push_back(shape_op("reorder", "The same value in another memory layout.",
                           Signature({"x"}, {"y"}), {{"layout", std::string(), true}}, infer_reorder,
-                          LayoutRole::plain, Aliasing::fresh,
-                          OnnxMapping::none("layouts exist only after lowering"), reorder_samples));
+                          Gradient::none("layouts exist only after lowering"), LayoutRole::plain,
+                          Aliasing::fresh, OnnxMapping::none("layouts exist only after lowering"),
+                          reorder_samples));
   return list;
 }
 

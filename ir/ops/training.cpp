@@ -2,6 +2,7 @@
 
 #include "ir/error.h"
 #include "ir/ops/families.h"
+#include "ir/ops/gradients.h"
 
 // Ops that steer differentiation, and what training adds to a forward pass besides batch statistics.
 
@@ -75,6 +76,7 @@ struct TrainingOp {
   Signature signature;
   std::vector<AttributeSpec> attributes;
   std::vector<Type> (*infer)(const InferContext&);
+  Gradient::Rule gradient;
   LayoutRole layout;
   Aliasing aliasing;
   Decomposition decomposition;
@@ -88,7 +90,7 @@ OpDef training_op(TrainingOp op) {
                .signature = std::move(op.signature),
                .attributes = std::move(op.attributes),
                .infer = op.infer,
-               .gradient = Gradient::none(kInferenceOnly),
+               .gradient = Gradient::rule(op.gradient),
                .layout = op.layout,
                .aliasing = op.aliasing,
                .precision = PrecisionPolicy::follow,
@@ -104,31 +106,64 @@ std::vector<OpDef> training_ops() {
   const Decomposition identity = Decomposition::rule(decompose_to_operand);
   const AttributeSpec rate{"rate", 0.0, true};
   std::vector<OpDef> list;
-  list.push_back(training_op({"stop_gradient", "x; its gradient is zero.", Signature({"x"}, {"y"}), {},
-                              infer_same, LayoutRole::follow, Aliasing::in_place, identity,
-                              OnnxMapping::decomposed(), unary_samples}));
+  list.push_back(training_op({"stop_gradient",
+                              "x; its gradient is zero.",
+                              Signature({"x"}, {"y"}),
+                              {},
+                              infer_same,
+                              zero_gradient,
+                              LayoutRole::follow,
+                              Aliasing::in_place,
+                              identity,
+                              OnnxMapping::decomposed(),
+                              unary_samples}));
   list.push_back(training_op({"straight_through",
                               "The value of `value`; its gradient goes to `through`.",
-                              Signature({"value", "through"}, {"y"}), {}, infer_straight_through,
-                              LayoutRole::follow, Aliasing::in_place, identity,
-                              OnnxMapping::decomposed(), straight_through_samples}));
-  list.push_back(training_op({"expand", "x repeated along its axes of extent 1.",
-                              Signature({"x"}, {"y"}), {{"shape", Ints{}, true}}, infer_expand,
-                              LayoutRole::axis_aware, Aliasing::fresh, Decomposition::primitive(),
-                              OnnxMapping::op("Expand", 8), expand_samples}));
-  list.push_back(training_op({"dropout", "x; in training dropout_train takes its place.",
-                              Signature({"x"}, {"y"}), {rate}, infer_dropout, LayoutRole::follow,
-                              Aliasing::in_place, identity, OnnxMapping::decomposed(),
-                              dropout_samples}));
-  list.push_back(training_op({"dropout_train",
-                              "x with elements zeroed with probability `rate`, the others divided by "
-                              "1 - rate. A hash of seed, step and the element's row-major index "
-                              "decides.",
-                              Signature({"x", "step"}, {"y"}), {rate, {"seed", std::int64_t{0}}},
-                              infer_dropout_train, LayoutRole::plain, Aliasing::in_place,
+                              Signature({"value", "through"}, {"y"}),
+                              {},
+                              infer_straight_through,
+                              straight_through_gradient,
+                              LayoutRole::follow,
+                              Aliasing::in_place,
+                              identity,
+                              OnnxMapping::decomposed(),
+                              straight_through_samples}));
+  list.push_back(training_op({"expand",
+                              "x repeated along its axes of extent 1.",
+                              Signature({"x"}, {"y"}),
+                              {{"shape", Ints{}, true}},
+                              infer_expand,
+                              expand_gradient,
+                              LayoutRole::axis_aware,
+                              Aliasing::fresh,
                               Decomposition::primitive(),
-                              OnnxMapping::none("training steps are not exported"),
-                              dropout_train_samples}));
+                              OnnxMapping::op("Expand", 8),
+                              expand_samples}));
+  list.push_back(training_op({"dropout",
+                              "x; in training dropout_train takes its place.",
+                              Signature({"x"}, {"y"}),
+                              {rate},
+                              infer_dropout,
+                              identity_gradient,
+                              LayoutRole::follow,
+                              Aliasing::in_place,
+                              identity,
+                              OnnxMapping::decomposed(),
+                              dropout_samples}));
+  list.push_back(
+      training_op({"dropout_train",
+                   "x with elements zeroed with probability `rate`, the others divided by "
+                   "1 - rate. A hash of seed, step and the element's row-major index "
+                   "decides.",
+                   Signature({"x", "step"}, {"y"}),
+                   {rate, {"seed", std::int64_t{0}}},
+                   infer_dropout_train,
+                   dropout_train_gradient,
+                   LayoutRole::plain,
+                   Aliasing::in_place,
+                   Decomposition::primitive(),
+                   OnnxMapping::none("training steps are not exported"),
+                   dropout_train_samples}));
   return list;
 }
 
