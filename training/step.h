@@ -22,9 +22,9 @@ struct LossOptions {
   };
   Kind kind = Kind::cross_entropy;
   double label_smoothing = 0;
-  MarginOptions margin;
+  MarginOptions margin = {};
   std::int64_t classes = 0;  ///< margin: how many; the others' are the width of the logits
-  DcrLossOptions dcr;        ///< its label_smoothing is not read: the one above counts
+  DcrLossOptions dcr = {};   ///< its label_smoothing is not read: the one above counts
   /// The network's outputs, one of each (of each scale for dcr_coupled). Empty: the only one that
   /// ends in "logits"; its namesake or the only one that ends in "embedding" or "embeddings".
   std::vector<std::string> logits = {};
@@ -45,9 +45,9 @@ struct LossOptions {
 Graph with_loss(Graph network, const LossOptions& options);
 
 struct StepOptions {
-  LossOptions loss;
-  OptimizerOptions optimizer;
-  TrainingModeOptions mode;
+  LossOptions loss = {};
+  OptimizerOptions optimizer = {};
+  TrainingModeOptions mode = {};
   std::int64_t batch = 64;  ///< extent of the network's symbol, if it has one
   /// Keys that begin with one of these are not trained. Statistics of their batch norms still move.
   std::vector<std::string> frozen = {};
