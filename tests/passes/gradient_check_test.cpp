@@ -60,7 +60,7 @@ HostTensor lattice(const std::string& name, std::size_t operand,
             [&](std::int64_t a, std::int64_t b) { return keys.at(a) < keys.at(b); });
   const double step = (sample.hi - sample.lo) / static_cast<double>(order.size());
   for (std::size_t i = 0; i < order.size(); ++i) {
-    const double place = static_cast<double>(i) + 0.4 + 0.13 * static_cast<double>(operand);
+    const double place = static_cast<double>(i) + 0.4142 + 0.1309 * static_cast<double>(operand);
     values.as_mutable<double>()[order[i]] = sample.lo + step * place;
   }
   return values;
