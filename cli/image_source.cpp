@@ -3,26 +3,18 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
 #include <array>
-#include <cctype>
 #include <filesystem>
 #include <fstream>
 
 #include "ir/error.h"
 #include "runtime/formats/idx.h"
+#include "runtime/formats/picture_files.h"
 
 namespace facet::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool is_picture_name(const fs::path& path) {
-  std::string extension = path.extension().string();
-  std::ranges::transform(extension, extension.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
-}
 
 /// Gzip's first two bytes, or IDX's: two zeros, the type u8, the rank.
 bool is_idx(const std::string& path) {
@@ -56,20 +48,10 @@ void ImageSource::add_path(const std::string& path) {
 }
 
 void ImageSource::add_folder(const std::string& path) {
-  std::vector<std::string> found;
-  std::error_code error;
-  fs::recursive_directory_iterator entries(path, error);
-  for (; !error && entries != fs::recursive_directory_iterator(); entries.increment(error)) {
-    std::error_code ignored;
-    if (entries->is_regular_file(ignored) && is_picture_name(entries->path())) {
-      found.push_back(entries->path().string());
-    }
-  }
-  if (error) throw failure(fmt::format("{}: cannot be read: {}", path, error.message()));
+  std::vector<std::string> found = picture_files_below(path);
   if (found.empty()) {
     throw failure(fmt::format("{}: the folder has no .jpg, .jpeg or .png file in it or below", path));
   }
-  std::ranges::sort(found);
   for (std::string& file : found) items_.push_back({std::move(file), -1});
 }
 

@@ -212,7 +212,6 @@ class OptimizerWriter {
     before.push_back(one.gradient.node);
     Builder build = append_.behind(append_.latest(before), one.key);
     Node* update = make_update(build, one, parameter);
-    append_.graph().add_update(one.key, update->result(0));
     if (options_.ema_decay == 0) return;
     const std::string key = "ema." + one.key;
     const Value average = append_.state(key, one.type, one.init);
@@ -234,6 +233,7 @@ class OptimizerWriter {
                                {"epsilon", options_.epsilon},
                                {"weight_decay", decay},
                                {"decoupled", options_.kind == Kind::adamw}});
+      graph.add_update(one.key, node->result(0));
       graph.add_update(key + ".m", node->result(1));
       graph.add_update(key + ".v", node->result(2));
       return node;
@@ -249,6 +249,7 @@ class OptimizerWriter {
       attributes.set("nesterov", options_.nesterov && options_.kind == Kind::sgd);
     }
     Node* node = build.node(is_lars ? "lars_update" : "sgd_update", operands, attributes);
+    graph.add_update(one.key, node->result(0));
     graph.add_update(key + ".velocity", node->result(1));
     return node;
   }

@@ -102,8 +102,9 @@ std::vector<Node*> readers_of_bytes(Value state) {
   std::set<Node*> readers;
   collect_readers(state, readers);
   if (!state.node->is("parameter")) return {readers.begin(), readers.end()};
+  const std::string& key = state.node->attributes().text("key");
   for (const auto& node : state.node->graph().nodes()) {  // the key may be read at several places
-    if (node->is("parameter") && node->attributes() == state.node->attributes()) {
+    if (node->is("parameter") && node->attributes().text("key") == key) {
       collect_readers(node->result(), readers);
     }
   }

@@ -14,6 +14,7 @@
 #include "ir/error.h"
 #include "ir/hash.h"
 #include "runtime/formats/safetensors.h"
+#include "runtime/splitmix.h"
 
 namespace facet {
 namespace {
@@ -29,10 +30,7 @@ class Stream {
   }
 
   std::uint64_t bits(std::int64_t i) const {
-    std::uint64_t z = start_ + (static_cast<std::uint64_t>(i) + 1) * 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
+    return splitmix64(start_, static_cast<std::uint64_t>(i));
   }
 
  private:

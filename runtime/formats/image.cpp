@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -60,6 +61,23 @@ Image image_from_grey(std::span<const std::uint8_t> grey, int width, int height)
     for (int channel = 0; channel < Image::channels; ++channel) *pixel++ = level;
   }
   return image;
+}
+
+Image crop_image(const Image& image, int left, int top, int width, int height) {
+  if (left < 0 || top < 0 || width > image.width - left || height > image.height - top) {
+    throw usage_error(fmt::format("{} x {} pixels at ({}, {}) are not within an image of {} x {}",
+                                  width, height, left, top, image.width, image.height));
+  }
+  Image result = make_image(width, height);
+  const auto bytes = static_cast<std::size_t>(width) * Image::channels;
+  for (int y = 0; y < height; ++y) {
+    const auto from = (static_cast<std::size_t>(top + y) * static_cast<std::size_t>(image.width) +
+                       static_cast<std::size_t>(left)) *
+                      Image::channels;
+    std::copy_n(image.pixels.begin() + static_cast<std::ptrdiff_t>(from), bytes,
+                result.pixels.begin() + static_cast<std::ptrdiff_t>(bytes) * y);
+  }
+  return result;
 }
 
 Image decode_image(std::span<const std::byte> bytes, std::string_view name) {

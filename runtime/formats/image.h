@@ -33,6 +33,10 @@ Image make_image(std::int64_t width, std::int64_t height);
 /// not width * height.
 Image image_from_grey(std::span<const std::uint8_t> grey, int width, int height);
 
+/// The part of `width` x `height` pixels whose upper left corner is (left, top). Throws Error(usage)
+/// if it does not lie within the image.
+Image crop_image(const Image& image, int left, int top, int width, int height);
+
 /// Reads a JPEG or PNG file, told apart by its first bytes, not by its name. The samples are taken
 /// as stored, as Pillow's `convert("RGB")` does: grey becomes three equal channels, alpha is
 /// dropped (not composited), colour profiles, gamma and EXIF orientation are ignored; 16-bit PNG

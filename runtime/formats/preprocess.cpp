@@ -37,19 +37,6 @@ int crop_offset(int size, int crop) {
   return static_cast<int>(std::nearbyint((size - crop) / 2.0));
 }
 
-Image crop(const Image& image, int left, int top, int width, int height) {
-  Image result = make_image(width, height);
-  const auto bytes = static_cast<std::size_t>(width) * Image::channels;
-  for (int y = 0; y < height; ++y) {
-    const auto from = (static_cast<std::size_t>(top + y) * static_cast<std::size_t>(image.width) +
-                       static_cast<std::size_t>(left)) *
-                      Image::channels;
-    std::copy_n(image.pixels.begin() + static_cast<std::ptrdiff_t>(from), bytes,
-                result.pixels.begin() + static_cast<std::ptrdiff_t>(bytes) * y);
-  }
-  return result;
-}
-
 /// `shorter * longer_in / shorter_in`, rounded down, in 64 bits.
 int scaled(int shorter, int longer_in, int shorter_in) {
   const auto longer = static_cast<std::int64_t>(shorter) * longer_in / shorter_in;
@@ -67,19 +54,28 @@ Image fit_image(const Image& image, const Preprocess& settings) {
   }
   const int shorter = settings.shorter_side != 0 ? settings.shorter_side
                                                  : std::max(settings.width, settings.height);
+  const Image resized = resize_shorter_side(image, shorter, settings.filter);
+  return crop_image(resized, crop_offset(resized.width, settings.width),
+                    crop_offset(resized.height, settings.height), settings.width, settings.height);
+}
+
+Image resize_shorter_side(const Image& image, int shorter, Filter filter) {
+  check_image(image);
   const bool portrait = image.width <= image.height;
   const int width = portrait ? shorter : scaled(shorter, image.width, image.height);
   const int height = portrait ? scaled(shorter, image.height, image.width) : shorter;
-  const Image resized = resize(image, width, height, settings.filter);
-  return crop(resized, crop_offset(width, settings.width), crop_offset(height, settings.height),
-              settings.width, settings.height);
+  return resize(image, width, height, filter);
 }
 
 void preprocess_into(const Image& image, const Preprocess& settings, std::span<float> to) {
-  const Image fitted = fit_image(image, settings);
+  normalize_into(fit_image(image, settings), settings, to);
+}
+
+void normalize_into(const Image& fitted, const Preprocess& settings, std::span<float> to) {
+  check_settings(settings);
   if (to.size() != fitted.pixels.size()) {
     throw usage_error(fmt::format("{} elements do not hold an input of 3 x {} x {}", to.size(),
-                                  settings.height, settings.width));
+                                  fitted.height, fitted.width));
   }
   const std::size_t plane = fitted.pixels.size() / Image::channels;
   for (std::size_t channel = 0; channel < Image::channels; ++channel) {

@@ -36,10 +36,16 @@ struct Preprocess {
 /// Throws Error(usage) for settings without meaning, Error(failure) for an image too large.
 Image fit_image(const Image& image, const Preprocess& settings);
 
+/// Resized so that the shorter side has `shorter` pixels; the longer one is rounded down.
+Image resize_shorter_side(const Image& image, int shorter, Filter filter);
+
 /// f32 [1, 3, height, width]. Throws as `fit_image` does.
 HostTensor preprocess(const Image& image, const Preprocess& settings);
 
 /// The same into a place in a batch: `to` has 3 * height * width elements, or Error(usage).
 void preprocess_into(const Image& image, const Preprocess& settings, std::span<float> to);
+
+/// The second half of it: (x / 255 - mean) / std per channel of an image that has the size already.
+void normalize_into(const Image& fitted, const Preprocess& settings, std::span<float> to);
 
 }  // namespace facet

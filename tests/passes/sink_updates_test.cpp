@@ -128,7 +128,8 @@ TEST(SinkUpdates, ANodeThatNeedsOldAndNewValueIsAnError) {
   return "moved" = %5
 )");
   PassContext context;
-  const std::string message = test::error_of([&] { sink_updates(graph, context); }, ErrorKind::failure);
+  const std::string message =
+      test::error_of([&] { sink_updates(graph, context); }, ErrorKind::failure);
   EXPECT_EQ(message,
             "'sgd_update' cannot overwrite state 'w': a node needs both its old and its new value");
 }

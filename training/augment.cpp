@@ -1,0 +1,187 @@
+#include "training/augment.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+#include <utility>
+
+#include "ir/error.h"
+#include "training/colors.h"
+
+namespace facet {
+namespace {
+
+constexpr int kTries = 10;
+constexpr double kEraseAspect = 0.3;
+
+int to_pixels(double length) { return static_cast<int>(std::nearbyint(length)); }
+
+/// A window of a random part of the area and a random aspect ratio (width / height), of no place.
+Window random_size(int width, int height, std::pair<double, double> part,
+                   std::pair<double, double> aspect, Random& random) {
+  const double area = static_cast<double>(width) * height * random.uniform(part.first, part.second);
+  const double ratio =
+      std::exp(random.uniform(portable_log(aspect.first), portable_log(aspect.second)));
+  return {0, 0, to_pixels(std::sqrt(area * ratio)), to_pixels(std::sqrt(area / ratio))};
+}
+
+void place(Window& window, int width, int height, Random& random) {
+  window.top = static_cast<int>(random.integer(height - window.height + 1));
+  window.left = static_cast<int>(random.integer(width - window.width + 1));
+}
+
+/// The window of `settings`' size in the picture with `padding` black pixels around it.
+Image padded_window(const Image& image, const Preprocess& settings, int padding, Random& random) {
+  Window window = {0, 0, settings.width, settings.height};
+  const int width = image.width + 2 * padding;
+  const int height = image.height + 2 * padding;
+  if (window.width > width || window.height > height) {
+    throw failure(fmt::format("a random crop of {} x {} does not fit a picture of {} x {} with {} "
+                              "pixels around it; raise resize or crop_padding",
+                              window.width, window.height, image.width, image.height, padding));
+  }
+  place(window, width, height, random);
+  Image result = make_image(window.width, window.height);
+  const int left = std::max(window.left - padding, 0);
+  const int right = std::min(window.left - padding + window.width, image.width);
+  for (int y = 0; y < window.height && left < right; ++y) {
+    const int source = y + window.top - padding;
+    if (source < 0 || source >= image.height) continue;
+    const auto at = [](const Image& picture, int row, int column) {
+      return (static_cast<std::ptrdiff_t>(row) * picture.width + column) * Image::channels;
+    };
+    std::copy(image.pixels.begin() + at(image, source, left),
+              image.pixels.begin() + at(image, source, right),
+              result.pixels.begin() + at(result, y, left + padding - window.left));
+  }
+  return result;
+}
+
+Image cut(const Image& image, const Preprocess& settings, const Augmentation& augmentation,
+          Random& random) {
+  if (augmentation.crop == Crop::none) return fit_image(image, settings);
+  check_image(image);
+  if (augmentation.crop == Crop::random) {
+    const int shorter = settings.shorter_side != 0 ? settings.shorter_side
+                                                   : std::max(settings.width, settings.height);
+    return padded_window(resize_shorter_side(image, shorter, settings.filter), settings,
+                         augmentation.crop_padding, random);
+  }
+  const Window window = resized_crop_window(image.width, image.height, augmentation, random);
+  return resize(crop_image(image, window.left, window.top, window.width, window.height),
+                settings.width, settings.height, settings.filter);
+}
+
+double factor_of(double strength, Random& random) {
+  return random.uniform(std::max(0.0, 1 - strength), 1 + strength);
+}
+
+void jitter(Image& image, const Augmentation& augmentation, Random& random) {
+  for (const std::int64_t change : permutation(4, Random(random.bits()))) {
+    if (change == 0 && augmentation.brightness > 0) {
+      adjust_brightness(image, factor_of(augmentation.brightness, random));
+    } else if (change == 1 && augmentation.contrast > 0) {
+      adjust_contrast(image, factor_of(augmentation.contrast, random));
+    } else if (change == 2 && augmentation.saturation > 0) {
+      adjust_saturation(image, factor_of(augmentation.saturation, random));
+    } else if (change == 3 && augmentation.hue > 0) {
+      rotate_hue(image, random.uniform(-augmentation.hue, augmentation.hue));
+    }
+  }
+}
+
+void erase_window(std::span<float> planes, const Preprocess& settings,
+                  const Augmentation& augmentation, Random& random) {
+  for (int i = 0; i < kTries; ++i) {
+    Window window =
+        random_size(settings.width, settings.height, {augmentation.erase_min, augmentation.erase_max},
+                    {kEraseAspect, 1 / kEraseAspect}, random);
+    if (window.width >= settings.width || window.height >= settings.height) continue;
+    place(window, settings.width, settings.height, random);
+    for (int row = 0; row < Image::channels * window.height; ++row) {
+      const int y = row / window.height * settings.height + window.top + row % window.height;
+      std::fill_n(planes.begin() + static_cast<std::ptrdiff_t>(y) * settings.width + window.left,
+                  window.width, 0.0F);
+    }
+    return;
+  }
+}
+
+void check_range(std::string_view field, double value, double least, double most) {
+  if (value >= least && value <= most) return;
+  throw usage_error(
+      fmt::format("augmentation.{} is {}; it must be from {} to {}", field, value, least, most));
+}
+
+void check_order(std::string_view low, double low_value, std::string_view high, double high_value) {
+  if (low_value <= high_value) return;
+  throw usage_error(fmt::format("augmentation.{} ({}) is above augmentation.{} ({})", low, low_value,
+                                high, high_value));
+}
+
+}  // namespace
+
+Window resized_crop_window(int width, int height, const Augmentation& augmentation,
+                           Random& random) {
+  const std::pair aspect(augmentation.aspect_min, augmentation.aspect_max);
+  for (int i = 0; i < kTries; ++i) {
+    Window window = random_size(width, height, {augmentation.area_min, augmentation.area_max},
+                                aspect, random);
+    if (window.width < 1 || window.width > width || window.height < 1 || window.height > height) {
+      continue;
+    }
+    place(window, width, height, random);
+    return window;
+  }
+  Window window = {0, 0, width, height};
+  const double ratio = static_cast<double>(width) / height;
+  if (ratio < aspect.first) window.height = std::max(to_pixels(width / aspect.first), 1);
+  if (ratio > aspect.second) window.width = std::max(to_pixels(height * aspect.second), 1);
+  window.left = (width - window.width) / 2;
+  window.top = (height - window.height) / 2;
+  return window;
+}
+
+void augment_into(const Image& image, const Preprocess& settings, const Augmentation& augmentation,
+                  Random random, std::span<float> to) {
+  Image picture = cut(image, settings, augmentation, random);
+  if (random.chance(augmentation.flip)) mirror(picture);
+  if (random.chance(augmentation.jitter)) jitter(picture, augmentation, random);
+  if (random.chance(augmentation.greyscale)) make_greyscale(picture);
+  if (random.chance(augmentation.blur)) {
+    blur(picture, random.uniform(augmentation.blur_sigma_min, augmentation.blur_sigma_max));
+  }
+  normalize_into(picture, settings, to);
+  if (random.chance(augmentation.erase)) erase_window(to, settings, augmentation, random);
+}
+
+void check_augmentation(const Augmentation& a) {
+  check_range("crop_padding", a.crop_padding, 0, 1 << 14);
+  check_range("area_min", a.area_min, 1e-6, 1);
+  check_range("area_max", a.area_max, 1e-6, 1);
+  check_range("aspect_min", a.aspect_min, 1e-3, 1e3);
+  check_range("aspect_max", a.aspect_max, 1e-3, 1e3);
+  check_range("flip", a.flip, 0, 1);
+  check_range("jitter", a.jitter, 0, 1);
+  check_range("brightness", a.brightness, 0, 10);
+  check_range("contrast", a.contrast, 0, 10);
+  check_range("saturation", a.saturation, 0, 10);
+  check_range("hue", a.hue, 0, 0.5);
+  check_range("greyscale", a.greyscale, 0, 1);
+  check_range("blur", a.blur, 0, 1);
+  check_range("blur_sigma_min", a.blur_sigma_min, 0, 100);
+  check_range("blur_sigma_max", a.blur_sigma_max, 0, 100);
+  check_range("erase", a.erase, 0, 1);
+  check_range("erase_min", a.erase_min, 0, 1);
+  check_range("erase_max", a.erase_max, 0, 1);
+  check_range("cut_mix", a.cut_mix, 0, 1);
+  check_range("cut_mix_beta", a.cut_mix_beta, 1e-3, 1e3);
+  check_order("area_min", a.area_min, "area_max", a.area_max);
+  check_order("aspect_min", a.aspect_min, "aspect_max", a.aspect_max);
+  check_order("blur_sigma_min", a.blur_sigma_min, "blur_sigma_max", a.blur_sigma_max);
+  check_order("erase_min", a.erase_min, "erase_max", a.erase_max);
+}
+
+}  // namespace facet

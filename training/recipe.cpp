@@ -1,0 +1,245 @@
+#include "training/recipe.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <sstream>
+#include <utility>
+
+#include "ir/error.h"
+#include "training/recipe_fields.h"
+
+namespace facet {
+namespace {
+
+constexpr std::string_view kSettings = "model.settings";
+
+std::string trimmed(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\r\n";
+  const auto first = text.find_first_not_of(kBlanks);
+  if (first == std::string_view::npos) return {};
+  return std::string(text.substr(first, text.find_last_not_of(kBlanks) - first + 1));
+}
+
+/// Sets fields by name and says where the values came from if they are wrong.
+class Reader {
+ public:
+  explicit Reader(Recipe& recipe) : recipe_(recipe), fields_(recipe_fields(recipe)) {}
+
+  void set(const std::string& section, const std::string& name,
+           const std::vector<std::string>& values, std::string_view origin) {
+    const std::string full_name = section + "." + name;
+    if (section == kSettings) {
+      recipe_.model.settings[name] = fmt::format("{}", fmt::join(values, ","));
+      return;
+    }
+    const RecipeField& field = find(section, name, origin);
+    try {
+      field.read(values);
+    } catch (const Error& error) {
+      throw usage_error(fmt::format("{}: {} {}", origin, full_name, error.what()));
+    }
+  }
+
+  /// Throws for a section that there is not.
+  void check_section(const std::string& section, std::string_view origin) const {
+    std::vector<std::string> known = {std::string(kSettings)};
+    for (const RecipeField& field : fields_) known.push_back(field.section);
+    known.erase(std::unique(known.begin(), known.end()), known.end());
+    if (std::ranges::find(known, section) != known.end()) return;
+    const std::string hint = did_you_mean(section, known);
+    throw usage_error(fmt::format("{}: there is no section [{}]; {}", origin, section,
+                                  hint.empty() ? fmt::format("the sections are {}",
+                                                             fmt::join(known, ", "))
+                                               : hint));
+  }
+
+  bool is_list(const std::string& section, const std::string& name) const {
+    const auto field = std::ranges::find_if(fields_, [&](const RecipeField& known) {
+      return known.section == section && known.name == name;
+    });
+    return field != fields_.end() && field->list;
+  }
+
+ private:
+  const RecipeField& find(const std::string& section, const std::string& name,
+                          std::string_view origin) const {
+    check_section(section, origin);
+    std::vector<std::string> names;
+    std::string elsewhere;
+    for (const RecipeField& field : fields_) {
+      if (field.section == section && field.name == name) return field;
+      if (field.section == section) names.push_back(field.name);
+      if (field.name == name) elsewhere = fmt::format("did you mean '{}'?", field.full_name());
+    }
+    const std::string hint = elsewhere.empty() ? did_you_mean(name, names) : elsewhere;
+    throw usage_error(fmt::format("{}: there is no field {}.{}{}{}", origin, section, name,
+                                  hint.empty() ? "" : "; ", hint));
+  }
+
+  Recipe& recipe_;
+  std::vector<RecipeField> fields_;
+};
+
+std::vector<CLI::ConfigItem> parse_toml(std::string_view text, std::string_view origin) {
+  std::istringstream stream{std::string(text)};
+  try {
+    return CLI::ConfigTOML().from_config(stream);
+  } catch (const CLI::Error& error) {
+    throw usage_error(fmt::format("{}: is not TOML: {}", origin, error.what()));
+  } catch (const std::exception& error) {  // the reader lets some of its own through
+    throw usage_error(fmt::format("{}: is not TOML: {}", origin, error.what()));
+  }
+}
+
+void read_file(Reader& reader, std::string_view text, std::string_view origin) {
+  std::set<std::string> seen;
+  for (const CLI::ConfigItem& item : parse_toml(text, origin)) {
+    const std::string section = trimmed(fmt::format("{}", fmt::join(item.parents, ".")));
+    if (item.name == "--") continue;  // a section ends
+    if (section.empty()) {
+      throw usage_error(fmt::format("{}: the field {} is outside the sections; put it below a line "
+                                    "such as [training]", origin, item.name));
+    }
+    if (item.name == "++") {  // a section begins
+      reader.check_section(section, origin);
+      continue;
+    }
+    if (!seen.insert(section + "." + item.name).second) {
+      throw usage_error(fmt::format("{}: {}.{} is given twice", origin, section, item.name));
+    }
+    reader.set(section, item.name, item.inputs, origin);
+  }
+}
+
+/// The parts of "1, 2" or "[1, 2]"; none of "" and "[]".
+std::vector<std::string> list_of(std::string_view text) {
+  if (text.starts_with('[') && text.ends_with(']')) text = text.substr(1, text.size() - 2);
+  std::vector<std::string> parts;
+  if (trimmed(text).empty()) return parts;
+  for (;;) {
+    const auto comma = text.find(',');
+    parts.push_back(trimmed(text.substr(0, comma)));
+    if (comma == std::string_view::npos) return parts;
+    text.remove_prefix(comma + 1);
+  }
+}
+
+void apply_override(Reader& reader, const std::string& text) {
+  const std::string origin = fmt::format("'{}'", text);
+  const auto equals = text.find('=');
+  const std::string name = trimmed(std::string_view(text).substr(0, equals));
+  const auto dot = name.rfind('.');
+  if (equals == std::string::npos || dot == std::string::npos) {
+    throw usage_error(fmt::format("{}: write section.field=value, as in training.epochs=5", origin));
+  }
+  const std::string section = name.substr(0, dot);
+  const std::string field = name.substr(dot + 1);
+  std::string value = trimmed(std::string_view(text).substr(equals + 1));
+  if (reader.is_list(section, field)) return reader.set(section, field, list_of(value), origin);
+  if (value.size() >= 2 && (value.front() == '"' || value.front() == '\'') &&
+      value.back() == value.front()) {
+    value = value.substr(1, value.size() - 2);
+  }
+  reader.set(section, field, {value}, origin);
+}
+
+}  // namespace
+
+Recipe parse_recipe(std::string_view text, std::string_view origin,
+                    const std::vector<std::string>& overrides) {
+  Recipe recipe;
+  Reader reader(recipe);
+  read_file(reader, text, origin);
+  for (const std::string& override_text : overrides) apply_override(reader, override_text);
+  try {
+    check_recipe(recipe);
+  } catch (const Error& error) {
+    throw usage_error(fmt::format("{}: {}", origin, error.what()));
+  }
+  return recipe;
+}
+
+Recipe read_recipe(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file || std::filesystem::is_directory(path)) {
+    throw failure(fmt::format("{}: the recipe cannot be read: {}", path.string(),
+                              file ? "it is a folder" : std::strerror(errno)));
+  }
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  return parse_recipe(text, path.string(), overrides);
+}
+
+void check_recipe(const Recipe& recipe) {
+  if (recipe.model.name.empty()) {
+    throw usage_error("model.name is empty; name a network of the zoo");
+  }
+  if (recipe.data.kind == DataRecipe::Kind::folder && recipe.data.train.empty()) {
+    throw usage_error("data.train is empty; name the folder that has a folder for every class");
+  }
+  if ((recipe.data.height == 0) != (recipe.data.width == 0)) {
+    throw usage_error("data.height and data.width must both be given, or both be 0");
+  }
+  if (std::ranges::find(recipe.data.std, 0.0F) != recipe.data.std.end()) {
+    throw usage_error("data.std has a 0; pictures are divided by it");
+  }
+  check_augmentation(recipe.augmentation);
+  check_schedule(recipe.schedule, recipe.training.epochs);
+  const OptimizerRecipe& optimizer = recipe.optimizer;
+  if (optimizer.nesterov && (optimizer.kind != OptimizerRecipe::Kind::sgd || optimizer.momentum == 0)) {
+    throw usage_error("optimizer.nesterov needs optimizer.kind \"sgd\" and a momentum above 0");
+  }
+  if (recipe.augmentation.cut_mix > 0 && recipe.loss.kind != LossRecipe::Kind::cross_entropy) {
+    throw usage_error("augmentation.cut_mix needs loss.kind \"cross_entropy\"");
+  }
+}
+
+std::string to_toml(const Recipe& recipe) {
+  Recipe copy = recipe;
+  std::string text;
+  std::string section;
+  const auto begin_section = [&](std::string_view name) {
+    if (!text.empty()) text += "\n";
+    text += fmt::format("[{}]\n", name);
+    section = name;
+  };
+  for (const RecipeField& field : recipe_fields(copy)) {
+    if (field.section != section) {
+      if (section == "model" && !copy.model.settings.empty()) {
+        begin_section(kSettings);
+        for (const auto& [name, value] : copy.model.settings) {
+          text += fmt::format("{} = {}\n", name, toml_string(value));
+        }
+      }
+      begin_section(field.section);
+    }
+    text += fmt::format("{} = {}\n", field.name, field.write());
+  }
+  return text;
+}
+
+std::string describe_changes(const Recipe& before, const Recipe& after) {
+  Recipe old_copy = before;
+  Recipe new_copy = after;
+  const auto old_fields = recipe_fields(old_copy);
+  const auto new_fields = recipe_fields(new_copy);
+  std::string text;
+  for (std::size_t i = 0; i < new_fields.size(); ++i) {
+    const std::string was = old_fields[i].write();
+    const std::string is = new_fields[i].write();
+    if (was != is) text += fmt::format("{}: {}, was {}\n", new_fields[i].full_name(), is, was);
+  }
+  if (before.model.settings != after.model.settings) {
+    text += fmt::format("model.settings: {}, was {}\n", after.model.settings, before.model.settings);
+  }
+  return text;
+}
+
+}  // namespace facet

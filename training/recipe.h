@@ -1,0 +1,138 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/compile.h"
+#include "runtime/formats/preprocess.h"
+#include "training/augment.h"
+#include "training/schedule.h"
+
+namespace facet {
+
+struct ModelRecipe {
+  std::string name;                             ///< of the zoo, as `facet models` lists it
+  std::map<std::string, std::string> settings;  ///< section [model.settings]: the network's options
+  std::string init;  ///< safetensors file of initial weights; empty: fresh ones by the seed
+};
+
+struct DataRecipe {
+  enum class Kind { fashion_mnist, folder };
+  enum class BadImage {
+    skip,  ///< count it; training takes the next readable one, validation goes on without it
+    stop
+  };
+  Kind kind = Kind::fashion_mnist;
+  /// folder: a folder per class. fashion_mnist: the folder of both sets, empty: Debian's.
+  std::string train;
+  std::string validation;  ///< folder: as `train`, empty: no validation. fashion_mnist: not used
+  std::int64_t height = 0;  ///< pixels of the network's input; 0: what the network declares
+  std::int64_t width = 0;
+  std::array<float, 3> mean = {0.5F, 0.5F, 0.5F};  ///< of values in [0, 1], per channel
+  std::array<float, 3> std = {0.5F, 0.5F, 0.5F};
+  /// How a picture is cut that is not cropped at random: see Preprocess.
+  Preprocess::Fit fit = Preprocess::Fit::stretch;
+  std::int64_t resize = 0;  ///< pixels of the shorter side before a cut: Preprocess::shorter_side
+  Filter filter = Filter::bilinear;
+  BadImage on_bad_image = BadImage::stop;
+  std::int64_t loader_threads = 1;  ///< that decode and augment
+};
+
+struct LossRecipe {
+  enum class Kind { cross_entropy, arcface, cosface, dcr_trunk, dcr_coupled };
+  /// How the gradient passes the margin of arcface and cosface.
+  enum class Variant { straight_through, threshold, autograd };
+  Kind kind = Kind::cross_entropy;
+  double label_smoothing = 0;  ///< cross_entropy; in [0, 1)
+  double scale = 64;           ///< arcface, cosface
+  double margin = 0.5;         ///< arcface: radians; cosface: cosine
+  Variant variant = Variant::straight_through;
+  double filter_threshold = 0;     ///< arcface, cosface: other classes' cosines above it count as 0; 0: off
+  double center_weight = 0.008;    ///< dcr_*: of the distance to the class's centre
+  double distance_weight = 0.008;  ///< dcr_coupled: of the distance between resolutions
+  double center_update = 0.6;      ///< dcr_*: how far a centre moves to its batch's mean, 0 to 1
+};
+
+struct OptimizerRecipe {
+  enum class Kind { sgd, adam, adamw, lars };
+  Kind kind = Kind::sgd;
+  double learning_rate = 0.1;  ///< the base rate: [schedule] gives factors of it
+  double momentum = 0.9;       ///< sgd, lars
+  bool nesterov = false;       ///< sgd
+  double beta1 = 0.9;          ///< adam, adamw
+  double beta2 = 0.999;
+  double epsilon = 1e-8;       ///< adam, adamw, lars
+  double weight_decay = 0;
+  bool decay_norm_and_bias = true;  ///< false: none for normalisation parameters and biases
+  double clip_norm = 0;             ///< global L2 norm the gradients are scaled down to; 0: off
+  std::int64_t accumulate = 1;      ///< batches whose gradients make one step
+  double ema_decay = 0;             ///< of averaged weights, which are then validated; 0: off
+  double trust_coefficient = 0.001;  ///< lars
+};
+
+/// What is computed again in the backward pass instead of kept.
+struct RecomputeChoice {
+  enum class Kind { none, scope, bytes };
+  Kind kind = Kind::none;
+  std::string pattern;     ///< scope: "scope:PATTERN"
+  std::int64_t bytes = 0;  ///< bytes: "bytes:N", the budget for activations
+};
+
+struct TrainingRecipe {
+  enum class OnNan {
+    stop,  ///< with the first operation that made it named
+    skip   ///< the step changes nothing
+  };
+  std::int64_t epochs = 10;
+  std::int64_t batch = 64;
+  Precision precision = Precision::f32;
+  std::uint64_t seed = 1;             ///< of weights, order, augmentation and dropout
+  std::int64_t validate_every = 1;    ///< epochs
+  std::int64_t checkpoint_every = 0;  ///< iterations; 0: at the end of every epoch
+  std::int64_t log_every = 20;        ///< iterations
+  std::int64_t patience = 0;  ///< validations without a better one before training ends; 0: off
+  OnNan on_nan = OnNan::stop;
+  bool deterministic = false;  ///< bitwise repeatable at a fixed number of threads
+  RecomputeChoice recompute;   ///< "none", "scope:PATTERN" or "bytes:N"
+};
+
+/// Everything that decides what a training computes, as a TOML file with the members as sections.
+/// The sections [augmentation] and [schedule] are the structs of augment.h and schedule.h.
+struct Recipe {
+  ModelRecipe model;
+  DataRecipe data;
+  Augmentation augmentation;
+  LossRecipe loss;
+  OptimizerRecipe optimizer;
+  Schedule schedule;
+  TrainingRecipe training;
+};
+
+/// The recipe of TOML `text`; fields that it does not give keep their defaults. Then `overrides` in
+/// order, each "section.field=value" as on a command line: strings without quotes, lists as "1,2".
+/// `origin` names the text in messages. Throws Error(usage) that names origin and field: unknown
+/// ones with the nearest names, values of another type or out of range, fields given twice, and what
+/// `check_recipe` finds.
+Recipe parse_recipe(std::string_view text, std::string_view origin,
+                    const std::vector<std::string>& overrides = {});
+
+/// The same of a file. Throws Error(failure) if it cannot be read.
+Recipe read_recipe(const std::filesystem::path& path,
+                   const std::vector<std::string>& overrides = {});
+
+/// Throws Error(usage) if fields do not fit each other.
+void check_recipe(const Recipe& recipe);
+
+/// All fields in a fixed order; `parse_recipe` reads the same recipe from it, to the bit.
+std::string to_toml(const Recipe& recipe);
+
+/// The fields in which two recipes differ, "optimizer.learning_rate: 0.1, was 0.05", one a line: for
+/// a training that is resumed with another recipe. Empty if there are none.
+std::string describe_changes(const Recipe& before, const Recipe& after);
+
+}  // namespace facet

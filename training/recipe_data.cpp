@@ -1,0 +1,62 @@
+#include "training/recipe_data.h"
+
+#include <fmt/format.h>
+
+#include "ir/error.h"
+
+namespace facet {
+
+RecipeData open_data(const DataRecipe& data, std::int64_t classes) {
+  RecipeData result;
+  if (data.kind == DataRecipe::Kind::fashion_mnist) {
+    const std::string folder = data.train.empty() ? kFashionMnistFolder : data.train;
+    result.train = open_fashion_mnist(true, folder);
+    result.validation = open_fashion_mnist(false, folder);
+  } else {
+    result.train = open_image_folder(data.train);
+    if (!data.validation.empty()) {
+      result.validation = open_image_folder(data.validation, result.train->class_names());
+    }
+  }
+  if (classes > 0 && result.train->class_count() > classes) {
+    throw failure(fmt::format("the training set has {} classes, the network {}; set its number of "
+                              "classes in [model.settings]", result.train->class_count(), classes));
+  }
+  return result;
+}
+
+Preprocess preprocess_of(const DataRecipe& data, std::int64_t height, std::int64_t width) {
+  Preprocess settings;
+  settings.height = static_cast<int>(data.height > 0 ? data.height : height);
+  settings.width = static_cast<int>(data.width > 0 ? data.width : width);
+  settings.fit = data.fit;
+  settings.shorter_side = static_cast<int>(data.resize);
+  settings.filter = data.filter;
+  settings.mean = data.mean;
+  settings.std = data.std;
+  return settings;
+}
+
+LoaderOptions training_loader(const Recipe& recipe, std::int64_t first_epoch,
+                              std::int64_t first_iteration) {
+  LoaderOptions options;
+  options.batch = recipe.training.batch;
+  options.seed = recipe.training.seed;
+  options.threads = static_cast<int>(recipe.data.loader_threads);
+  const bool skip = recipe.data.on_bad_image == DataRecipe::BadImage::skip;
+  options.on_bad_image = skip ? OnBadImage::replace : OnBadImage::stop;
+  options.first_epoch = first_epoch;
+  options.first_iteration = first_iteration;
+  return options;
+}
+
+LoaderOptions validation_loader(const Recipe& recipe) {
+  LoaderOptions options = training_loader(recipe);
+  options.shuffle = false;
+  options.drop_last = false;
+  options.end_epoch = 1;
+  if (options.on_bad_image == OnBadImage::replace) options.on_bad_image = OnBadImage::leave_out;
+  return options;
+}
+
+}  // namespace facet
