@@ -110,5 +110,6 @@ bool lower_to_bf16(Graph& graph, PassContext& context);
 bool decompose_unsupported(Graph& graph, PassContext& context);
 bool assign_layouts(Graph& graph, PassContext& context);
 bool eliminate_reorders(Graph& graph, PassContext& context);
+bool sink_updates(Graph& graph, PassContext& context);
 
 }  // namespace facet

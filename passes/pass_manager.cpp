@@ -38,7 +38,9 @@ const std::vector<Pass>& table() {
       {"assign-layouts", "Layouts by the target's wish and the ops' roles; reorders where they "
                          "disagree.", assign_layouts},
       {"eliminate-reorders", "Reorders that change no byte, cancel or repeat vanish.",
-       eliminate_reorders}};
+       eliminate_reorders},
+      {"sink-updates", "An update runs behind all other readers of what it overwrites.",
+       sink_updates}};
   return passes;
 }
 

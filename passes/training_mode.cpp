@@ -21,8 +21,11 @@ class TrainingMode {
 
   void run() {
     for (Node* node : graph_.node_list()) {
-      if (node->is("batch_norm") && options_.update_statistics) convert_batch_norm(node);
-      if (node->is("dropout") && options_.keep_dropout) convert_dropout(node);
+      if (node->is("batch_norm")) {
+        if (options_.update_statistics) convert_batch_norm(node);
+      } else if (node->is("dropout") && options_.keep_dropout) {
+        convert_dropout(node);
+      }
     }
     for (const auto& [parameter, value] : latest_) {
       graph_.add_update(parameter.node->attributes().text("key"), value);

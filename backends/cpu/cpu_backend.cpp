@@ -9,9 +9,11 @@
 #include "backends/cpu/compute.h"
 #include "backends/cpu/kernels/direct_convolution.h"
 #include "backends/cpu/kernels/kernels.h"
+#include "backends/cpu/kernels/train_kernels.h"
 #include "ir/elementwise_program.h"
 #include "ir/error.h"
 #include "ir/gate.h"
+#include "ir/op.h"
 
 namespace facet {
 namespace {
@@ -28,6 +30,13 @@ enum class Family {
   softmax,
   sdpa,
   gate,
+  batch_norm,
+  prelu_bwd,
+  pooling_bwd,
+  reduce_max_bwd,
+  softmax_bwd,
+  labels,
+  update,
   copy,
   reorder,
   unknown
@@ -50,7 +59,17 @@ Family family_of(const Node& node) {
   if (node.is("softmax")) return Family::softmax;
   if (node.is("sdpa")) return Family::sdpa;
   if (node.is("gate")) return Family::gate;
-  if (is_one_of({"transpose", "concat", "slice", "pad", "reverse", "reshape", "cast"}))
+  if (is_one_of({"batch_norm_train", "batch_norm_bwd"})) return Family::batch_norm;
+  if (node.is("prelu_bwd")) return Family::prelu_bwd;
+  if (is_one_of({"max_pool_bwd", "avg_pool_bwd"})) return Family::pooling_bwd;
+  if (node.is("reduce_max_bwd")) return Family::reduce_max_bwd;
+  if (node.is("softmax_bwd")) return Family::softmax_bwd;
+  if (is_one_of({"cross_entropy", "cross_entropy_bwd", "pick", "pick_bwd", "place", "gather_rows",
+                 "scatter_add_rows"})) {
+    return Family::labels;
+  }
+  if (node.op().aliasing == Aliasing::update) return Family::update;
+  if (is_one_of({"transpose", "concat", "slice", "pad", "reverse", "expand", "reshape", "cast"}))
     return Family::copy;
   if (node.is("reorder")) return Family::reorder;
   return Family::unknown;
@@ -96,8 +115,12 @@ class CpuBackend : public Backend {
     }
     const auto operands = node.operands();
     const auto results = node.result_types();
+    const bool reads_labels = family_of(node) == Family::labels;
     return std::all_of(operands.begin(), operands.end(),
-                       [](const Value& value) { return is_kernel_float(value.dtype()); }) &&
+                       [&](const Value& value) {
+                         return is_kernel_float(value.dtype()) ||
+                                (reads_labels && value.dtype() == DType::i64);
+                       }) &&
            std::all_of(results.begin(), results.end(),
                        [](const Type& type) { return is_kernel_float(type.dtype); });
   }
@@ -154,6 +177,21 @@ class CpuBackend : public Backend {
         return cpu::lower_sdpa(node, operands, results);
       case Family::gate:
         return cpu::lower_gate(node, operands, results);
+      case Family::batch_norm:
+        return node.is("batch_norm_bwd") ? cpu::lower_batch_norm_bwd(node, operands, results)
+                                         : cpu::lower_batch_norm_train(node, operands, results);
+      case Family::prelu_bwd:
+        return cpu::lower_prelu_bwd(node, operands, results);
+      case Family::pooling_bwd:
+        return cpu::lower_pooling_bwd(node, operands, results);
+      case Family::reduce_max_bwd:
+        return cpu::lower_reduce_max_bwd(node, operands, results);
+      case Family::softmax_bwd:
+        return cpu::lower_softmax_bwd(node, operands, results);
+      case Family::labels:
+        return cpu::lower_labels(node, operands, results);
+      case Family::update:
+        return cpu::lower_update(node, operands, results);
       case Family::copy:
         return cpu::lower_copy(node, operands, results);
       case Family::reorder:
@@ -184,7 +222,7 @@ class CpuBackend : public Backend {
 
   /// Own kernels read and write any strides; a reshape of a slice would have to move it.
   static bool is_strided(const Node& node) {
-    if (node.is("reshape")) return false;
+    if (node.is("reshape") || node.op().aliasing == Aliasing::update) return false;
     const auto types = node.result_types();
     return std::none_of(types.begin(), types.end(),
                         [](const Type& type) { return is_blocked(type.layout); });

@@ -1,4 +1,4 @@
-// Unary and binary functions, clamp, prelu, and fused programs of them.
+// Unary and binary functions, clamp, where, prelu and its gradient, and fused programs of them.
 
 #include <algorithm>
 
@@ -31,6 +31,15 @@ HostTensor bound(const HostTensor& x, const HostTensor& lo, const HostTensor& hi
                broadcast_to(hi, x.shape()));
 }
 
+/// a where the condition is not 0, else b.
+HostTensor choose(const HostTensor& condition, const HostTensor& a, const HostTensor& b) {
+  HostTensor result(DType::f64, condition.shape());
+  const double *c = condition.as<double>(), *p = a.as<double>(), *q = b.as<double>();
+  double* to = result.as_mutable<double>();
+  for (std::int64_t i = 0; i < result.element_count(); ++i) to[i] = c[i] != 0 ? p[i] : q[i];
+  return result;
+}
+
 std::vector<HostTensor> unary(const Call& call) {
   return {apply(unary_function(call.node.kind()), call.operand(0))};
 }
@@ -44,6 +53,30 @@ std::vector<HostTensor> clamp(const Call& call) {
   const HostTensor lo = HostTensor::scalar(DType::f64, call.attributes().number("min"));
   const HostTensor hi = HostTensor::scalar(DType::f64, call.attributes().number("max"));
   return {bound(call.operand(0), lo, hi)};
+}
+
+std::vector<HostTensor> where(const Call& call) {
+  return {choose(broadcast_to(call.operand(0), call.shape()),
+                 broadcast_to(call.operand(1), call.shape()),
+                 broadcast_to(call.operand(2), call.shape()))};
+}
+
+/// dx = dy * (x > 0 ? 1 : slope); dslope = sum of dy * min(x, 0) over all that read the slope.
+std::vector<HostTensor> prelu_bwd(const Call& call) {
+  const HostTensor& dy = call.operand(0);
+  const HostTensor& x = call.operand(1);
+  const HostTensor& slope = call.operand(2);
+  HostTensor dx = call.result();
+  HostTensor dslope(DType::f64, slope.shape());
+  double* to = dx.as_mutable<double>();
+  double* sums = dslope.as_mutable<double>();
+  const std::int64_t plane = x.rank() < 2 ? 1 : product(x.shape(), 2, x.shape().size());
+  for (std::int64_t i = 0; i < x.element_count(); ++i) {
+    const std::int64_t c = i / plane % slope.element_count();  // with one slope: 0
+    to[i] = dy.at(i) * (x.at(i) > 0 ? 1 : slope.at(c));
+    sums[c] += dy.at(i) * std::min(x.at(i), 0.0);
+  }
+  return {dx, dslope};
 }
 
 std::vector<HostTensor> prelu(const Call& call) {
@@ -64,6 +97,7 @@ HostTensor run(const ElementwiseInstruction& instruction, const std::vector<Host
   if (instruction.op == "clamp") {
     return bound(operands.at(0), operands.at(1), operands.at(2));
   }
+  if (instruction.op == "where") return choose(operands.at(0), operands.at(1), operands.at(2));
   if (operands.size() == 1) return apply(unary_function(instruction.op), operands[0]);
   return apply(binary_function(instruction.op), operands.at(0), operands.at(1));
 }
@@ -84,11 +118,13 @@ void add_elementwise_ops(EvaluatorTable& table) {
                            "neg", "abs", "square", "erf"}) {
     table[name] = unary;
   }
-  for (const char* name : {"add", "sub", "mul", "div", "maximum", "minimum", "pow"}) {
+  for (const char* name : {"add", "sub", "mul", "div", "maximum", "minimum", "pow", "greater"}) {
     table[name] = binary;
   }
   table["clamp"] = clamp;
+  table["where"] = where;
   table["prelu"] = prelu;
+  table["prelu_bwd"] = prelu_bwd;
   table["elementwise"] = elementwise;
 }
 

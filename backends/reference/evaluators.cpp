@@ -7,11 +7,13 @@ const EvaluatorTable& evaluators() {
     EvaluatorTable all;
     add_leaf_ops(all);
     add_convolution_ops(all);
+    add_convolution_backward_ops(all);
     add_matrix_ops(all);
     add_normalization_ops(all);
     add_elementwise_ops(all);
     add_reduction_ops(all);
     add_pooling_ops(all);
+    add_training_ops(all);
     add_shape_ops(all);
     add_attention_ops(all);
     add_gate_ops(all);

@@ -36,11 +36,13 @@ const EvaluatorTable& evaluators();
 // The op families; each adds its ops to the table.
 void add_leaf_ops(EvaluatorTable& table);
 void add_convolution_ops(EvaluatorTable& table);
+void add_convolution_backward_ops(EvaluatorTable& table);
 void add_matrix_ops(EvaluatorTable& table);
 void add_normalization_ops(EvaluatorTable& table);
 void add_elementwise_ops(EvaluatorTable& table);
 void add_reduction_ops(EvaluatorTable& table);
 void add_pooling_ops(EvaluatorTable& table);
+void add_training_ops(EvaluatorTable& table);
 void add_shape_ops(EvaluatorTable& table);
 void add_attention_ops(EvaluatorTable& table);
 void add_gate_ops(EvaluatorTable& table);

@@ -1,4 +1,4 @@
-// linear and matmul.
+// linear and matmul, and the gradients of linear.
 
 #include "backends/reference/broadcast.h"
 #include "backends/reference/epilogue.h"
@@ -18,6 +18,30 @@ std::vector<HostTensor> linear(const Call& call) {
            x.element_count() / in, in, out);
   apply_epilogue(call, result, result.shape().size() - 1);
   return {result};
+}
+
+std::vector<HostTensor> linear_bwd_data(const Call& call) {
+  const HostTensor& dy = call.operand(0);
+  const HostTensor& weight = call.operand(1);
+  HostTensor dx = call.result();
+  const std::int64_t out = weight.shape()[0];
+  multiply({dy.as<double>()}, {weight.as<double>()}, dx.as_mutable<double>(),
+           dy.element_count() / out, out, weight.shape()[1]);
+  return {dx};
+}
+
+std::vector<HostTensor> linear_bwd_weights(const Call& call) {
+  const HostTensor& dy = call.operand(0);
+  const HostTensor& x = call.operand(1);
+  HostTensor dweight = call.result();
+  const std::int64_t out = dweight.shape()[0];
+  const std::int64_t rows = dy.element_count() / out;
+  multiply({dy.as<double>(), true}, {x.as<double>()}, dweight.as_mutable<double>(), out, rows,
+           dweight.shape()[1]);
+  if (!call.attributes().boolean("bias")) return {dweight};
+  HostTensor dbias(DType::f64, {out});
+  for (std::int64_t i = 0; i < rows * out; ++i) dbias.as_mutable<double>()[i % out] += dy.at(i);
+  return {dweight, dbias};
 }
 
 /// `tensor` with its leading axes repeated to `batch`; the last two stay.
@@ -47,6 +71,8 @@ std::vector<HostTensor> matmul(const Call& call) {
 
 void add_matrix_ops(EvaluatorTable& table) {
   table["linear"] = linear;
+  table["linear_bwd_data"] = linear_bwd_data;
+  table["linear_bwd_weights"] = linear_bwd_weights;
   table["matmul"] = matmul;
 }
 

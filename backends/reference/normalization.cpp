@@ -1,4 +1,5 @@
-// batch_norm in its inference form, with the running statistics as operands.
+// batch_norm in its inference form, with the running statistics as operands; in its training form,
+// and the gradient of that.
 
 #include <cmath>
 
@@ -29,8 +30,80 @@ std::vector<HostTensor> batch_norm(const Call& call) {
   return {result};
 }
 
+/// Calls visit(c, i) for every element i of x [N, C, ...], c its channel.
+template <class Visit>
+void for_each_element(const HostTensor& x, Visit visit) {
+  const std::int64_t plane = product(x.shape(), 2, x.shape().size());
+  for (std::int64_t row = 0; row < x.shape()[0] * x.shape()[1]; ++row) {
+    const std::int64_t c = row % x.shape()[1];
+    for (std::int64_t i = row * plane; i < (row + 1) * plane; ++i) visit(c, i);
+  }
+}
+
+HostTensor channels(const HostTensor& x) { return HostTensor(DType::f64, {x.shape()[1]}); }
+
+/// Elements of each channel.
+double population(const HostTensor& x) {
+  return static_cast<double>(x.element_count()) / static_cast<double>(x.shape()[1]);
+}
+
+std::vector<HostTensor> batch_norm_train(const Call& call) {
+  const HostTensor& input = call.operand(0);
+  const double* x = input.as<double>();
+  const double* scale = call.operand(1).as<double>();
+  const double* bias = call.operand(2).as<double>();
+  const double n = population(input);
+  const double momentum = call.attributes().number("momentum");
+  HostTensor y = call.result(), mean = channels(input), inv_std = channels(input);
+  HostTensor new_mean = channels(input), new_var = channels(input), variance = channels(input);
+  double* m = mean.as_mutable<double>();
+  double* v = variance.as_mutable<double>();
+  double* r = inv_std.as_mutable<double>();
+  for_each_element(input, [&](std::int64_t c, std::int64_t i) { m[c] += x[i] / n; });
+  for_each_element(
+      input, [&](std::int64_t c, std::int64_t i) { v[c] += (x[i] - m[c]) * (x[i] - m[c]) / n; });
+  for (std::int64_t c = 0; c < mean.element_count(); ++c) {
+    r[c] = 1 / std::sqrt(v[c] + call.attributes().number("epsilon"));
+    new_mean.as_mutable<double>()[c] = (1 - momentum) * call.operand(3).at(c) + momentum * m[c];
+    new_var.as_mutable<double>()[c] =
+        (1 - momentum) * call.operand(4).at(c) + momentum * v[c] * n / (n - 1);
+  }
+  double* to = y.as_mutable<double>();
+  for_each_element(input, [&](std::int64_t c, std::int64_t i) {
+    to[i] = (x[i] - m[c]) * r[c] * scale[c] + bias[c];
+  });
+  return {y, mean, inv_std, new_mean, new_var};
+}
+
+std::vector<HostTensor> batch_norm_bwd(const Call& call) {
+  const double* dy = call.operand(0).as<double>();
+  const double* x = call.operand(1).as<double>();
+  const double* scale = call.operand(2).as<double>();
+  const double* mean = call.operand(3).as<double>();
+  const double* inv_std = call.operand(4).as<double>();
+  const HostTensor& input = call.operand(1);
+  const double n = population(input);
+  HostTensor dinput = call.result(), dscale = channels(input), dbias = channels(input);
+  double* dx = dinput.as_mutable<double>();
+  double* ds = dscale.as_mutable<double>();
+  double* db = dbias.as_mutable<double>();
+  const auto normal = [&](std::int64_t c, std::int64_t i) { return (x[i] - mean[c]) * inv_std[c]; };
+  for_each_element(input, [&](std::int64_t c, std::int64_t i) {
+    db[c] += dy[i];
+    ds[c] += dy[i] * normal(c, i);
+  });
+  for_each_element(input, [&](std::int64_t c, std::int64_t i) {
+    dx[i] = scale[c] * inv_std[c] * (dy[i] - db[c] / n - normal(c, i) * ds[c] / n);
+  });
+  return {dinput, dscale, dbias};
+}
+
 }  // namespace
 
-void add_normalization_ops(EvaluatorTable& table) { table["batch_norm"] = batch_norm; }
+void add_normalization_ops(EvaluatorTable& table) {
+  table["batch_norm"] = batch_norm;
+  table["batch_norm_train"] = batch_norm_train;
+  table["batch_norm_bwd"] = batch_norm_bwd;
+}
 
 }  // namespace facet::reference

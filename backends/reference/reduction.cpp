@@ -1,4 +1,4 @@
-// reduce_sum, reduce_mean, reduce_max, softmax.
+// reduce_sum, reduce_mean, reduce_max, softmax, and the gradients of the last two.
 
 #include <algorithm>
 #include <cmath>
@@ -11,8 +11,8 @@
 namespace facet::reference {
 namespace {
 
-HostTensor reduce(const Call& call, double start, BinaryFunction function) {
-  const HostTensor& x = call.operand(0);
+/// Strides that lead from an index of x to the element of the reduction it goes into.
+Extents reduction_strides(const Call& call, const HostTensor& x) {
   Extents kept = x.shape();
   for (const std::int64_t axis : call.attributes().ints("axes")) {
     kept.at(normal_axis(axis, x.rank())) = 1;
@@ -21,6 +21,12 @@ HostTensor reduce(const Call& call, double start, BinaryFunction function) {
   for (std::size_t axis = 0; axis < kept.size(); ++axis) {
     if (kept[axis] == 1) strides[axis] = 0;
   }
+  return strides;
+}
+
+HostTensor reduce(const Call& call, double start, BinaryFunction function) {
+  const HostTensor& x = call.operand(0);
+  const Extents strides = reduction_strides(call, x);
   HostTensor result = call.result();
   double* to = result.as_mutable<double>();
   std::fill(to, to + result.element_count(), start);
@@ -46,6 +52,41 @@ std::vector<HostTensor> reduce_mean(const Call& call) {
 
 std::vector<HostTensor> reduce_max(const Call& call) {
   return {reduce(call, -std::numeric_limits<double>::infinity(), binary_function("maximum"))};
+}
+
+/// The first largest element takes the cotangent; a NaN counts as largest.
+std::vector<HostTensor> reduce_max_bwd(const Call& call) {
+  const HostTensor& dy = call.operand(0);
+  const HostTensor& x = call.operand(1);
+  std::vector<std::int64_t> winner(static_cast<std::size_t>(dy.element_count()), -1);
+  for_each_offset(x.shape(), reduction_strides(call, x), [&](std::int64_t i, std::int64_t offset) {
+    std::int64_t& best = winner[static_cast<std::size_t>(offset)];
+    if (best < 0 || (!std::isnan(x.at(best)) && !(x.at(i) <= x.at(best)))) best = i;
+  });
+  HostTensor dx = call.result();
+  for (std::int64_t o = 0; o < dy.element_count(); ++o) {
+    dx.as_mutable<double>()[winner[static_cast<std::size_t>(o)]] = dy.at(o);
+  }
+  return {dx};
+}
+
+std::vector<HostTensor> softmax_bwd(const Call& call) {
+  const HostTensor& dy = call.operand(0);
+  const HostTensor& y = call.operand(1);
+  const std::size_t axis = normal_axis(call.attributes().integer("axis"), y.rank());
+  const std::int64_t extent = y.shape().at(axis);
+  const std::int64_t stride = product(y.shape(), axis + 1, y.shape().size());
+  HostTensor dx = call.result();
+  for (std::int64_t line = 0; line < product(y.shape(), 0, axis) * stride; ++line) {
+    const std::int64_t first = line / stride * extent * stride + line % stride;
+    double dot = 0;
+    for (std::int64_t i = first; i < first + extent * stride; i += stride)
+      dot += dy.at(i) * y.at(i);
+    for (std::int64_t i = first; i < first + extent * stride; i += stride) {
+      dx.as_mutable<double>()[i] = y.at(i) * (dy.at(i) - dot);
+    }
+  }
+  return {dx};
 }
 
 std::vector<HostTensor> softmax(const Call& call) {
@@ -76,6 +117,8 @@ void add_reduction_ops(EvaluatorTable& table) {
   table["reduce_mean"] = reduce_mean;
   table["reduce_max"] = reduce_max;
   table["softmax"] = softmax;
+  table["reduce_max_bwd"] = reduce_max_bwd;
+  table["softmax_bwd"] = softmax_bwd;
 }
 
 }  // namespace facet::reference

@@ -39,6 +39,7 @@ constexpr Named<BinaryFunction> kBinary[] = {
     {"maximum", [](double a, double b) { return std::isnan(a) || a > b ? a : b; }},
     {"minimum", [](double a, double b) { return std::isnan(a) || a < b ? a : b; }},
     {"pow", [](double a, double b) { return std::pow(a, b); }},
+    {"greater", [](double a, double b) { return a > b ? 1.0 : 0.0; }},
     {"prelu", [](double x, double slope) { return x > 0 ? x : slope * x; }},
 };
 

@@ -10,9 +10,10 @@
 
 namespace facet::testing {
 
-/// The reference's result of one op on these operands.
-inline HostTensor evaluate_op(std::string_view op, const std::vector<HostTensor>& operands,
-                              const Attributes& attributes = {}) {
+/// The reference's results of one op on these operands.
+inline std::vector<HostTensor> evaluate_results(std::string_view op,
+                                                const std::vector<HostTensor>& operands,
+                                                const Attributes& attributes = {}) {
   Graph graph;
   TensorMap inputs;
   std::vector<Value> values;
@@ -23,8 +24,20 @@ inline HostTensor evaluate_op(std::string_view op, const std::vector<HostTensor>
         graph.create("input", {}, {{"name", name}, {"type", to_string(type)}})->result());
     inputs[name] = operand;
   }
-  graph.outputs().push_back({"y", graph.create(op, values, attributes)->result()});
-  return evaluate(graph, inputs, {}).at("y");
+  Node* node = graph.create(op, values, attributes);
+  for (int i = 0; i < node->result_count(); ++i) {
+    graph.outputs().push_back({fmt::format("y{}", i), node->result(i)});
+  }
+  const auto found = evaluate(graph, inputs, {});
+  std::vector<HostTensor> results;
+  for (const Output& output : graph.outputs()) results.push_back(found.at(output.name));
+  return results;
+}
+
+/// Result 0 alone.
+inline HostTensor evaluate_op(std::string_view op, const std::vector<HostTensor>& operands,
+                              const Attributes& attributes = {}) {
+  return evaluate_results(op, operands, attributes).at(0);
 }
 
 /// An f64 operand.

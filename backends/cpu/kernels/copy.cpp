@@ -263,6 +263,10 @@ std::unique_ptr<Kernel> lower_copy(const Node& node, std::span<const View> opera
     plan.copies.push_back(plan_transpose(node, x, y));
   } else if (node.is("reshape")) {
     plan.copies.push_back(plan_reshape(node, x, y));
+  } else if (node.is("expand")) {
+    const std::vector<std::int64_t> extents = static_extents(y.type.shape);
+    plan.copies.push_back(
+        plan_copy(extents, x.type.dtype, broadcast_strides(x, extents), y.type.dtype, y.strides));
   } else if (node.is("reorder") || node.is("cast")) {
     plan.copies.push_back(
         plan_copy(static_extents(y.type.shape), x.type.dtype, x.strides, y.type.dtype, y.strides));

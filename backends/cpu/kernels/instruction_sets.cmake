@@ -8,14 +8,14 @@ set(folder ${CMAKE_CURRENT_LIST_DIR})
 function(compile_loops name)
   set(options ${loops} ${ARGN})
   set_source_files_properties(${folder}/vector_${name}.cpp ${folder}/sdpa_${name}.cpp
-                              ${folder}/gate_${name}.cpp PROPERTIES COMPILE_OPTIONS "${options}")
+                              ${folder}/gate_${name}.cpp ${folder}/train_${name}.cpp PROPERTIES COMPILE_OPTIONS "${options}")
 endfunction()
 compile_loops(baseline)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   compile_loops(avx2 -mavx2 -mfma)
   set(avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512)
   compile_loops(avx512 ${avx512})
-  set_source_files_properties(${folder}/gate_avx512_bf16.cpp PROPERTIES COMPILE_OPTIONS
+  set_source_files_properties(${folder}/gate_avx512_bf16.cpp ${folder}/train_avx512_bf16.cpp PROPERTIES COMPILE_OPTIONS
                               "${loops};${avx512};-mavx512bf16")
   # GCC 12 takes the placeholder operand inside of its own intrinsics for an uninitialised variable.
   list(APPEND loops -Wno-maybe-uninitialized)

@@ -7,30 +7,13 @@
 #include "backends/cpu/kernels/kernels.h"
 #include "backends/cpu/kernels/parallel.h"
 #include "backends/cpu/kernels/planned_kernel.h"
+#include "backends/cpu/kernels/pooling_window.h"
 
 namespace facet::cpu {
 namespace {
 
 /// Channels of a window folded at once.
 constexpr std::int64_t kChannels = 512;
-
-/// One spatial axis of the window and what of it lies inside the plane.
-struct Window {
-  std::int64_t in = 1, out = 1, kernel = 1, stride = 1, pad = 0;
-
-  /// [first, last) of the input for output position o; never empty, since a pad is smaller than the
-  /// kernel.
-  std::pair<std::int64_t, std::int64_t> clip(std::int64_t o) const {
-    const std::int64_t first = o * stride - pad;
-    return {std::max<std::int64_t>(first, 0), std::min(first + kernel, in)};
-  }
-  /// A padded line is phases() x phase_row() elements: enough for every window and the input.
-  std::int64_t phases() const { return stride; }
-  std::int64_t phase_row() const {
-    const std::int64_t length = std::max((out - 1) * stride + kernel, pad + in);
-    return (length + stride - 1) / stride;
-  }
-};
 
 struct PoolingPlan {
   Fold fold = Fold::max;

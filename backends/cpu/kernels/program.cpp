@@ -12,9 +12,10 @@ namespace facet::cpu {
 namespace {
 
 /// In the order of Function; what only fusion makes has no name.
-constexpr std::array<std::string_view, 20> kNames{
+constexpr std::array<std::string_view, 22> kNames{
     "relu",   "sigmoid", "tanh", "exp", "log", "sqrt", "rsqrt",   "reciprocal", "neg", "abs",
-    "square", "erf",     "add",  "sub", "mul", "div",  "maximum", "minimum",    "pow", "prelu"};
+    "square", "erf",     "add",  "sub", "mul", "div",  "maximum", "minimum",    "pow", "prelu",
+    "greater", "where"};
 
 /// Appends instructions; a literal's number is fixed up once all are known (`finish`).
 class ProgramWriter {

@@ -33,11 +33,13 @@ enum class Function : std::uint8_t {
   minimum,
   pow,
   prelu,
+  greater,            ///< 1 where a > b, else 0
+  where,              ///< b where a != 0, else c
   add_relu,           ///< max(a + b, 0)
   multiply_add,       ///< a * b + c
   multiply_add_relu,  ///< max(a * b + c, 0)
 };
-inline constexpr int kFunctions = 23;
+inline constexpr int kFunctions = 25;
 
 enum class Fold : std::uint8_t { sum, max };
 inline constexpr int kFolds = 2;
@@ -54,6 +56,10 @@ constexpr bool takes_bf16(Function function, int argument) {
     case Function::prelu:
     case Function::add_relu:
       return true;
+    case Function::greater:
+      return argument == 0;
+    case Function::where:
+      return argument != 0;
     case Function::multiply_add:
     case Function::multiply_add_relu:
       return argument != 1;

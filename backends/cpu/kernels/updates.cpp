@@ -1,0 +1,172 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "backends/cpu/kernels/parallel.h"
+#include "backends/cpu/kernels/planned_kernel.h"
+#include "backends/cpu/kernels/train_kernels.h"
+#include "backends/cpu/kernels/train_loops.h"
+#include "ir/error.h"
+#include "ir/layout.h"
+
+// Optimizer steps. New state is written over the old one: where the memory plan gave a result another
+// place than its operand, the operand is copied there first.
+
+namespace facet::cpu {
+namespace {
+
+/// Elements whose squares are summed in f32; the sums are added in double, in order.
+constexpr std::int64_t kSumPiece = 4096;
+
+enum class Rule { sgd, adam, lars, ema };
+
+struct UpdatePlan {
+  std::string name;
+  Rule rule = Rule::sgd;
+  std::int64_t elements = 0;
+  std::size_t states = 1;
+  double momentum = 0, weight_decay = 0, beta1 = 0, beta2 = 0, epsilon = 0, trust = 0, decay = 0;
+  bool nesterov = false, decoupled = false;
+
+  std::string implementation() const { return name + ":" + train_loops().name; }
+  std::int64_t pieces() const { return (elements + kSumPiece - 1) / kSumPiece; }
+  std::size_t scratch_bytes() const {
+    return rule == Rule::lars ? static_cast<std::size_t>(2 * pieces()) * sizeof(float) : 0;
+  }
+
+  void run(const Addresses& a) const {
+    for (std::size_t i = 0; i < states; ++i) {
+      if (a.results[i] != a.operands[i]) {
+        std::copy_n(a.operands[i], elements * std::int64_t{sizeof(float)}, a.results[i]);
+      }
+    }
+    switch (rule) {
+      case Rule::sgd:
+        return run_sgd(a, {number(a, 3), static_cast<float>(momentum),
+                           static_cast<float>(weight_decay), nesterov, 1});
+      case Rule::lars:
+        return run_sgd(a, {number(a, 3), static_cast<float>(momentum),
+                           static_cast<float>(weight_decay), false, local_rate(a)});
+      case Rule::adam:
+        return run_adam(a);
+      case Rule::ema:
+        return each(elements, [&](std::int64_t first, std::int64_t count) {
+          train_loops().ema(static_cast<float>(decay), result(a, 0) + first, operand(a, 1) + first,
+                            count);
+        });
+    }
+  }
+
+ private:
+  static const float* operand(const Addresses& a, std::size_t i) {
+    return reinterpret_cast<const float*>(a.operands[i]);
+  }
+  static float* result(const Addresses& a, std::size_t i) {
+    return reinterpret_cast<float*>(a.results[i]);
+  }
+  static float number(const Addresses& a, std::size_t i) { return *operand(a, i); }
+
+  template <class Body>
+  static void each(std::int64_t count, const Body& body) {
+    parallel_for(count, count, [&](std::int64_t begin, std::int64_t end) {
+      body(begin, end - begin);
+    });
+  }
+
+  void run_sgd(const Addresses& a, const SgdStep& step) const {
+    each(elements, [&](std::int64_t first, std::int64_t count) {
+      train_loops().sgd(step, result(a, 0) + first, result(a, 1) + first, operand(a, 2) + first,
+                        count);
+    });
+  }
+
+  void run_adam(const Addresses& a) const {
+    const double lr = number(a, 4);
+    const double step = number(a, 5);
+    AdamStep s;
+    s.beta1 = static_cast<float>(beta1);
+    s.beta2 = static_cast<float>(beta2);
+    s.rest1 = static_cast<float>(1 - beta1);
+    s.rest2 = static_cast<float>(1 - beta2);
+    s.added_decay = decoupled ? 0.0f : static_cast<float>(weight_decay);
+    s.keep = decoupled ? static_cast<float>(1 - lr * weight_decay) : 1.0f;
+    s.rate = static_cast<float>(lr / (1 - std::pow(beta1, step)));
+    s.root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, step)));
+    s.epsilon = static_cast<float>(epsilon);
+    each(elements, [&](std::int64_t first, std::int64_t count) {
+      train_loops().adam(s, result(a, 0) + first, result(a, 1) + first, result(a, 2) + first,
+                         operand(a, 3) + first, count);
+    });
+  }
+
+  /// trust * |p| / (|g| + decay * |p| + epsilon), or 1.
+  float local_rate(const Addresses& a) const {
+    auto* const sums = reinterpret_cast<float*>(a.scratch);
+    parallel_for(pieces(), 2 * elements, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const std::int64_t first = i * kSumPiece;
+        const std::int64_t count = std::min(kSumPiece, elements - first);
+        sums[2 * i] = train_loops().square_sum(result(a, 0) + first, count);
+        sums[2 * i + 1] = train_loops().square_sum(operand(a, 2) + first, count);
+      }
+    });
+    double parameter = 0, gradient = 0;
+    for (std::int64_t i = 0; i < pieces(); ++i) {
+      parameter += sums[2 * i];
+      gradient += sums[2 * i + 1];
+    }
+    parameter = std::sqrt(parameter);
+    gradient = std::sqrt(gradient);
+    if (!(parameter > 0) || !(gradient > 0)) return 1;
+    return static_cast<float>(trust * parameter / (gradient + weight_decay * parameter + epsilon));
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Kernel> lower_update(const Node& node, std::span<const View> operands,
+                                     std::span<const View> results) {
+  UpdatePlan plan;
+  plan.name = std::string(node.kind());
+  plan.states = results.size();
+  plan.elements = element_count(static_extents(operands[0].type.shape));
+  const auto check = [&](const View& view) {
+    const std::vector<std::int64_t> extents = static_extents(view.type.shape);
+    if (view.type.dtype == DType::f32 && !is_blocked(view.type.layout) &&
+        same_strides(extents, view.strides, dense_strides({DType::f32, view.type.shape, {}}))) {
+      return;
+    }
+    throw failure(fmt::format("'{}' ({}) takes dense row-major f32, not {}", node.kind(),
+                              node.provenance().scope, to_string(view.type)));
+  };
+  for (const View& view : operands) check(view);
+  for (const View& view : results) check(view);
+  const Attributes& a = node.attributes();
+  if (node.is("ema_update")) {
+    plan.rule = Rule::ema;
+    plan.decay = a.number("decay");
+    return make_kernel(std::move(plan));
+  }
+  plan.weight_decay = a.number("weight_decay");
+  if (node.is("adam_update")) {
+    plan.rule = Rule::adam;
+    plan.beta1 = a.number("beta1");
+    plan.beta2 = a.number("beta2");
+    plan.epsilon = a.number("epsilon");
+    plan.decoupled = a.boolean("decoupled");
+    return make_kernel(std::move(plan));
+  }
+  plan.momentum = a.number("momentum");
+  if (node.is("sgd_update")) {
+    plan.nesterov = a.boolean("nesterov");
+  } else {
+    plan.rule = Rule::lars;
+    plan.trust = a.number("trust_coefficient");
+    plan.epsilon = a.number("epsilon");
+  }
+  return make_kernel(std::move(plan));
+}
+
+}  // namespace facet::cpu
