@@ -11,8 +11,8 @@ namespace facet {
 /// terminal, a plain line every few seconds where it is a file. One thread uses it.
 class Progress {
  public:
-  /// `unit` is what is counted, "images". Of `total`, `done` were done before (by a training that is
-  /// resumed, say): rate and remaining time come from what is done here.
+  /// `unit` is what is counted, "images". Of `total`, `done` were done before (by a training that
+  /// is resumed, say): rate and remaining time come from what is done here.
   Progress(std::string title, std::int64_t total, std::string unit, std::int64_t done = 0);
   /// Ends the line of a bar that was left unfinished.
   ~Progress();
