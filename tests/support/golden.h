@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,7 +56,7 @@ struct GoldenCase {
   std::map<std::string, std::vector<std::int64_t>> inputs;
   std::map<std::string, Digest> taps;
   std::map<std::string, Digest> outputs;
-  GoldenTrain train;
+  std::optional<GoldenTrain> train;  ///< not every file has one
 };
 
 /// Reads tests/golden/<name>.json. Throws Error(failure) that names the file.
