@@ -1,4 +1,4 @@
-#include "cli/progress.h"
+#include "training/progress.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <utility>
 
-namespace facet::cli {
+namespace facet {
 namespace {
 
 constexpr std::chrono::milliseconds kBarInterval(100);
@@ -22,11 +22,15 @@ std::string clock_text(double seconds) {
   return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
-Progress::Progress(std::string title, std::int64_t total, std::string unit)
+Progress::Progress(std::string title, std::int64_t total, std::string unit, std::int64_t done,
+                   bool quiet)
     : title_(std::move(title)),
       unit_(std::move(unit)),
       total_(total),
-      terminal_(::isatty(STDERR_FILENO) == 1),
+      before_(done),
+      done_(done),
+      quiet_(quiet),
+      terminal_(!quiet && ::isatty(STDERR_FILENO) == 1),
       start_(Clock::now()),
       next_(start_ + (terminal_ ? Clock::duration(kBarInterval) : Clock::duration(kLineInterval))) {
   if (terminal_) show();
@@ -36,8 +40,9 @@ Progress::~Progress() {
   if (terminal_ && !finished_) std::fputc('\n', stderr);
 }
 
-void Progress::advance(std::int64_t count) {
+void Progress::advance(std::int64_t count, std::string detail) {
   done_ += count;
+  if (!detail.empty()) detail_ = std::move(detail);
   const Clock::time_point now = Clock::now();
   if (now < next_) return;
   next_ = now + (terminal_ ? Clock::duration(kBarInterval) : Clock::duration(kLineInterval));
@@ -45,6 +50,7 @@ void Progress::advance(std::int64_t count) {
 }
 
 void Progress::note(const std::string& text) {
+  if (quiet_) return;
   erase();
   fmt::print(stderr, "{}\n", text);
   if (terminal_) show();
@@ -61,15 +67,17 @@ void Progress::erase() {
 }
 
 void Progress::show() {
+  if (quiet_) return;
   const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
-  const double rate = seconds > 0 ? static_cast<double>(done_) / seconds : 0;
+  const double rate = seconds > 0 ? static_cast<double>(done_ - before_) / seconds : 0;
   std::string state = fmt::format("{}/{} {}", done_, total_, unit_);
-  if (done_ > 0) state += fmt::format(", {:.1f} {}/s", rate, unit_);
-  if (done_ > 0 && done_ < total_) {
+  if (done_ > before_) state += fmt::format(", {:.1f} {}/s", rate, unit_);
+  if (done_ > before_ && done_ < total_) {
     state += ", ETA " + clock_text(static_cast<double>(total_ - done_) / rate);
   } else if (done_ >= total_) {
     state += ", took " + clock_text(seconds);
   }
+  if (!detail_.empty()) state += ", " + detail_;
   if (!terminal_) {
     fmt::print(stderr, "{}: {}\n", title_, state);
     return;
@@ -86,4 +94,4 @@ void Progress::show() {
   std::fflush(stderr);
 }
 
-}  // namespace facet::cli
+}  // namespace facet
