@@ -12,10 +12,10 @@
 #include "backends/cpu/peaks.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "cli/progress.h"
 #include "cli/resident_memory.h"
 #include "ir/error.h"
 #include "runtime/formats/atomic_file.h"
+#include "runtime/progress.h"
 #include "runtime/threads.h"
 #include "runtime/weights.h"
 

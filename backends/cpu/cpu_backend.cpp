@@ -36,6 +36,7 @@ enum class Family {
   reduce_max_bwd,
   softmax_bwd,
   labels,
+  dropout,
   update,
   copy,
   reorder,
@@ -68,6 +69,7 @@ Family family_of(const Node& node) {
                  "scatter_add_rows"})) {
     return Family::labels;
   }
+  if (node.is("dropout_train")) return Family::dropout;
   if (node.op().aliasing == Aliasing::update) return Family::update;
   if (is_one_of({"transpose", "concat", "slice", "pad", "reverse", "expand", "reshape", "cast"}))
     return Family::copy;
@@ -190,6 +192,8 @@ class CpuBackend : public Backend {
         return cpu::lower_softmax_bwd(node, operands, results);
       case Family::labels:
         return cpu::lower_labels(node, operands, results);
+      case Family::dropout:
+        return cpu::lower_dropout_train(node, operands, results);
       case Family::update:
         return cpu::lower_update(node, operands, results);
       case Family::copy:

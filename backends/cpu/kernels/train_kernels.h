@@ -32,6 +32,10 @@ std::unique_ptr<Kernel> lower_softmax_bwd(const Node& node, std::span<const View
 std::unique_ptr<Kernel> lower_labels(const Node& node, std::span<const View> operands,
                                      std::span<const View> results);
 
+/// The result may share the operand's bytes if the views are the same.
+std::unique_ptr<Kernel> lower_dropout_train(const Node& node, std::span<const View> operands,
+                                            std::span<const View> results);
+
 /// sgd_update, adam_update, lars_update and ema_update on dense row-major f32. Each result may be,
 /// and in a plan is, the operand whose new value it is.
 std::unique_ptr<Kernel> lower_update(const Node& node, std::span<const View> operands,

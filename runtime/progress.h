@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace facet {
 
@@ -10,17 +11,17 @@ namespace facet {
 /// terminal, a plain line every few seconds where it is a file. One thread uses it.
 class Progress {
  public:
-  /// `unit` is what is counted, "images". `done` of them were done before, in no time of this task.
-  /// A `quiet` one says nothing.
-  Progress(std::string title, std::int64_t total, std::string unit, std::int64_t done = 0,
-           bool quiet = false);
+  /// `unit` is what is counted, "images". Of `total`, `done` were done before (by a training that
+  /// is resumed, say): rate and remaining time come from what is done here.
+  Progress(std::string title, std::int64_t total, std::string unit, std::int64_t done = 0);
   /// Ends the line of a bar that was left unfinished.
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// `detail` is shown behind rate and remaining time until the next one: "loss 0.41".
-  void advance(std::int64_t count = 1, std::string detail = {});
+  void advance(std::int64_t count = 1);
+  /// What else is shown behind the numbers from now on, "loss 0.31": on one line.
+  void set_status(std::string status) { status_ = std::move(status); }
   /// Says something on a line of its own without tearing the bar.
   void note(const std::string& text);
   /// Shows the last state.
@@ -33,11 +34,10 @@ class Progress {
 
   std::string title_;
   std::string unit_;
+  std::string status_;
   std::int64_t total_;
-  std::int64_t before_;
   std::int64_t done_;
-  std::string detail_;
-  bool quiet_;
+  std::int64_t done_before_;
   bool terminal_;
   bool finished_ = false;
   std::size_t shown_width_ = 0;

@@ -1,6 +1,7 @@
-#include "training/progress.h"
+#include "runtime/progress.h"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +15,13 @@ namespace {
 constexpr std::chrono::milliseconds kBarInterval(100);
 constexpr std::chrono::seconds kLineInterval(5);
 
+/// Columns of the terminal on standard error.
+std::size_t terminal_width() {
+  winsize size = {};
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  return size.ws_col;
+}
+
 }  // namespace
 
 std::string clock_text(double seconds) {
@@ -22,15 +30,13 @@ std::string clock_text(double seconds) {
   return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
-Progress::Progress(std::string title, std::int64_t total, std::string unit, std::int64_t done,
-                   bool quiet)
+Progress::Progress(std::string title, std::int64_t total, std::string unit, std::int64_t done)
     : title_(std::move(title)),
       unit_(std::move(unit)),
       total_(total),
-      before_(done),
       done_(done),
-      quiet_(quiet),
-      terminal_(!quiet && ::isatty(STDERR_FILENO) == 1),
+      done_before_(done),
+      terminal_(::isatty(STDERR_FILENO) == 1),
       start_(Clock::now()),
       next_(start_ + (terminal_ ? Clock::duration(kBarInterval) : Clock::duration(kLineInterval))) {
   if (terminal_) show();
@@ -40,9 +46,8 @@ Progress::~Progress() {
   if (terminal_ && !finished_) std::fputc('\n', stderr);
 }
 
-void Progress::advance(std::int64_t count, std::string detail) {
+void Progress::advance(std::int64_t count) {
   done_ += count;
-  if (!detail.empty()) detail_ = std::move(detail);
   const Clock::time_point now = Clock::now();
   if (now < next_) return;
   next_ = now + (terminal_ ? Clock::duration(kBarInterval) : Clock::duration(kLineInterval));
@@ -50,7 +55,6 @@ void Progress::advance(std::int64_t count, std::string detail) {
 }
 
 void Progress::note(const std::string& text) {
-  if (quiet_) return;
   erase();
   fmt::print(stderr, "{}\n", text);
   if (terminal_) show();
@@ -67,17 +71,17 @@ void Progress::erase() {
 }
 
 void Progress::show() {
-  if (quiet_) return;
   const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
-  const double rate = seconds > 0 ? static_cast<double>(done_ - before_) / seconds : 0;
+  const std::int64_t here = done_ - done_before_;
+  const double rate = seconds > 0 ? static_cast<double>(here) / seconds : 0;
   std::string state = fmt::format("{}/{} {}", done_, total_, unit_);
-  if (done_ > before_) state += fmt::format(", {:.1f} {}/s", rate, unit_);
-  if (done_ > before_ && done_ < total_) {
+  if (here > 0) state += fmt::format(", {:.1f} {}/s", rate, unit_);
+  if (here > 0 && done_ < total_) {
     state += ", ETA " + clock_text(static_cast<double>(total_ - done_) / rate);
   } else if (done_ >= total_) {
     state += ", took " + clock_text(seconds);
   }
-  if (!detail_.empty()) state += ", " + detail_;
+  if (!status_.empty()) state += ", " + status_;
   if (!terminal_) {
     fmt::print(stderr, "{}: {}\n", title_, state);
     return;
@@ -87,6 +91,9 @@ void Progress::show() {
   const auto filled = static_cast<std::size_t>(std::clamp(part, 0.0, 1.0) * kWidth);
   std::string line = fmt::format("{} [{}{}] {}", title_, std::string(filled, '='),
                                  std::string(kWidth - filled, ' '), state);
+  // A line that wraps could not be overwritten: without the bar where it does not fit.
+  const std::size_t most = terminal_width() - 1;
+  if (line.size() > most) line = fmt::format("{} {}", title_, state).substr(0, most);
   const std::size_t width = line.size();
   line.resize(std::max(width, shown_width_), ' ');  // what stood there before goes
   shown_width_ = width;
