@@ -221,7 +221,9 @@ Graph make_training_step(Graph network, const StepOptions& options) {
   if (options.accumulate_only) {
     append_accumulation(graph, gradients);
   } else {
-    const AppendedOptimizer made = append_optimizer(graph, gradients, options.optimizer);
+    OptimizerOptions optimizer = options.optimizer;
+    optimizer.guard = graph.outputs().at(0).value;  // the loss
+    const AppendedOptimizer made = append_optimizer(graph, gradients, optimizer);
     if (made.gradient_norm) graph.outputs().push_back({"gradient_norm", made.gradient_norm});
   }
   PassContext context;
