@@ -222,7 +222,7 @@ Graph make_training_step(Graph network, const StepOptions& options) {
     append_accumulation(graph, gradients);
   } else {
     OptimizerOptions optimizer = options.optimizer;
-    optimizer.guard = graph.outputs().at(0).value;
+    optimizer.guard = graph.outputs().at(0).value;  // the loss
     const AppendedOptimizer made = append_optimizer(graph, gradients, optimizer);
     if (made.gradient_norm) graph.outputs().push_back({"gradient_norm", made.gradient_norm});
   }
