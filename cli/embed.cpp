@@ -14,12 +14,12 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/image_source.h"
-#include "cli/progress.h"
 #include "ir/error.h"
 #include "runtime/contact_sheet.h"
 #include "runtime/formats/atomic_file.h"
 #include "runtime/formats/npy.h"
 #include "runtime/formats/safetensors.h"
+#include "runtime/progress.h"
 #include "runtime/weights.h"
 
 namespace facet::cli {

@@ -142,6 +142,12 @@ class OptimizerWriter {
   void make_inputs() {
     Builder build = append_.behind(-1, "optimizer");
     lr_ = build("input", {}, {{"name", std::string("lr")}, {"type", std::string("f32[1]")}});
+    if (options_.guard) {
+      const int rank = append_.latest({options_.guard.node});
+      Builder behind = append_.behind(rank, "optimizer");
+      const Value nothing = behind("mul", {options_.guard, behind.scalar(0)});  // or not a number
+      lr_ = append_.made_at(rank, behind("add", {lr_, nothing}));
+    }
     if (options_.kind != Kind::adam && options_.kind != Kind::adamw) return;
     const Value steps = append_.state("optimizer.step", lr_.type());
     step_ = build("add", {steps, build.scalar(1)});
@@ -216,7 +222,7 @@ class OptimizerWriter {
     const std::string key = "ema." + one.key;
     const Value average = append_.state(key, one.type, one.init);
     append_.graph().add_update(
-        key, build("ema_update", {average, update->result(0)}, {{"decay", options_.ema_decay}}));
+        key, build("ema_update", {average, update->result(0), lr_}, {{"decay", options_.ema_decay}}));
   }
 
   Node* make_update(Builder& build, const Stepped& one, Value parameter) {

@@ -37,6 +37,9 @@ struct OptimizerOptions {
   int accumulate = 1;
   /// The mean of these gradients instead of their sum.
   bool average_accumulated = false;
+  /// f32 [1], the loss say: when it is not finite the learning rate is not either, and update ops then
+  /// leave the state alone.
+  Value guard = {};
 };
 
 struct AppendedOptimizer {

@@ -32,6 +32,10 @@ struct CompileOptions {
   std::vector<std::string> taps;
   /// Outputs to keep; empty keeps all.
   std::vector<std::string> outputs;
+  /// An output, "loss" say: a run in which it is not finite leaves the state exactly as it was. Update
+  /// ops do nothing when their learning rate is not finite; the graph has to make it so (the step
+  /// graphs of training/ do).
+  std::string guard;
   /// false: only what the target needs to run the graph (decomposition, layouts), no fusion and no
   /// sharing of memory.
   bool optimize = true;
@@ -110,6 +114,9 @@ class Context {
   /// Runs the program of this batch `repeats` times on a fixed input pattern and returns each run's
   /// milliseconds: what benchmarks time, without copies in and out.
   virtual std::vector<double> time(std::int64_t batch, int repeats) = 0;
+  /// Runs on a copy of the state and names the first step that made a value that is not finite: what,
+  /// where, how many. Empty if there is none.
+  virtual std::string diagnose(const TensorMap& inputs) = 0;
   /// What runs change. `time` changes it, too.
   virtual State& state() = 0;
   /// Frees the arenas of all batch sizes; the next run allocates anew.

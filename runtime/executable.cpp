@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <list>
 #include <map>
@@ -81,8 +82,19 @@ class CompiledContext final : public Context {
   TensorMap run(const TensorMap& inputs) override {
     Instance& instance = load(inputs);
     for (const Program::BoundStep& step : instance.steps) step.run();
-    instance.program->commit(instance.arena.get(), *state_);
-    return collect(instance);
+    return finish(instance);
+  }
+
+  std::string diagnose(const TensorMap& inputs) override {
+    const TensorMap before = state_->snapshot();
+    Instance& instance = load(inputs);
+    std::string found;
+    for (std::size_t i = 0; found.empty() && i < instance.steps.size(); ++i) {
+      instance.steps[i].run();
+      found = instance.program->describe_non_finite(instance.steps[i].step, instance.arena.get(), *state_);
+    }
+    state_->assign(before);
+    return found;
   }
 
   State& state() override { return *state_; }
@@ -95,8 +107,7 @@ class CompiledContext final : public Context {
       step.run();
       rows.push_back({step.step, milliseconds_since(start)});
     }
-    instance.program->commit(instance.arena.get(), *state_);
-    return collect(instance);
+    return finish(instance);
   }
 
   std::vector<double> time(std::int64_t batch, int repeats) override {
@@ -143,18 +154,27 @@ class CompiledContext final : public Context {
     return instance;
   }
 
-  /// Float inputs become a fixed pattern in [-1, 1), others zero: what timing runs on.
+  /// Float inputs become a fixed pattern in [-1, 1), single numbers (a learning rate) and others
+  /// zero: what timing runs on.
   static void fill_inputs(Instance& instance) {
     for (const ProgramPort& port : instance.program->inputs()) {
       std::byte* const to = instance.arena.get() + port.address.offset;
       const std::int64_t count = element_count(port.type.shape).factor;
       std::memset(to, 0, static_cast<std::size_t>(count * size_of(port.type.dtype)));
-      if (port.type.dtype != DType::f32) continue;
+      if (port.type.dtype != DType::f32 || count == 1) continue;
       auto* values = reinterpret_cast<float*>(to);
       for (std::int64_t i = 0; i < count; ++i) {
         values[i] = static_cast<float>((i * 2654435761u >> 8) & 0xFFFF) / 32768.0F - 1.0F;
       }
     }
+  }
+
+  TensorMap finish(const Instance& instance) const {
+    TensorMap outputs = collect(instance);
+    if (is_guarded_finite(executable_->options().guard, outputs)) {
+      instance.program->commit(instance.arena.get(), *state_);
+    }
+    return outputs;
   }
 
   TensorMap collect(const Instance& instance) const {
@@ -178,6 +198,16 @@ std::unique_ptr<Context> CompiledExecutable::make_context(std::shared_ptr<State>
 }
 
 }  // namespace
+
+bool is_guarded_finite(const std::string& guard, const TensorMap& outputs) {
+  if (guard.empty()) return true;
+  const auto it = outputs.find(guard);
+  if (it == outputs.end()) throw usage_error(fmt::format("there is no output '{}' to guard", guard));
+  for (std::int64_t i = 0; i < it->second.element_count(); ++i) {
+    if (!std::isfinite(it->second.at(i))) return false;
+  }
+  return true;
+}
 
 std::int64_t resolve_batch(const Graph& graph, const TensorMap& inputs) {
   std::set<std::string> known;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <set>
 
@@ -217,6 +218,62 @@ void Program::commit(const std::byte* arena, State& state) const {
     std::memcpy(state.bytes(state_keys_[static_cast<std::size_t>(commit.state)]), from,
                 static_cast<std::size_t>(commit.bytes));
   }
+}
+
+namespace {
+
+template <class T, class ToFloat>
+std::int64_t count_non_finite(const T* values, const View& view, ToFloat to_float) {
+  const std::vector<std::int64_t> extents = static_extents(view.type.shape);
+  std::int64_t bad = 0;
+  if (view.strides.empty()) {  // a blocked layout is dense; its padding is zero
+    const std::int64_t count = byte_size(view.type) / static_cast<std::int64_t>(sizeof(T));
+    for (std::int64_t i = 0; i < count; ++i) bad += std::isfinite(to_float(values[i])) ? 0 : 1;
+    return bad;
+  }
+  std::vector<std::int64_t> at(extents.size(), 0);
+  const std::int64_t count = element_count(view.type.shape).factor;
+  std::int64_t offset = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    bad += std::isfinite(to_float(values[offset])) ? 0 : 1;
+    for (std::size_t axis = extents.size(); axis-- > 0;) {
+      offset += view.strides[axis];
+      if (++at[axis] < extents[axis]) break;
+      offset -= at[axis] * view.strides[axis];
+      at[axis] = 0;
+    }
+  }
+  return bad;
+}
+
+std::int64_t count_non_finite(const std::byte* bytes, const View& view) {
+  if (view.type.dtype == DType::f32) {
+    return count_non_finite(reinterpret_cast<const float*>(bytes), view, [](float x) { return x; });
+  }
+  if (view.type.dtype == DType::bf16) {
+    return count_non_finite(reinterpret_cast<const std::uint16_t*>(bytes), view, float_from_bf16);
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::string Program::describe_non_finite(std::size_t step, std::byte* arena, State& state) const {
+  std::size_t running = 0;
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    if (steps_[i].kernel == nullptr || running++ != step) continue;
+    Node* node = step_nodes_[i];
+    for (int r = 0; r < node->result_count(); ++r) {
+      const Address& address = steps_[i].results[static_cast<std::size_t>(r)];
+      const View view = view_of(node->result(r));
+      const std::int64_t bad = count_non_finite(pointer(address, arena, state), view);
+      if (bad == 0) continue;
+      return fmt::format("{} {}: {} of {} values of {} are not finite", node->kind(),
+                         node->provenance().scope, bad, element_count(view.type.shape).factor,
+                         to_string(view.type));
+    }
+  }
+  return {};
 }
 
 std::vector<Program::BoundStep> Program::bind(std::byte* arena, State& state) const {

@@ -53,6 +53,9 @@ class Program {
   std::vector<BoundStep> bind(std::byte* arena, State& state) const;
   /// After the steps: copies new state that they left in the arena to its place.
   void commit(const std::byte* arena, State& state) const;
+  /// "conv layer1.0.conv1: 12 of 802816 values of f32[...] are not finite" for the results of a step
+  /// that has just run; empty if all are finite.
+  std::string describe_non_finite(std::size_t step, std::byte* arena, State& state) const;
   /// A place in memory, which must not be written if it is a prepared weight.
   std::byte* pointer(const Address& address, std::byte* arena, State& state) const;
 

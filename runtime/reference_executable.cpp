@@ -61,8 +61,12 @@ class ReferenceContext final : public Context {
     TensorMap parameters = executable_->weights();
     for (const auto& [key, tensor] : state_->tensors()) parameters[key] = tensor;
     StepResult result = evaluate_step(executable_->graph(), inputs, parameters);
-    state_->assign(result.updates);
+    if (is_guarded_finite(executable_->options().guard, result.outputs)) state_->assign(result.updates);
     return std::move(result.outputs);
+  }
+
+  std::string diagnose(const TensorMap&) override {
+    throw usage_error("the reference device has no steps to look at; diagnose on --device cpu");
   }
 
   State& state() override { return *state_; }

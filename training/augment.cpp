@@ -38,9 +38,10 @@ Image padded_window(const Image& image, const Preprocess& settings, int padding,
   const int width = image.width + 2 * padding;
   const int height = image.height + 2 * padding;
   if (window.width > width || window.height > height) {
-    throw failure(fmt::format("a random crop of {} x {} does not fit a picture of {} x {} with {} "
-                              "pixels around it; raise resize or crop_padding",
-                              window.width, window.height, image.width, image.height, padding));
+    throw failure(
+        fmt::format("a random crop of {} x {} does not fit a picture of {} x {} with {} "
+                    "pixels around it; raise resize or crop_padding",
+                    window.width, window.height, image.width, image.height, padding));
   }
   place(window, width, height, random);
   Image result = make_image(window.width, window.height);
@@ -95,9 +96,9 @@ void jitter(Image& image, const Augmentation& augmentation, Random& random) {
 void erase_window(std::span<float> planes, const Preprocess& settings,
                   const Augmentation& augmentation, Random& random) {
   for (int i = 0; i < kTries; ++i) {
-    Window window =
-        random_size(settings.width, settings.height, {augmentation.erase_min, augmentation.erase_max},
-                    {kEraseAspect, 1 / kEraseAspect}, random);
+    Window window = random_size(settings.width, settings.height,
+                                {augmentation.erase_min, augmentation.erase_max},
+                                {kEraseAspect, 1 / kEraseAspect}, random);
     if (window.width >= settings.width || window.height >= settings.height) continue;
     place(window, settings.width, settings.height, random);
     for (int row = 0; row < Image::channels * window.height; ++row) {
@@ -117,8 +118,8 @@ void check_range(std::string_view field, double value, double least, double most
 
 void check_order(std::string_view low, double low_value, std::string_view high, double high_value) {
   if (low_value <= high_value) return;
-  throw usage_error(fmt::format("augmentation.{} ({}) is above augmentation.{} ({})", low, low_value,
-                                high, high_value));
+  throw usage_error(fmt::format("augmentation.{} ({}) is above augmentation.{} ({})", low,
+                                low_value, high, high_value));
 }
 
 }  // namespace
@@ -127,8 +128,8 @@ Window resized_crop_window(int width, int height, const Augmentation& augmentati
                            Random& random) {
   const std::pair aspect(augmentation.aspect_min, augmentation.aspect_max);
   for (int i = 0; i < kTries; ++i) {
-    Window window = random_size(width, height, {augmentation.area_min, augmentation.area_max},
-                                aspect, random);
+    Window window =
+        random_size(width, height, {augmentation.area_min, augmentation.area_max}, aspect, random);
     if (window.width < 1 || window.width > width || window.height < 1 || window.height > height) {
       continue;
     }

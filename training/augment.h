@@ -60,8 +60,8 @@ struct Augmentation {
 void check_augmentation(const Augmentation& augmentation);
 
 /// The augmented and normalised picture into a place of a batch: `to` is [3, height, width] of
-/// `settings`. Throws Error(usage) if it is not of that size, Error(failure) for a picture that does
-/// not cover a random crop.
+/// `settings`. Throws Error(usage) if it is not of that size, Error(failure) for a picture that
+/// does not cover a random crop.
 void augment_into(const Image& image, const Preprocess& settings, const Augmentation& augmentation,
                   Random random, std::span<float> to);
 

@@ -114,8 +114,8 @@ std::string describe_difference(const TensorMap& expected, const TensorMap& foun
     if (match == found.end()) {
       missing.push_back(key);
     } else if (match->second.shape() != tensor.shape() || match->second.dtype() != tensor.dtype()) {
-      other.push_back(fmt::format("{}: {}, should be {}", key, describe(match->second),
-                                  describe(tensor)));
+      other.push_back(
+          fmt::format("{}: {}, should be {}", key, describe(match->second), describe(tensor)));
     }
   }
   for (const auto& [key, tensor] : found) {

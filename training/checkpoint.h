@@ -9,8 +9,8 @@
 
 namespace facet {
 
-/// Everything a training needs to go on as if it had not stopped. The draws of data, augmentation and
-/// dropout are functions of seed and position, so no generator has a state to keep.
+/// Everything a training needs to go on as if it had not stopped. The draws of data, augmentation
+/// and dropout are functions of seed and position, so no generator has a state to keep.
 struct Checkpoint {
   TensorMap tensors;                    ///< the whole state by key: parameters, statistics, moments
   std::string recipe;                   ///< as `to_toml` wrote it
@@ -29,13 +29,13 @@ struct Checkpoint {
 /// done; the previous file is then as it was.
 void write_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint);
 
-/// The tensors map the file. Throws Error(failure) that names the file: missing, damaged, cut short,
-/// weights without the rest of a checkpoint, or written by a later version.
+/// The tensors map the file. Throws Error(failure) that names the file: missing, damaged, cut
+/// short, weights without the rest of a checkpoint, or written by a later version.
 Checkpoint read_checkpoint(const std::filesystem::path& path);
 
 /// What keeps `found`, a checkpoint's tensors, from being the state `expected` (its values do not
-/// matter): "2 missing (a, b), 1 unexpected (c), 1 of another type (d: f32[3], should be f32[4])", at
-/// most five names each. Empty if nothing does.
+/// matter): "2 missing (a, b), 1 unexpected (c), 1 of another type (d: f32[3], should be f32[4])",
+/// at most five names each. Empty if nothing does.
 std::string describe_difference(const TensorMap& expected, const TensorMap& found);
 
 }  // namespace facet

@@ -14,7 +14,9 @@ int luma(const std::uint8_t* pixel) {
   return (19595 * pixel[0] + 38470 * pixel[1] + 7471 * pixel[2] + 32768) >> 16;
 }
 
-std::uint8_t cut_off(double value) { return static_cast<std::uint8_t>(std::clamp(value, 0.0, 255.0)); }
+std::uint8_t cut_off(double value) {
+  return static_cast<std::uint8_t>(std::clamp(value, 0.0, 255.0));
+}
 
 std::uint8_t rounded(double value) { return cut_off(value + 0.5); }
 
@@ -53,11 +55,11 @@ void turn_pixel(std::uint8_t* pixel, double turn) {
   const std::uint8_t falling = rounded(most - range * fraction);
   const std::uint8_t rising = rounded(most - range * (1 - fraction));
   const std::array<std::array<std::uint8_t, 3>, 6> colors = {{{high, rising, low},
-                                                             {falling, high, low},
-                                                             {low, high, rising},
-                                                             {low, falling, high},
-                                                             {rising, low, high},
-                                                             {high, low, falling}}};
+                                                              {falling, high, low},
+                                                              {low, high, rising},
+                                                              {low, falling, high},
+                                                              {rising, low, high},
+                                                              {high, low, falling}}};
   std::copy_n(colors[static_cast<std::size_t>(sector)].begin(), 3, pixel);
 }
 
@@ -105,12 +107,14 @@ void adjust_saturation(Image& image, double factor) {
   for (std::size_t i = 0; i < image.pixels.size(); i += 3) {
     std::uint8_t* pixel = image.pixels.data() + i;
     const int grey = luma(pixel);
-    for (int channel = 0; channel < 3; ++channel) pixel[channel] = blend(grey, pixel[channel], factor);
+    for (int channel = 0; channel < 3; ++channel)
+      pixel[channel] = blend(grey, pixel[channel], factor);
   }
 }
 
 void rotate_hue(Image& image, double turn) {
-  for (std::size_t i = 0; i < image.pixels.size(); i += 3) turn_pixel(image.pixels.data() + i, turn);
+  for (std::size_t i = 0; i < image.pixels.size(); i += 3)
+    turn_pixel(image.pixels.data() + i, turn);
 }
 
 void make_greyscale(Image& image) {
@@ -141,8 +145,8 @@ void blur(Image& image, double sigma) {
 
 void mirror(Image& image) {
   for (int y = 0; y < image.height; ++y) {
-    std::uint8_t* row = image.pixels.data() + static_cast<std::size_t>(y) *
-                                                  static_cast<std::size_t>(image.width) * 3;
+    std::uint8_t* row = image.pixels.data() +
+                        static_cast<std::size_t>(y) * static_cast<std::size_t>(image.width) * 3;
     for (int left = 0, right = image.width - 1; left < right; ++left, --right) {
       std::swap_ranges(row + left * 3, row + left * 3 + 3, row + right * 3);
     }

@@ -27,8 +27,10 @@ std::int64_t iteration_of(std::string_view line, const fs::path& path, std::size
   std::int64_t iteration = 0;
   const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), iteration);
   if (error != std::errc() || end == line.data() + line.size() || *end != ',') {
-    throw failure(fmt::format("{}:{}: the row does not begin with an iteration; move the file away "
-                              "to begin a new one", path.string(), number));
+    throw failure(
+        fmt::format("{}:{}: the row does not begin with an iteration; move the file away "
+                    "to begin a new one",
+                    path.string(), number));
   }
   return iteration;
 }
@@ -44,8 +46,10 @@ std::string kept_rows(const std::string& text, const std::string& header, const 
     const std::string_view line(text.data() + begin, end - begin);
     ++number;
     if (number == 1 && line != header) {
-      throw failure(fmt::format("{}: has the columns \"{}\", not \"{}\"; move the file away to begin "
-                                "a new one", path.string(), line, header));
+      throw failure(
+          fmt::format("{}: has the columns \"{}\", not \"{}\"; move the file away to begin "
+                      "a new one",
+                      path.string(), line, header));
     }
     if (number == 1 || iteration_of(line, path, number) < resumed_at) {
       kept.append(line).push_back('\n');
@@ -62,13 +66,15 @@ CsvLog::CsvLog(const fs::path& path, std::vector<std::string> columns, std::int6
   columns.insert(columns.begin(), "iteration");
   const std::string header = fmt::format("{}", fmt::join(columns, ","));
   std::string text;
-  if (resumed_at >= 0 && fs::exists(path)) text = kept_rows(read_text(path), header, path, resumed_at);
+  if (resumed_at >= 0 && fs::exists(path))
+    text = kept_rows(read_text(path), header, path, resumed_at);
   if (text.empty()) text = header + "\n";
   AtomicFile whole(path);
   whole.write(text);
   whole.commit();
   file_.open(path, std::ios::binary | std::ios::app);
-  if (!file_) throw failure(fmt::format("cannot write {}: {}", path.string(), std::strerror(errno)));
+  if (!file_)
+    throw failure(fmt::format("cannot write {}: {}", path.string(), std::strerror(errno)));
 }
 
 void CsvLog::row(std::int64_t iteration, const std::vector<std::optional<double>>& values) {
@@ -83,8 +89,8 @@ void CsvLog::row(std::int64_t iteration, const std::vector<std::optional<double>
   line.push_back('\n');
   file_.write(line.data(), static_cast<std::streamsize>(line.size()));
   if (!file_.flush()) {
-    throw failure(fmt::format("cannot write {}: {}; free some space", path_.string(),
-                              std::strerror(errno)));
+    throw failure(
+        fmt::format("cannot write {}: {}; free some space", path_.string(), std::strerror(errno)));
   }
 }
 

@@ -15,9 +15,9 @@ namespace facet {
 class CsvLog {
  public:
   /// A new table; an existing file is replaced. With `resumed_at` of 0 or more the rows before that
-  /// iteration of an existing file stay and those at and behind it go, also a last line that was cut
-  /// short. Throws Error(failure) if the file cannot be written, has other columns or has a row that
-  /// does not begin with an iteration; it is then as it was.
+  /// iteration of an existing file stay and those at and behind it go, also a last line that was
+  /// cut short. Throws Error(failure) if the file cannot be written, has other columns or has a row
+  /// that does not begin with an iteration; it is then as it was.
   CsvLog(const std::filesystem::path& path, std::vector<std::string> columns,
          std::int64_t resumed_at = -1);
 

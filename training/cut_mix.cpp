@@ -10,7 +10,8 @@
 namespace facet {
 namespace {
 
-/// Calls `row` with the flat position where each row of `box` begins, in all planes of [N, C, H, W].
+/// Calls `row` with the flat position where each row of `box` begins, in all planes of [N, C, H,
+/// W].
 template <class Row>
 void for_each_row(const std::vector<std::int64_t>& shape, const Window& box, Row row) {
   for (std::int64_t picture = 0; picture < shape[0]; ++picture) {
@@ -40,8 +41,8 @@ Window draw_box(int width, int height, double share, Random& random) {
 
 }  // namespace
 
-CutMixResult cut_mix(HostTensor& pixels, const HostTensor& labels,
-                     const Augmentation& augmentation, Random random) {
+CutMixResult cut_mix(HostTensor& pixels, const HostTensor& labels, const Augmentation& augmentation,
+                     Random random) {
   const std::vector<std::int64_t>& shape = pixels.shape();
   if (!random.chance(augmentation.cut_mix) || shape[0] == 0) return {labels, 1};
   const double share = random.beta(augmentation.cut_mix_beta, augmentation.cut_mix_beta);
@@ -59,8 +60,10 @@ CutMixResult cut_mix(HostTensor& pixels, const HostTensor& labels,
   const std::size_t box_size = boxes.size() / static_cast<std::size_t>(shape[0]);
   std::size_t done = 0;  // of the boxes' values, in the order of the pictures that get them
   for_each_row(shape, box, [&](std::int64_t start) {
-    const auto giver = static_cast<std::size_t>(order[static_cast<std::size_t>(start / picture_size)]);
-    const auto from = boxes.begin() + static_cast<std::ptrdiff_t>(giver * box_size + done % box_size);
+    const auto giver =
+        static_cast<std::size_t>(order[static_cast<std::size_t>(start / picture_size)]);
+    const auto from =
+        boxes.begin() + static_cast<std::ptrdiff_t>(giver * box_size + done % box_size);
     std::copy_n(from, box.width, values + start);
     done += static_cast<std::size_t>(box.width);
   });

@@ -13,11 +13,11 @@ struct CutMixResult {
 };
 
 /// Pastes the same box of another picture of the batch into every picture, in place (Yun et al.,
-/// "CutMix", 2019): with probability `cut_mix` a share s ~ Beta(cut_mix_beta, cut_mix_beta), a box of
-/// sqrt(1 - s) of each side (rounded down) around a uniform centre, cut off at the border, from the
-/// pictures in a random order. `own` is 1 - box / area. Otherwise the batch stays, with its own labels.
-/// `pixels` is f32 [N, 3, H, W], `labels` i64 [N].
-CutMixResult cut_mix(HostTensor& pixels, const HostTensor& labels,
-                     const Augmentation& augmentation, Random random);
+/// "CutMix", 2019): with probability `cut_mix` a share s ~ Beta(cut_mix_beta, cut_mix_beta), a box
+/// of sqrt(1 - s) of each side (rounded down) around a uniform centre, cut off at the border, from
+/// the pictures in a random order. `own` is 1 - box / area. Otherwise the batch stays, with its own
+/// labels. `pixels` is f32 [N, 3, H, W], `labels` i64 [N].
+CutMixResult cut_mix(HostTensor& pixels, const HostTensor& labels, const Augmentation& augmentation,
+                     Random random);
 
 }  // namespace facet

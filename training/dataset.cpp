@@ -55,8 +55,10 @@ class FashionMnistDataset : public Dataset {
 std::vector<std::string> folders_in(const fs::path& root) {
   std::error_code error;
   if (!fs::is_directory(root, error)) {
-    throw failure(fmt::format("{}: there is no such folder; name one that has a folder of JPEG or "
-                              "PNG files for every class", root.string()));
+    throw failure(
+        fmt::format("{}: there is no such folder; name one that has a folder of JPEG or "
+                    "PNG files for every class",
+                    root.string()));
   }
   std::vector<std::string> names;
   fs::directory_iterator entries(root, error);
@@ -67,8 +69,10 @@ std::vector<std::string> folders_in(const fs::path& root) {
   }
   if (error) throw failure(fmt::format("{}: cannot be read: {}", root.string(), error.message()));
   if (names.empty()) {
-    throw failure(fmt::format("{}: has no folders; the pictures of a class belong in a folder with "
-                              "the name of the class", root.string()));
+    throw failure(
+        fmt::format("{}: has no folders; the pictures of a class belong in a folder with "
+                    "the name of the class",
+                    root.string()));
   }
   std::ranges::sort(names);
   return names;
@@ -109,8 +113,10 @@ class FolderDataset : public Dataset {
     }
     std::vector<std::string> files = picture_files_below(folder);
     if (files.empty()) {
-      throw failure(fmt::format("{}: the class has no .jpg, .jpeg or .png file; add pictures or "
-                                "remove the folder", folder.string()));
+      throw failure(
+          fmt::format("{}: the class has no .jpg, .jpeg or .png file; add pictures or "
+                      "remove the folder",
+                      folder.string()));
     }
     const std::int64_t label = place - class_names_.begin();
     for (std::string& file : files) {
@@ -143,9 +149,10 @@ void check_labels(const Dataset& dataset, std::int64_t classes) {
   for (std::int64_t item = 0; item < dataset.size(); ++item) {
     const std::int64_t label = dataset.label(item);
     if (label < 0 || label >= classes) {
-      throw failure(fmt::format("{}: the label {} is out of range: there are {} classes (0 to {}); "
-                                "correct the label or give the network more classes",
-                                dataset.name(item), label, classes, classes - 1));
+      throw failure(
+          fmt::format("{}: the label {} is out of range: there are {} classes (0 to {}); "
+                      "correct the label or give the network more classes",
+                      dataset.name(item), label, classes, classes - 1));
     }
   }
 }

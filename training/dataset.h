@@ -32,8 +32,9 @@ class Dataset {
   virtual std::uint64_t fingerprint() const = 0;
 };
 
-/// Fashion-MNIST's 60,000 training or 10,000 test pictures of 28 x 28, grey as three equal channels,
-/// held in memory. Throws Error(failure) as `read_fashion_mnist` does and for labels above 9.
+/// Fashion-MNIST's 60,000 training or 10,000 test pictures of 28 x 28, grey as three equal
+/// channels, held in memory. Throws Error(failure) as `read_fashion_mnist` does and for labels
+/// above 9.
 std::unique_ptr<Dataset> open_fashion_mnist(
     bool training, const std::filesystem::path& folder = kFashionMnistFolder);
 

@@ -27,9 +27,9 @@ constexpr unsigned kEventSessionLog = 7;   // SessionLog
 constexpr unsigned kSessionStatus = 1;     // enum
 constexpr std::uint64_t kSessionStart = 1;
 // tensorflow/core/framework/summary.proto
-constexpr unsigned kSummaryValue = 1;        // Summary.Value
-constexpr unsigned kValueTag = 1;            // string
-constexpr unsigned kValueSimpleValue = 2;    // float
+constexpr unsigned kSummaryValue = 1;      // Summary.Value
+constexpr unsigned kValueTag = 1;          // string
+constexpr unsigned kValueSimpleValue = 2;  // float
 
 void put_varint(std::string& to, std::uint64_t value) {
   for (; value >= 0x80; value >>= 7) to.push_back(static_cast<char>(value | 0x80));
@@ -105,7 +105,8 @@ EventFile::EventFile(const fs::path& folder, std::int64_t resumed_at) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) {
-    throw failure(fmt::format("{}: the folder cannot be made: {}", folder.string(), error.message()));
+    throw failure(
+        fmt::format("{}: the folder cannot be made: {}", folder.string(), error.message()));
   }
   path_ = new_path(folder);
   file_.open(path_, std::ios::binary);
@@ -154,8 +155,8 @@ void EventFile::write_record(std::string_view data) {
   put_little_endian(record, masked_crc(data));
   file_.write(record.data(), static_cast<std::streamsize>(record.size()));
   if (!file_.flush()) {
-    throw failure(fmt::format("cannot write {}: {}; free some space", path_.string(),
-                              std::strerror(errno)));
+    throw failure(
+        fmt::format("cannot write {}: {}; free some space", path_.string(), std::strerror(errno)));
   }
 }
 

@@ -15,8 +15,9 @@
 namespace facet {
 namespace {
 
-constexpr std::int64_t kChunk = 4;               // slots a thread takes at a time
-constexpr std::int64_t kMostReplacements = 100;  // a folder that is gone must not be tried to its end
+constexpr std::int64_t kChunk = 4;  // slots a thread takes at a time
+constexpr std::int64_t kMostReplacements =
+    100;  // a folder that is gone must not be tried to its end
 // The draws for an epoch's order and for a batch are none of any picture.
 constexpr std::uint64_t kOrderItem = std::numeric_limits<std::uint64_t>::max();
 constexpr std::uint64_t kBatchItem = std::uint64_t{1} << 63;
@@ -47,8 +48,8 @@ HostTensor rows_of(const HostTensor& tensor, const std::vector<char>& filled) {
 
 }  // namespace
 
-Loader::Loader(const Dataset& dataset, const Preprocess& settings,
-               const Augmentation& augmentation, const LoaderOptions& options)
+Loader::Loader(const Dataset& dataset, const Preprocess& settings, const Augmentation& augmentation,
+               const LoaderOptions& options)
     : dataset_(dataset),
       settings_(settings),
       augmentation_(augmentation),
@@ -60,8 +61,10 @@ Loader::Loader(const Dataset& dataset, const Preprocess& settings,
   batches_per_epoch_ = dataset_.size() / options_.batch;
   if (!options_.drop_last && dataset_.size() % options_.batch != 0) ++batches_per_epoch_;
   if (batches_per_epoch_ == 0) {
-    throw failure(fmt::format("{} pictures do not fill one batch of {}; make the batch smaller or "
-                              "keep the last one", dataset_.size(), options_.batch));
+    throw failure(
+        fmt::format("{} pictures do not fill one batch of {}; make the batch smaller or "
+                    "keep the last one",
+                    dataset_.size(), options_.batch));
   }
   next_epoch_ += next_iteration_ / batches_per_epoch_;
   next_iteration_ %= batches_per_epoch_;
@@ -89,7 +92,9 @@ std::optional<Batch> Loader::next() {
   std::unique_ptr<Work> work;
   {
     std::unique_lock lock(mutex_);
-    const auto ended = [this] { return options_.end_epoch > 0 && next_epoch_ >= options_.end_epoch; };
+    const auto ended = [this] {
+      return options_.end_epoch > 0 && next_epoch_ >= options_.end_epoch;
+    };
     changed_.wait(lock, [&] {
       if (!ahead_.empty()) return ahead_.front()->done == ahead_.front()->slots();
       return error_ != nullptr || ended();
@@ -216,8 +221,8 @@ void Loader::fill_slot(Work& work, std::int64_t slot, std::vector<BadImage>& pro
     }
     if (options_.on_bad_image == OnBadImage::leave_out) return;
   }
-  throw failure(fmt::format("none of {} pictures in a row can be read; the last: {}",
-                            tries, problems.back().message));
+  throw failure(fmt::format("none of {} pictures in a row can be read; the last: {}", tries,
+                            problems.back().message));
 }
 
 Batch Loader::finished(Work& work) const {

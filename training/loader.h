@@ -44,12 +44,12 @@ struct BadImage {
 /// n = the batch, or less at the end of an epoch without drop_last and where pictures were left out
 /// (then it can be 0).
 struct Batch {
-  HostTensor pixels;                 ///< f32 [n, 3, height, width]
-  HostTensor labels;                 ///< i64 [n]
-  std::vector<std::int64_t> items;   ///< [n], in the data set
-  std::vector<BadImage> problems;    ///< pictures that were replaced or left out, by number
+  HostTensor pixels;                ///< f32 [n, 3, height, width]
+  HostTensor labels;                ///< i64 [n]
+  std::vector<std::int64_t> items;  ///< [n], in the data set
+  std::vector<BadImage> problems;   ///< pictures that were replaced or left out, by number
   std::int64_t epoch = 0;
-  std::int64_t iteration = 0;        ///< within the epoch
+  std::int64_t iteration = 0;  ///< within the epoch
   /// With CutMix: the loss is own_share * L(labels) + (1 - own_share) * L(mixed_labels). Without it
   /// `mixed_labels` is empty.
   HostTensor mixed_labels;
@@ -109,8 +109,8 @@ class Loader {
   std::deque<std::unique_ptr<Work>> ahead_;  ///< in order; the front one is next
   std::int64_t next_epoch_;                  ///< of the batch after those
   std::int64_t next_iteration_;
-  Order order_;                              ///< of next_epoch_, once one of its batches is begun
-  std::exception_ptr error_;                 ///< outside any batch
+  Order order_;               ///< of next_epoch_, once one of its batches is begun
+  std::exception_ptr error_;  ///< outside any batch
   bool stopping_ = false;
   std::vector<std::thread> threads_;  // last: they use everything above
 };

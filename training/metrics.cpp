@@ -12,10 +12,11 @@ namespace facet {
 std::int64_t top_k_correct(const HostTensor& logits, const HostTensor& labels, std::int64_t k) {
   if (logits.rank() != 2 || !is_float(logits.dtype()) || labels.dtype() != DType::i64 ||
       labels.rank() != 1 || labels.shape()[0] != logits.shape()[0] || k < 1) {
-    throw usage_error(fmt::format("the top {} of {}[{}] with labels {}[{}]: give k >= 1, logits "
-                                  "[N, C] and labels i64[N]", k, to_string(logits.dtype()),
-                                  fmt::join(logits.shape(), ", "), to_string(labels.dtype()),
-                                  fmt::join(labels.shape(), ", ")));
+    throw usage_error(
+        fmt::format("the top {} of {}[{}] with labels {}[{}]: give k >= 1, logits "
+                    "[N, C] and labels i64[N]",
+                    k, to_string(logits.dtype()), fmt::join(logits.shape(), ", "),
+                    to_string(labels.dtype()), fmt::join(labels.shape(), ", ")));
   }
   const HostTensor values = logits.cast(DType::f32);
   const std::int64_t classes = values.shape()[1];
@@ -27,7 +28,8 @@ std::int64_t top_k_correct(const HostTensor& logits, const HostTensor& labels, s
     if (std::isnan(row[label])) continue;
     std::int64_t larger = 0;
     for (std::int64_t c = 0; c < classes; ++c) {
-      if (row[c] > row[label] || std::isnan(row[c]) || (row[c] == row[label] && c < label)) ++larger;
+      if (row[c] > row[label] || std::isnan(row[c]) || (row[c] == row[label] && c < label))
+        ++larger;
     }
     if (larger < k) ++correct;
   }

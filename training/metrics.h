@@ -8,8 +8,8 @@ namespace facet {
 
 /// How many rows of `logits` (float, [N, C]) have the class of `labels` (i64 [N]) among their `k`
 /// largest values. Of equal values the one of the lower class counts as larger, so constant logits
-/// are right once in C. A row whose label is outside [0, C) or whose logit of the label is NaN is not
-/// right; NaNs count as the largest. Throws Error(usage) for other shapes and for k below 1.
+/// are right once in C. A row whose label is outside [0, C) or whose logit of the label is NaN is
+/// not right; NaNs count as the largest. Throws Error(usage) for other shapes and for k below 1.
 std::int64_t top_k_correct(const HostTensor& logits, const HostTensor& labels, std::int64_t k);
 
 /// A mean over batches of different sizes.

@@ -55,10 +55,9 @@ class Reader {
     known.erase(std::unique(known.begin(), known.end()), known.end());
     if (std::ranges::find(known, section) != known.end()) return;
     const std::string hint = did_you_mean(section, known);
-    throw usage_error(fmt::format("{}: there is no section [{}]; {}", origin, section,
-                                  hint.empty() ? fmt::format("the sections are {}",
-                                                             fmt::join(known, ", "))
-                                               : hint));
+    throw usage_error(fmt::format(
+        "{}: there is no section [{}]; {}", origin, section,
+        hint.empty() ? fmt::format("the sections are {}", fmt::join(known, ", ")) : hint));
   }
 
   bool is_list(const std::string& section, const std::string& name) const {
@@ -105,8 +104,10 @@ void read_file(Reader& reader, std::string_view text, std::string_view origin) {
     const std::string section = trimmed(fmt::format("{}", fmt::join(item.parents, ".")));
     if (item.name == "--") continue;  // a section ends
     if (section.empty()) {
-      throw usage_error(fmt::format("{}: the field {} is outside the sections; put it below a line "
-                                    "such as [training]", origin, item.name));
+      throw usage_error(
+          fmt::format("{}: the field {} is outside the sections; put it below a line "
+                      "such as [training]",
+                      origin, item.name));
     }
     if (item.name == "++") {  // a section begins
       reader.check_section(section, origin);
@@ -138,7 +139,8 @@ void apply_override(Reader& reader, const std::string& text) {
   const std::string name = trimmed(std::string_view(text).substr(0, equals));
   const auto dot = name.rfind('.');
   if (equals == std::string::npos || dot == std::string::npos) {
-    throw usage_error(fmt::format("{}: write section.field=value, as in training.epochs=5", origin));
+    throw usage_error(
+        fmt::format("{}: write section.field=value, as in training.epochs=5", origin));
   }
   const std::string section = name.substr(0, dot);
   const std::string field = name.substr(dot + 1);
@@ -193,7 +195,8 @@ void check_recipe(const Recipe& recipe) {
   check_augmentation(recipe.augmentation);
   check_schedule(recipe.schedule, recipe.training.epochs);
   const OptimizerRecipe& optimizer = recipe.optimizer;
-  if (optimizer.nesterov && (optimizer.kind != OptimizerRecipe::Kind::sgd || optimizer.momentum == 0)) {
+  if (optimizer.nesterov &&
+      (optimizer.kind != OptimizerRecipe::Kind::sgd || optimizer.momentum == 0)) {
     throw usage_error("optimizer.nesterov needs optimizer.kind \"sgd\" and a momentum above 0");
   }
   if (recipe.augmentation.cut_mix > 0 && recipe.loss.kind != LossRecipe::Kind::cross_entropy) {
@@ -237,7 +240,8 @@ std::string describe_changes(const Recipe& before, const Recipe& after) {
     if (was != is) text += fmt::format("{}: {}, was {}\n", new_fields[i].full_name(), is, was);
   }
   if (before.model.settings != after.model.settings) {
-    text += fmt::format("model.settings: {}, was {}\n", after.model.settings, before.model.settings);
+    text +=
+        fmt::format("model.settings: {}, was {}\n", after.model.settings, before.model.settings);
   }
   return text;
 }

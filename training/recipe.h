@@ -30,7 +30,7 @@ struct DataRecipe {
   Kind kind = Kind::fashion_mnist;
   /// folder: a folder per class. fashion_mnist: the folder of both sets, empty: Debian's.
   std::string train;
-  std::string validation;  ///< folder: as `train`, empty: no validation. fashion_mnist: not used
+  std::string validation;   ///< folder: as `train`, empty: no validation. fashion_mnist: not used
   std::int64_t height = 0;  ///< pixels of the network's input; 0: what the network declares
   std::int64_t width = 0;
   std::array<float, 3> mean = {0.5F, 0.5F, 0.5F};  ///< of values in [0, 1], per channel
@@ -52,7 +52,8 @@ struct LossRecipe {
   double scale = 64;           ///< arcface, cosface
   double margin = 0.5;         ///< arcface: radians; cosface: cosine
   Variant variant = Variant::straight_through;
-  double filter_threshold = 0;     ///< arcface, cosface: other classes' cosines above it count as 0; 0: off
+  double filter_threshold =
+      0;  ///< arcface, cosface: other classes' cosines above it count as 0; 0: off
   double center_weight = 0.008;    ///< dcr_*: of the distance to the class's centre
   double distance_weight = 0.008;  ///< dcr_coupled: of the distance between resolutions
   double center_update = 0.6;      ///< dcr_*: how far a centre moves to its batch's mean, 0 to 1
@@ -66,12 +67,12 @@ struct OptimizerRecipe {
   bool nesterov = false;       ///< sgd
   double beta1 = 0.9;          ///< adam, adamw
   double beta2 = 0.999;
-  double epsilon = 1e-8;       ///< adam, adamw, lars
+  double epsilon = 1e-8;  ///< adam, adamw, lars
   double weight_decay = 0;
-  bool decay_norm_and_bias = true;  ///< false: none for normalisation parameters and biases
-  double clip_norm = 0;             ///< global L2 norm the gradients are scaled down to; 0: off
-  std::int64_t accumulate = 1;      ///< batches whose gradients make one step
-  double ema_decay = 0;             ///< of averaged weights, which are then validated; 0: off
+  bool decay_norm_and_bias = true;   ///< false: none for normalisation parameters and biases
+  double clip_norm = 0;              ///< global L2 norm the gradients are scaled down to; 0: off
+  std::int64_t accumulate = 1;       ///< batches whose gradients make one step
+  double ema_decay = 0;              ///< of averaged weights, which are then validated; 0: off
   double trust_coefficient = 0.001;  ///< lars
 };
 
@@ -116,8 +117,8 @@ struct Recipe {
 /// The recipe of TOML `text`; fields that it does not give keep their defaults. Then `overrides` in
 /// order, each "section.field=value" as on a command line: strings without quotes, lists as "1,2".
 /// `origin` names the text in messages. Throws Error(usage) that names origin and field: unknown
-/// ones with the nearest names, values of another type or out of range, fields given twice, and what
-/// `check_recipe` finds.
+/// ones with the nearest names, values of another type or out of range, fields given twice, and
+/// what `check_recipe` finds.
 Recipe parse_recipe(std::string_view text, std::string_view origin,
                     const std::vector<std::string>& overrides = {});
 
@@ -131,8 +132,8 @@ void check_recipe(const Recipe& recipe);
 /// All fields in a fixed order; `parse_recipe` reads the same recipe from it, to the bit.
 std::string to_toml(const Recipe& recipe);
 
-/// The fields in which two recipes differ, "optimizer.learning_rate: 0.1, was 0.05", one a line: for
-/// a training that is resumed with another recipe. Empty if there are none.
+/// The fields in which two recipes differ, "optimizer.learning_rate: 0.1, was 0.05", one a line:
+/// for a training that is resumed with another recipe. Empty if there are none.
 std::string describe_changes(const Recipe& before, const Recipe& after);
 
 }  // namespace facet

@@ -19,8 +19,10 @@ RecipeData open_data(const DataRecipe& data, std::int64_t classes) {
     }
   }
   if (classes > 0 && result.train->class_count() > classes) {
-    throw failure(fmt::format("the training set has {} classes, the network {}; set its number of "
-                              "classes in [model.settings]", result.train->class_count(), classes));
+    throw failure(
+        fmt::format("the training set has {} classes, the network {}; set its number of "
+                    "classes in [model.settings]",
+                    result.train->class_count(), classes));
   }
   return result;
 }

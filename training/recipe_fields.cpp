@@ -30,8 +30,10 @@ Number parse_number(const std::string& text, std::string_view what) {
 
 void expect_one(const std::vector<std::string>& values) {
   if (values.size() == 1) return;
-  throw usage_error(fmt::format("has {} values ({}), it takes one; text with blanks or commas needs "
-                                "quotes", values.size(), fmt::join(values, ", ")));
+  throw usage_error(
+      fmt::format("has {} values ({}), it takes one; text with blanks or commas needs "
+                  "quotes",
+                  values.size(), fmt::join(values, ", ")));
 }
 
 RecomputeChoice parse_recompute(const std::string& text) {
@@ -43,8 +45,7 @@ RecomputeChoice parse_recompute(const std::string& text) {
     const auto bytes = parse_number<std::int64_t>(text.substr(6), "a number of bytes");
     if (bytes > 0) return {RecomputeChoice::Kind::bytes, "", bytes};
   }
-  throw usage_error(
-      fmt::format("is \"{}\"; it must be none, scope:PATTERN or bytes:N", text));
+  throw usage_error(fmt::format("is \"{}\"; it must be none, scope:PATTERN or bytes:N", text));
 }
 
 std::string to_text(const RecomputeChoice& choice) {
@@ -67,12 +68,14 @@ class Builder {
   void section(std::string name) { section_ = std::move(name); }
 
   void add(const char* name, std::string& value) {
-    put(name, [&value](const auto& given) { value = one(given); },
+    put(
+        name, [&value](const auto& given) { value = one(given); },
         [&value] { return toml_string(value); });
   }
 
   void add(const char* name, bool& value) {
-    put(name,
+    put(
+        name,
         [&value](const auto& given) {
           const std::string& text = one(given);
           if (text != "true" && text != "false") {
@@ -85,14 +88,15 @@ class Builder {
 
   template <std::integral Number>
   void add(const char* name, Number& value, std::int64_t least, std::int64_t most = kMostInteger) {
-    put(name,
+    put(
+        name,
         [&value, least, most](const auto& given) {
           const auto number = parse_number<std::int64_t>(one(given), "a whole number");
           if (number < least || number > most) {
-            throw usage_error(most == kMostInteger
-                                  ? fmt::format("is {}; it must be at least {}", number, least)
-                                  : fmt::format("is {}; it must be from {} to {}", number, least,
-                                                most));
+            throw usage_error(
+                most == kMostInteger
+                    ? fmt::format("is {}; it must be at least {}", number, least)
+                    : fmt::format("is {}; it must be from {} to {}", number, least, most));
           }
           value = static_cast<Number>(number);
         },
@@ -100,7 +104,8 @@ class Builder {
   }
 
   void add_seed(const char* name, std::uint64_t& value) {
-    put(name,
+    put(
+        name,
         [&value](const auto& given) {
           value = parse_number<std::uint64_t>(one(given), "a whole number from 0 to 2^64 - 1");
         },
@@ -108,14 +113,15 @@ class Builder {
   }
 
   void add(const char* name, double& value, double least, double most = kMost) {
-    put(name,
+    put(
+        name,
         [&value, least, most](const auto& given) {
           const auto number = parse_number<double>(one(given), "a number");
           if (!(number >= least && number <= most)) {
-            throw usage_error(most == kMost
-                                  ? fmt::format("is {}; it must be at least {}", number, least)
-                                  : fmt::format("is {}; it must be from {} to {}", number, least,
-                                                most));
+            throw usage_error(
+                most == kMost
+                    ? fmt::format("is {}; it must be at least {}", number, least)
+                    : fmt::format("is {}; it must be from {} to {}", number, least, most));
           }
           value = number;
         },
@@ -123,15 +129,17 @@ class Builder {
   }
 
   void add(const char* name, std::array<float, 3>& value) {
-    put(name,
+    put(
+        name,
         [&value](const auto& given) {
           if (given.size() != value.size()) {
-            throw usage_error(fmt::format("has {} values; it takes one for each of 3 channels",
-                                          given.size()));
+            throw usage_error(
+                fmt::format("has {} values; it takes one for each of 3 channels", given.size()));
           }
           for (std::size_t i = 0; i < value.size(); ++i) {
             value[i] = parse_number<float>(given[i], "a number");
-            if (!std::isfinite(value[i])) throw usage_error(fmt::format("has the value {}", value[i]));
+            if (!std::isfinite(value[i]))
+              throw usage_error(fmt::format("has the value {}", value[i]));
           }
         },
         [&value] { return fmt::format("[{}]", fmt::join(value, ", ")); });
@@ -139,7 +147,8 @@ class Builder {
   }
 
   void add(const char* name, std::vector<std::int64_t>& value) {
-    put(name,
+    put(
+        name,
         [&value](const auto& given) {
           std::vector<std::int64_t> numbers;
           for (const std::string& text : given) {
@@ -154,7 +163,8 @@ class Builder {
   /// An enumeration; `names` in the order of its values.
   template <class Enum>
   void choice(const char* name, Enum& value, std::vector<std::string> names) {
-    put(name,
+    put(
+        name,
         [&value, names](const auto& given) {
           const std::string& text = one(given);
           for (std::size_t i = 0; i < names.size(); ++i) {
@@ -169,7 +179,8 @@ class Builder {
   }
 
   void add(const char* name, RecomputeChoice& value) {
-    put(name, [&value](const auto& given) { value = parse_recompute(one(given)); },
+    put(
+        name, [&value](const auto& given) { value = parse_recompute(one(given)); },
         [&value] { return toml_string(to_text(value)); });
   }
 

@@ -19,15 +19,16 @@ double between(double final_factor, double shape) {
 }
 
 double milestone_factor(const Schedule& schedule, std::int64_t epoch) {
-  const auto passed = std::ranges::count_if(schedule.milestones,
-                                            [&](std::int64_t milestone) { return milestone <= epoch; });
+  const auto passed = std::ranges::count_if(
+      schedule.milestones, [&](std::int64_t milestone) { return milestone <= epoch; });
   return std::pow(schedule.gamma, static_cast<double>(passed));
 }
 
 }  // namespace
 
 void check_schedule(const Schedule& schedule, std::int64_t epochs) {
-  if (epochs < 1) throw usage_error(fmt::format("a schedule of {} epochs; give at least 1", epochs));
+  if (epochs < 1)
+    throw usage_error(fmt::format("a schedule of {} epochs; give at least 1", epochs));
   if (!(schedule.warmup_epochs >= 0 && schedule.warmup_epochs < static_cast<double>(epochs))) {
     throw usage_error(fmt::format("a warm-up of {} epochs does not fit {} epochs of training",
                                   schedule.warmup_epochs, epochs));

@@ -28,13 +28,13 @@ enum class Anneal { cosine, linear };
 ///   power 2 without first_at_base. MLA's own: power 2, lag 1, no warm-up.
 struct Schedule {
   ScheduleKind kind = ScheduleKind::constant;
-  double warmup_epochs = 0;               ///< may be a fraction; less than the epochs
+  double warmup_epochs = 0;                   ///< may be a fraction; less than the epochs
   std::vector<std::int64_t> milestones = {};  ///< whole epochs done when the rate falls; ascending
-  double gamma = 0.1;                     ///< step: what a milestone multiplies the rate by
-  double power = 1;                       ///< polynomial
-  Anneal anneal = Anneal::cosine;         ///< one_cycle
-  double start_factor = 0;                ///< where the warm-up starts, as a part of the base rate
-  double final_factor = 0;                ///< where the rate ends, as a part of the base rate
+  double gamma = 0.1;                         ///< step: what a milestone multiplies the rate by
+  double power = 1;                           ///< polynomial
+  Anneal anneal = Anneal::cosine;             ///< one_cycle
+  double start_factor = 0;  ///< where the warm-up starts, as a part of the base rate
+  double final_factor = 0;  ///< where the rate ends, as a part of the base rate
   /// cosine and polynomial: the rate moves only between epochs, to what it is at their first
   /// iteration. The warm-up goes on moving with every iteration.
   bool per_epoch = false;

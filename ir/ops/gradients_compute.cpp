@@ -12,8 +12,8 @@ namespace {
 void require_plain(const Node& node) {
   const Strings& epilogue = node.attributes().strings("epilogue");
   if (epilogue.empty() || epilogue == Strings{"bias"}) return;
-  throw failure(fmt::format("the gradient of '{}' with a fused epilogue is that of its decomposition",
-                            node.kind()));
+  throw failure(fmt::format(
+      "the gradient of '{}' with a fused epilogue is that of its decomposition", node.kind()));
 }
 
 /// Cotangents {dx, dweight, dbias} from the two backward ops.

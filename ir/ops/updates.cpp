@@ -4,7 +4,7 @@
 #include "ir/ops/families.h"
 
 // Optimizer steps: each writes the new state over the old one. f32; lr and step are f32 [1], given
-// anew at every run. Formulas: PyTorch's torch.optim (sgd, adam, adamw); You et al. 2017 (lars).
+// anew at every run. The CPU leaves the state as it is when lr is not finite. Formulas: PyTorch's torch.optim (sgd, adam, adamw); You et al. 2017 (lars).
 
 namespace facet::ops {
 namespace {
@@ -94,7 +94,7 @@ std::vector<OpDef> update_ops() {
                         {momentum, decay, {"trust_coefficient", 0.001}, {"epsilon", 1e-8}}, infer_two,
                         lars_samples));
   list.push_back(update("ema_update", "average = decay * average + (1 - decay) * param.",
-                        Signature({"average", "param"}, {"average"}), {{"decay", 0.999}}, infer_one,
+                        Signature({"average", "param", "lr?"}, {"average"}), {{"decay", 0.999}}, infer_one,
                         ema_samples));
   return list;
 }

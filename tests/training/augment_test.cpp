@@ -44,8 +44,14 @@ TEST(Augment, NothingIsPreprocessing) {
 }
 
 TEST(Augment, ItemsDifferAndRepeat) {
-  const Augmentation all = {.crop = Crop::resized, .flip = 0.5, .brightness = 0.4, .contrast = 0.4,
-                            .saturation = 0.4, .hue = 0.1, .greyscale = 0.2, .blur = 0.5,
+  const Augmentation all = {.crop = Crop::resized,
+                            .flip = 0.5,
+                            .brightness = 0.4,
+                            .contrast = 0.4,
+                            .saturation = 0.4,
+                            .hue = 0.1,
+                            .greyscale = 0.2,
+                            .blur = 0.5,
                             .erase = 0.5};
   const Image image = numbered_image(24, 20, 1);
   std::set<std::vector<float>> results;
@@ -70,8 +76,8 @@ TEST(Augment, RandomCropIsAWindowOfThePaddedPicture) {
   };
   std::set<std::pair<int, int>> places;
   for (std::uint64_t item = 0; item < 400; ++item) {
-    const auto values =
-        augmented(image, levels(kSide, kSide), {.crop = Crop::random, .crop_padding = kPadding}, item);
+    const auto values = augmented(image, levels(kSide, kSide),
+                                  {.crop = Crop::random, .crop_padding = kPadding}, item);
     int matches = 0;
     for (int top = 0; top <= 2 * kPadding; ++top) {
       for (int left = 0; left <= 2 * kPadding; ++left) {
@@ -222,7 +228,8 @@ TEST(Augment, FieldsOutOfRangeAreNamed) {
     return error_of([&] { check_augmentation(augmentation); }, ErrorKind::usage);
   };
   check_augmentation({});
-  EXPECT_THAT(refusal({.flip = 1.5}), HasSubstr("augmentation.flip is 1.5; it must be from 0 to 1"));
+  EXPECT_THAT(refusal({.flip = 1.5}),
+              HasSubstr("augmentation.flip is 1.5; it must be from 0 to 1"));
   EXPECT_THAT(refusal({.hue = 0.7}), HasSubstr("augmentation.hue"));
   EXPECT_THAT(refusal({.crop_padding = -1}), HasSubstr("augmentation.crop_padding"));
   EXPECT_THAT(refusal({.area_min = std::nan("")}), HasSubstr("augmentation.area_min"));

@@ -124,10 +124,12 @@ TEST(Checkpoint, DifferencesAreNamed) {
   TensorMap found = expected;
   found["conv.weight"] = HostTensor(DType::f32, {4});
   found.erase("optimizer.step");
-  for (char c = 'a'; c <= 'g'; ++c) found[std::string("extra.") + c] = HostTensor::scalar(DType::f32, 1);
-  EXPECT_EQ(describe_difference(expected, found),
-            "1 missing (optimizer.step), 7 unexpected (extra.a, extra.b, extra.c, extra.d, extra.e, "
-            "...), 1 of another type (conv.weight: f32[4], should be f32[2, 2])");
+  for (char c = 'a'; c <= 'g'; ++c)
+    found[std::string("extra.") + c] = HostTensor::scalar(DType::f32, 1);
+  EXPECT_EQ(
+      describe_difference(expected, found),
+      "1 missing (optimizer.step), 7 unexpected (extra.a, extra.b, extra.c, extra.d, extra.e, "
+      "...), 1 of another type (conv.weight: f32[4], should be f32[2, 2])");
   found = expected;
   found["bn.num_batches_tracked"] = HostTensor::scalar(DType::f32, 7);
   EXPECT_THAT(describe_difference(expected, found), HasSubstr("f32[], should be i64[]"));

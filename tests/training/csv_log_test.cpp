@@ -70,7 +70,8 @@ TEST(CsvLog, ForeignFilesStayAsTheyAre) {
   EXPECT_THAT(refusal("iteration,loss\n1,2\n"), AllOf(HasSubstr("log.csv"), HasSubstr("columns")));
   EXPECT_THAT(refusal("iteration,loss,accuracy\n1,2,3\nx,2,3\n"), HasSubstr("log.csv:3:"));
   EXPECT_THAT(refusal("iteration,loss,accuracy\n12\n"), HasSubstr("log.csv:2:"));
-  EXPECT_THAT(error_of([&] { CsvLog(folder / "missing/log.csv", kColumns); }), HasSubstr("missing"));
+  EXPECT_THAT(error_of([&] { CsvLog(folder / "missing/log.csv", kColumns); }),
+              HasSubstr("missing"));
 }
 
 }  // namespace

@@ -48,7 +48,9 @@ TEST(Dataset, ValidationUsesTheLabelsOfTheTrainingSet) {
   EXPECT_EQ(data->class_count(), 4);
   EXPECT_EQ(data->label(0), 1);
   EXPECT_EQ(data->label(2), 2);
-  EXPECT_THAT(error_of([&] { open_image_folder(folder / "", {"cats", "dog"}); }),
+  EXPECT_THAT(error_of([&] {
+                open_image_folder(folder / "", {"cats", "dog"});
+              }),
               AllOf(HasSubstr("no class 'cat'"), HasSubstr("did you mean 'cats'")));
 }
 
@@ -83,7 +85,8 @@ TEST(Dataset, FolderErrorsNameTheFolder) {
               AllOf(HasSubstr("missing"), HasSubstr("no such folder")));
   EXPECT_THAT(error_of([&] { open_image_folder(folder / ""); }), HasSubstr("has no folders"));
   write_animals(folder);
-  EXPECT_THAT(error_of([&] { open_image_folder(folder / "list.csv"); }), HasSubstr("no such folder"));
+  EXPECT_THAT(error_of([&] { open_image_folder(folder / "list.csv"); }),
+              HasSubstr("no such folder"));
   fs::create_directories(folder / "empty");
   EXPECT_THAT(error_of([&] { open_image_folder(folder / ""); }),
               AllOf(HasSubstr("empty"), HasSubstr("the class has no")));
@@ -140,7 +143,8 @@ TEST(Dataset, FashionMnistAsDebianHasIt) {
   EXPECT_EQ(data->class_count(), 10);
   EXPECT_EQ(data->class_names()[9], "Ankle boot");
   std::vector<int> counts(10);
-  for (std::int64_t i = 0; i < data->size(); ++i) ++counts[static_cast<std::size_t>(data->label(i))];
+  for (std::int64_t i = 0; i < data->size(); ++i)
+    ++counts[static_cast<std::size_t>(data->label(i))];
   EXPECT_THAT(counts, ::testing::Each(1000));
   const Image image = data->load(0);
   EXPECT_EQ(image.width, 28);

@@ -76,10 +76,17 @@ std::map<unsigned, std::string> fields_of(const std::string& message) {
         value.assign(reinterpret_cast<const char*>(&number), 8);
         break;
       }
-      case 1: size = 8; break;
-      case 2: size = varint(); break;
-      case 5: size = 4; break;
-      default: ADD_FAILURE() << "wire type " << (key & 7);
+      case 1:
+        size = 8;
+        break;
+      case 2:
+        size = varint();
+        break;
+      case 5:
+        size = 4;
+        break;
+      default:
+        ADD_FAILURE() << "wire type " << (key & 7);
     }
     if ((key & 7) != 0) {
       value = message.substr(at, size);

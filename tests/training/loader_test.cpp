@@ -25,7 +25,8 @@ Preprocess small() {
 }
 
 Augmentation everything() {
-  return {.crop = Crop::resized, .flip = 0.5, .brightness = 0.4, .hue = 0.1, .blur = 0.3, .erase = 0.3};
+  return {
+      .crop = Crop::resized, .flip = 0.5, .brightness = 0.4, .hue = 0.1, .blur = 0.3, .erase = 0.3};
 }
 
 bool same_bytes(const HostTensor& a, const HostTensor& b) {
@@ -194,8 +195,8 @@ TEST(Loader, StopsAtTheFirstBadPictureInOrder) {
 TEST(Loader, GivesUpWhenNothingCanBeRead) {
   const NumberedPictures data(3, 6, {0, 1, 2});
   Loader loader(data, small(), {}, {.batch = 2, .on_bad_image = OnBadImage::replace});
-  EXPECT_THAT(error_of([&] { loader.next(); }),
-              AllOf(HasSubstr("none of 3 pictures in a row"), HasSubstr("cannot be read as an image")));
+  EXPECT_THAT(error_of([&] { loader.next(); }), AllOf(HasSubstr("none of 3 pictures in a row"),
+                                                      HasSubstr("cannot be read as an image")));
 }
 
 TEST(Loader, CanBeLeftAtAnyTime) {

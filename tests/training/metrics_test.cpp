@@ -19,8 +19,8 @@ HostTensor labels_of(const std::vector<std::int64_t>& values) {
 }
 
 TEST(Metrics, CountsLabelsAmongTheLargest) {
-  const HostTensor logits = HostTensor::from_floats({4, 3}, {3, 2, 1,  //
-                                                             1, 3, 2,  //
+  const HostTensor logits = HostTensor::from_floats({4, 3}, {3, 2, 1,     //
+                                                             1, 3, 2,     //
                                                              -1, -2, -3,  //
                                                              0, 5, 9});
   const HostTensor labels = labels_of({0, 2, 2, 1});
@@ -41,8 +41,8 @@ TEST(Metrics, TiesGoToTheLowerClass) {
 TEST(Metrics, NothingIsRightWithoutANumberOrALabel) {
   const float nan = std::nanf("");
   const float inf = std::numeric_limits<float>::infinity();
-  const HostTensor logits = HostTensor::from_floats({4, 2}, {nan, nan,  //
-                                                             1, nan,    //
+  const HostTensor logits = HostTensor::from_floats({4, 2}, {nan, nan,   //
+                                                             1, nan,     //
                                                              inf, -inf,  //
                                                              1, 0});
   EXPECT_EQ(top_k_correct(logits, labels_of({0, 0, 0, 0}), 1), 2);

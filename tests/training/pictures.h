@@ -14,7 +14,8 @@ namespace facet::test {
 inline Image numbered_image(int width, int height, std::int64_t number) {
   Image image = make_image(width, height);
   for (std::size_t i = 0; i < image.pixels.size(); ++i) {
-    image.pixels[i] = static_cast<std::uint8_t>((i * 37 + static_cast<std::size_t>(number) * 101) % 251);
+    image.pixels[i] =
+        static_cast<std::uint8_t>((i * 37 + static_cast<std::size_t>(number) * 101) % 251);
   }
   return image;
 }

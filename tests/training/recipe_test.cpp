@@ -66,10 +66,12 @@ epochs = 25
 seed = 18446744073709551615
 precision = "bf16"
 recompute = "scope:layer*"
-)", "r.toml");
+)",
+                                     "r.toml");
   EXPECT_EQ(recipe.model.name, "lscnn");
-  EXPECT_EQ(recipe.model.settings, (std::map<std::string, std::string>{
-                                       {"classes", "10"}, {"attention", "none"}, {"layers", "3,4,6"}}));
+  EXPECT_EQ(recipe.model.settings,
+            (std::map<std::string, std::string>{
+                {"classes", "10"}, {"attention", "none"}, {"layers", "3,4,6"}}));
   EXPECT_EQ(recipe.data.kind, DataRecipe::Kind::folder);
   EXPECT_EQ(recipe.data.train, "faces, aligned/train #1");
   EXPECT_THAT(recipe.data.mean, ElementsAre(0.1F, 0.25F, 0.5F));
@@ -129,8 +131,9 @@ std::string changed(const RecipeField& field) {
   if (field.name == "milestones") return "[2, 5]";
   if (field.list) return "[0.25, 0.5, 0.75]";
   if (field.name == "recompute") return "bytes:5";
-  for (const char* other : {"1", "2", "0.5", "folder", "center_crop", "lanczos", "skip", "stop", "resized", "dcr_trunk",
-                            "autograd", "adam", "cosine", "linear", "bf16"}) {
+  for (const char* other :
+       {"1", "2", "0.5", "folder", "center_crop", "lanczos", "skip", "stop", "resized", "dcr_trunk",
+        "autograd", "adam", "cosine", "linear", "bf16"}) {
     try {
       field.read({other});
       if (field.write() != now) return other;
@@ -168,12 +171,12 @@ TEST(Recipe, EveryFieldIsReadAndWritten) {
 }
 
 TEST(Recipe, OverridesComeLast) {
-  const Recipe recipe = parse_recipe(
-      kSmall, "r.toml",
-      {"training.epochs=5", "training.epochs = 7", "model.settings.depth=50",
-       "data.train=some folder, with = all", "data.kind=folder", "schedule.milestones=[1, 2]",
-       "data.mean=0.1,0.2,0.3", "model.init=\"quoted\"", "optimizer.nesterov=true",
-       "model.settings.layers=1,2"});
+  const Recipe recipe =
+      parse_recipe(kSmall, "r.toml",
+                   {"training.epochs=5", "training.epochs = 7", "model.settings.depth=50",
+                    "data.train=some folder, with = all", "data.kind=folder",
+                    "schedule.milestones=[1, 2]", "data.mean=0.1,0.2,0.3", "model.init=\"quoted\"",
+                    "optimizer.nesterov=true", "model.settings.layers=1,2"});
   EXPECT_EQ(recipe.training.epochs, 7);
   EXPECT_EQ(recipe.model.settings.at("depth"), "50");
   EXPECT_EQ(recipe.model.settings.at("layers"), "1,2");
@@ -189,8 +192,9 @@ TEST(Recipe, OverridesComeLast) {
 TEST(Recipe, OverridesThatAreWrongAreQuoted) {
   EXPECT_THAT(refusal(kSmall, {"training.epoch=5"}),
               AllOf(HasSubstr("'training.epoch=5'"), HasSubstr("did you mean 'epochs'")));
-  EXPECT_THAT(refusal(kSmall, {"training.epochs=five"}),
-              HasSubstr("'training.epochs=five': training.epochs is \"five\", which is not a whole"));
+  EXPECT_THAT(
+      refusal(kSmall, {"training.epochs=five"}),
+      HasSubstr("'training.epochs=five': training.epochs is \"five\", which is not a whole"));
   EXPECT_THAT(refusal(kSmall, {"epochs=5"}), HasSubstr("write section.field=value"));
   EXPECT_THAT(refusal(kSmall, {"training.epochs"}), HasSubstr("write section.field=value"));
   EXPECT_THAT(refusal(kSmall, {"training.epochs="}), HasSubstr("is \"\""));
@@ -227,7 +231,8 @@ TEST(Recipe, WrongValuesNameFileAndField) {
   EXPECT_THAT(refused_line("optimizer", "kind = \"sdg\""),
               HasSubstr("optimizer.kind is \"sdg\"; it must be one of: sgd, adam, adamw, lars"));
   EXPECT_THAT(refused_line("data", "mean = [0.5, 0.5]"), HasSubstr("data.mean has 2 values"));
-  EXPECT_THAT(refused_line("data", "mean = [0.5, 0.5, x]"), HasSubstr("\"x\", which is not a number"));
+  EXPECT_THAT(refused_line("data", "mean = [0.5, 0.5, x]"),
+              HasSubstr("\"x\", which is not a number"));
   EXPECT_THAT(refused_line("schedule", "milestones = [1.5]"), HasSubstr("schedule.milestones"));
   EXPECT_THAT(refused_line("data", "train = two words"), HasSubstr("needs quotes"));
   EXPECT_THAT(refused_line("training", "seed = -1"), HasSubstr("training.seed"));
@@ -253,7 +258,8 @@ TEST(Recipe, FieldsMustFitEachOther) {
   EXPECT_THAT(refused_line("data", "std = [1, 0, 1]"), HasSubstr("data.std has a 0"));
   EXPECT_THAT(refused_line("augmentation", "flip = 2"), HasSubstr("augmentation.flip is 2"));
   EXPECT_THAT(refused_line("schedule", "warmup_epochs = 10"), HasSubstr("warm-up of 10 epochs"));
-  EXPECT_THAT(refused_line("optimizer", "kind = \"adam\"\nnesterov = true"), HasSubstr("nesterov needs"));
+  EXPECT_THAT(refused_line("optimizer", "kind = \"adam\"\nnesterov = true"),
+              HasSubstr("nesterov needs"));
   EXPECT_THAT(refusal(kSmall, {"loss.kind=arcface", "augmentation.cut_mix=0.5"}),
               HasSubstr("cut_mix needs"));
 }
@@ -261,21 +267,23 @@ TEST(Recipe, FieldsMustFitEachOther) {
 TEST(Recipe, FilesAreReadAndNamed) {
   const TempFolder folder;
   const auto path = folder / "x.toml";
-  EXPECT_THAT(error_of([&] { read_recipe(path); }), AllOf(HasSubstr("x.toml"), HasSubstr("No such file")));
+  EXPECT_THAT(error_of([&] { read_recipe(path); }),
+              AllOf(HasSubstr("x.toml"), HasSubstr("No such file")));
   EXPECT_THAT(error_of([&] { read_recipe(folder / ""); }), HasSubstr("it is a folder"));
   write_bytes(path, "[model]\r\nname = \"dcr\"\r\n[training]\r\nepochs = 3\r\n");
   EXPECT_EQ(read_recipe(path).training.epochs, 3);
   EXPECT_EQ(read_recipe(path, {"training.epochs=4"}).training.epochs, 4);
   write_bytes(path, "[model]\nnme = \"dcr\"\n");
-  EXPECT_THAT(error_of([&] { read_recipe(path); }, ErrorKind::usage),
-              AllOf(HasSubstr("x.toml: there is no field model.nme"), HasSubstr("did you mean 'name'")));
+  EXPECT_THAT(
+      error_of([&] { read_recipe(path); }, ErrorKind::usage),
+      AllOf(HasSubstr("x.toml: there is no field model.nme"), HasSubstr("did you mean 'name'")));
 }
 
 TEST(Recipe, ChangesAreListed) {
   const Recipe before = parse_recipe(kSmall, "r");
   EXPECT_EQ(describe_changes(before, before), "");
-  const Recipe after = parse_recipe(kSmall, "r",
-                                    {"optimizer.learning_rate=0.05", "model.settings.depth=50"});
+  const Recipe after =
+      parse_recipe(kSmall, "r", {"optimizer.learning_rate=0.05", "model.settings.depth=50"});
   EXPECT_THAT(describe_changes(before, after),
               AllOf(HasSubstr("optimizer.learning_rate: 0.05, was 0.1\n"),
                     HasSubstr("model.settings: {\"depth\": \"50\"}, was {}")));

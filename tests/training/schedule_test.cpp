@@ -38,8 +38,8 @@ TEST(Schedule, StepHasLsCnnsNineThenTenEpochs) {
   for (std::int64_t epoch = 1; epoch <= 25; ++epoch) {  // counted from 1, as there
     const double expected = epoch <= 9 ? 0.1 : epoch <= 19 ? 0.01 : 0.001;
     for (const std::int64_t i : {std::int64_t{0}, kIterations - 1}) {
-      EXPECT_DOUBLE_EQ(
-          learning_rate(schedule, 0.1, (epoch - 1) * kIterations + i, kIterations, 25), expected)
+      EXPECT_DOUBLE_EQ(learning_rate(schedule, 0.1, (epoch - 1) * kIterations + i, kIterations, 25),
+                       expected)
           << "epoch " << epoch;
     }
   }
@@ -92,10 +92,8 @@ TEST(Schedule, PolynomialIsArcFacesWithItsFirstStepAtTheBaseRate) {
 }
 
 TEST(Schedule, PolynomialIsTheOneOfApril2022) {
-  const Schedule schedule = {.kind = ScheduleKind::polynomial,
-                             .warmup_epochs = 1,
-                             .power = 2,
-                             .warmup_from_zero = true};
+  const Schedule schedule = {
+      .kind = ScheduleKind::polynomial, .warmup_epochs = 1, .power = 2, .warmup_from_zero = true};
   for (std::int64_t k = 1; k <= 12; ++k) {
     const double t = static_cast<double>(k - 1 - 4) / (12 - 4);
     const double expected = k <= 4 ? 0.1 * static_cast<double>(k - 1) / 4 : 0.1 * (1 - t) * (1 - t);

@@ -27,6 +27,7 @@ struct UpdatePlan {
   Rule rule = Rule::sgd;
   std::int64_t elements = 0;
   std::size_t states = 1;
+  std::size_t rate_operand = 0;  ///< number of the operand lr; 0: there is none
   double momentum = 0, weight_decay = 0, beta1 = 0, beta2 = 0, epsilon = 0, trust = 0, decay = 0;
   bool nesterov = false, decoupled = false;
 
@@ -42,6 +43,8 @@ struct UpdatePlan {
         std::copy_n(a.operands[i], elements * std::int64_t{sizeof(float)}, a.results[i]);
       }
     }
+    // A step whose loss was not finite has such a learning rate: it changes nothing.
+    if (rate_operand > 0 && !std::isfinite(number(a, rate_operand))) return;
     switch (rule) {
       case Rule::sgd:
         return run_sgd(a, {number(a, 3), static_cast<float>(momentum),
@@ -131,6 +134,7 @@ std::unique_ptr<Kernel> lower_update(const Node& node, std::span<const View> ope
   UpdatePlan plan;
   plan.name = std::string(node.kind());
   plan.states = results.size();
+  if (operands.size() > plan.states + 1) plan.rate_operand = plan.states + 1;
   plan.elements = element_count(static_extents(operands[0].type.shape));
   const auto check = [&](const View& view) {
     const std::vector<std::int64_t> extents = static_extents(view.type.shape);

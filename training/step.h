@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+#include "ir/host_tensor.h"
+#include "passes/append_optimizer.h"
+#include "passes/training_mode.h"
+#include "training/losses.h"
+
+namespace facet {
+
+/// What a network is trained for.
+struct LossOptions {
+  enum class Kind {
+    cross_entropy,
+    margin,      ///< cosines to class centres `head.weight` with a margin, then cross entropy
+    dcr_trunk,   ///< cross entropy and centre loss
+    dcr_coupled  ///< the same for several scales, and their distance
+  };
+  Kind kind = Kind::cross_entropy;
+  double label_smoothing = 0;
+  MarginOptions margin = {};
+  std::int64_t classes = 0;  ///< margin: how many; the others' are the width of the logits
+  DcrLossOptions dcr = {};   ///< its label_smoothing is not read: the one above counts
+  /// The network's outputs, one of each (of each scale for dcr_coupled). Empty: the only one that
+  /// ends in "logits"; its namesake or the only one that ends in "embedding" or "embeddings".
+  std::vector<std::string> logits = {};
+  std::vector<std::string> embeddings = {};
+  /// Two more inputs, `mixed_labels` i64 [N] and `own_share` f32 [1]: the loss is own_share *
+  /// L(labels)
+  /// + (1 - own_share) * L(mixed_labels). cross_entropy and margin only.
+  bool mixed_labels = false;
+};
+
+/// The network with an input `labels` i64 [N] and the outputs
+///
+///   loss      f32 [1]
+///   logits    [N, C]: of scale 0 for dcr_coupled; the cosines for margin
+///
+/// in place of its own. The batch may be symbolic. What the loss keeps (centres) is updated.
+/// Throws Error(usage) that lists the outputs if those that the loss needs are not there.
+Graph with_loss(Graph network, const LossOptions& options);
+
+struct StepOptions {
+  LossOptions loss = {};
+  OptimizerOptions optimizer = {};
+  TrainingModeOptions mode = {};
+  std::int64_t batch = 64;  ///< extent of the network's symbol, if it has one
+  /// Keys that begin with one of these are not trained. Statistics of their batch norms still move.
+  std::vector<std::string> frozen = {};
+  /// The gradients are added to `accumulated.<key>` and nothing is stepped (see
+  /// append_accumulation).
+  bool accumulate_only = false;
+};
+
+/// One training step of a network in inference form, as a graph of static shapes: forward pass in
+/// training mode, loss, gradients, updates of parameters and state. Inputs: the network's, those of
+/// `with_loss`, and `lr` f32 [1] (not with accumulate_only). Outputs: those of `with_loss`, and
+/// `gradient_norm` f32 [1] if the optimizer clips or measures it.
+/// Throws as `with_loss`, `differentiate` and `append_optimizer`, and Error(usage) for a `frozen`
+/// that no key begins with.
+Graph make_training_step(Graph network, const StepOptions& options);
+
+/// Averaged parameters `ema.<key>` that `tensors` lacks start as copies of the parameters. `graph`
+/// is a training step.
+void start_averages(const Graph& graph, TensorMap& tensors);
+
+}  // namespace facet
