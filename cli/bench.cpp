@@ -16,6 +16,7 @@
 #include "ir/error.h"
 #include "runtime/formats/atomic_file.h"
 #include "runtime/progress.h"
+#include "runtime/report.h"
 #include "runtime/threads.h"
 #include "runtime/weights.h"
 #include "training/step.h"
@@ -32,6 +33,7 @@ struct BenchArguments {
   std::vector<std::string> precisions = {"f32"};
   CompileArguments compile;  ///< but for its precision
   bool train = false;
+  bool profile = false;
   double seconds = 3;
   std::string json;
 };
@@ -158,6 +160,41 @@ Ceilings measure(std::vector<Row>& rows, double seconds) {
   return best;
 }
 
+/// Something for every input: floats in [-1, 1), a learning rate and labels of 0.
+TensorMap sample_inputs(const Row& row) {
+  TensorMap inputs;
+  for (const Node* input : row.executable->graph().inputs()) {
+    const Type& type = input->result_types()[0];
+    std::vector<std::int64_t> shape;
+    for (const Dim& dim : type.shape) {
+      shape.push_back(dim.is_static() ? dim.factor : dim.factor * row.batch);
+    }
+    HostTensor tensor(type.dtype, shape);
+    if (type.dtype == DType::f32 && tensor.element_count() > 1) {
+      for (std::int64_t i = 0; i < tensor.element_count(); ++i) {
+        tensor.as_mutable<float>()[i] = static_cast<float>(i * 7919 % 2000) / 1000.0F - 1.0F;
+      }
+    }
+    inputs.emplace(input->attributes().text("name"), std::move(tensor));
+  }
+  return inputs;
+}
+
+/// Where the mean time of a few runs goes.
+void print_profile(const Row& row) {
+  constexpr std::size_t kRuns = 3;
+  const TensorMap inputs = sample_inputs(row);
+  std::vector<std::vector<ProfileRow>> profiles(kRuns);
+  double total = 0;
+  for (auto& rows : profiles) {
+    row.context->profile(inputs, rows);
+    for (const ProfileRow& step : rows) total += step.milliseconds;
+  }
+  write_text("", fmt::format("{} {} batch {}, mean of {} runs\n", row.model, to_string(row.precision),
+                             row.batch, kRuns) +
+                     profile_text(row.program(), average(profiles), total / kRuns));
+}
+
 nlohmann::ordered_json known(std::int64_t bytes) {
   return bytes > 0 ? nlohmann::ordered_json(bytes) : nlohmann::ordered_json();
 }
@@ -221,6 +258,9 @@ void run_bench(const BenchArguments& arguments) {
   if (std::ranges::any_of(arguments.batches, [](std::int64_t batch) { return batch < 1; })) {
     throw usage_error("--batch takes numbers from 1 on, between commas");
   }
+  if (arguments.profile && options.device == Device::reference) {
+    throw usage_error("the reference device has no steps to time; profile on --device cpu");
+  }
   if (!(arguments.seconds > 0)) throw usage_error("--seconds must be above 0");
   const std::int64_t baseline_rss = resident_memory().current;  // before any network is made
   for (const std::string& name : arguments.models) load_model(name, arguments.settings);
@@ -231,6 +271,9 @@ void run_bench(const BenchArguments& arguments) {
   const Ceilings ceilings = measure(rows, arguments.seconds);
   const bool fusion = !arguments.compile.no_fusion && options.device != Device::reference;
   print_table(rows, ceilings, fusion);
+  if (arguments.profile) {
+    for (const Row& row : rows) print_profile(row);
+  }
   if (!json) return;
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   const char* mode = arguments.train ? "train" : "run";
@@ -264,6 +307,7 @@ void add_bench_command(CLI::App& app) {
   add_pass_arguments(*command, compile);
   command->add_flag("--train", arguments->train,
                     "Time training steps: forward, loss, backward, SGD with momentum");
+  command->add_flag("--profile", arguments->profile, "Print the time of every step, too");
   command->add_option("--seconds", arguments->seconds, "Time to measure each row")
       ->capture_default_str();
   command->add_option("--json", arguments->json, "Write the rows here, too")->type_name("FILE");
