@@ -1,5 +1,5 @@
-// The kernels of training beyond the op matrix: larger and odd extents, slices, results in place, any
-// number of threads, all results.
+// The kernels of training beyond the op matrix: larger and odd extents, slices, results in place,
+// any number of threads, all results.
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -182,10 +182,10 @@ TEST(TrainingKernels, BatchNormBwd) {
     const Type x = f32(std::move(shape));
     return Sample{{x, x, c, c, c}, {}};
   };
-  check_everywhere("batch_norm_bwd",
-                   {sample({3, 33, 21, 17}), sample({2, 64, 40, 40}), sample({700, 48}),
-                    sample({5, 7, 300})},
-                   /*in_place=*/true);
+  check_everywhere(
+      "batch_norm_bwd",
+      {sample({3, 33, 21, 17}), sample({2, 64, 40, 40}), sample({700, 48}), sample({5, 7, 300})},
+      /*in_place=*/true);
 }
 
 TEST(TrainingKernels, PreluBwd) {
@@ -213,8 +213,8 @@ TEST(TrainingKernels, MaxPoolBwd) {
 }
 
 TEST(TrainingKernels, AvgPoolBwd) {
-  const auto sample = [](Shape dy, std::int64_t height, std::int64_t width, Ints kernel, Ints strides,
-                         Ints pads) {
+  const auto sample = [](Shape dy, std::int64_t height, std::int64_t width, Ints kernel,
+                         Ints strides, Ints pads) {
     return Sample{{f32(std::move(dy))},
                   {{"kernel", std::move(kernel)},
                    {"strides", std::move(strides)},
@@ -232,11 +232,11 @@ TEST(TrainingKernels, ReduceMaxBwd) {
   const auto sample = [](Shape dy, Shape x, Ints axes) {
     return Sample{{f32(std::move(dy)), f32(std::move(x))}, {{"axes", std::move(axes)}}};
   };
-  check_everywhere("reduce_max_bwd",
-                   {sample({2, 70, 1, 1}, {2, 70, 19, 23}, {2, 3}),
-                    sample({2, 1, 40, 40}, {2, 70, 40, 40}, {1}),
-                    sample({1, 7, 1, 30}, {5, 7, 200, 30}, {0, 2})},
-                   /*in_place=*/false);
+  check_everywhere(
+      "reduce_max_bwd",
+      {sample({2, 70, 1, 1}, {2, 70, 19, 23}, {2, 3}), sample({2, 1, 40, 40}, {2, 70, 40, 40}, {1}),
+       sample({1, 7, 1, 30}, {5, 7, 200, 30}, {0, 2})},
+      /*in_place=*/false);
 }
 
 TEST(TrainingKernels, SoftmaxBwd) {
@@ -259,7 +259,8 @@ TEST(TrainingKernels, Labels) {
                    {{{rows, f32({33, 3000}), labels(33), rows}, {{"label_smoothing", 0.1}}, -1, 1}},
                    false);
   check_everywhere("pick", {{{wide, labels(33)}, {}, -3, 5001}}, false);
-  check_everywhere("pick_bwd", {{{f32({33, 1}), labels(33)}, {{"classes", std::int64_t{5000}}}, -3, 5001}},
+  check_everywhere("pick_bwd",
+                   {{{f32({33, 1}), labels(33)}, {{"classes", std::int64_t{5000}}}, -3, 5001}},
                    false);
   check_everywhere("place", {{{wide, labels(33), f32({33, 1})}, {}, -3, 5001}}, false);
   check_everywhere("gather_rows", {{{f32({40, 1500}), labels(33)}, {}, -3, 41}}, false);
@@ -268,12 +269,14 @@ TEST(TrainingKernels, Labels) {
 }
 
 TEST(TrainingKernels, DropoutAndExpand) {
-  check_everywhere("dropout_train",
-                   {{{f32({3, 17, 40, 40}), f32({1})}, {{"rate", 0.3}, {"seed", std::int64_t{5}}}, 1, 4},
-                    {{f32({70, 900}), f32({1})}, {{"rate", 0.9}}, 1, 4}},
-                   true);
-  check_everywhere("expand", {{{f32({3, 70, 1, 1})}, {{"shape", Ints{3, 70, 20, 21}}}},
-                              {{f32({3, 1, 20, 21})}, {{"shape", Ints{3, 70, 20, 21}}}}},
+  check_everywhere(
+      "dropout_train",
+      {{{f32({3, 17, 40, 40}), f32({1})}, {{"rate", 0.3}, {"seed", std::int64_t{5}}}, 1, 4},
+       {{f32({70, 900}), f32({1})}, {{"rate", 0.9}}, 1, 4}},
+      true);
+  check_everywhere("expand",
+                   {{{f32({3, 70, 1, 1})}, {{"shape", Ints{3, 70, 20, 21}}}},
+                    {{f32({3, 1, 20, 21})}, {{"shape", Ints{3, 70, 20, 21}}}}},
                    false);
 }
 
@@ -292,9 +295,11 @@ TEST(TrainingKernels, UpdatesWorkInPlaceAndOutOfIt) {
   const Type p = f32({130, 257});
   const Type one = f32({1});
   const std::vector<std::pair<const char*, Sample>> list = {
-      {"sgd_update", {{p, p, p, one}, {{"momentum", 0.9}, {"weight_decay", 0.01}, {"nesterov", true}}}},
+      {"sgd_update",
+       {{p, p, p, one}, {{"momentum", 0.9}, {"weight_decay", 0.01}, {"nesterov", true}}}},
       {"lars_update", {{p, p, p, one}, {{"momentum", 0.9}, {"weight_decay", 0.01}}}},
-      {"adam_update", {{p, p, p, p, one, one}, {{"weight_decay", 0.1}, {"decoupled", true}}, 0.5, 3}},
+      {"adam_update",
+       {{p, p, p, p, one, one}, {{"weight_decay", 0.1}, {"decoupled", true}}, 0.5, 3}},
       {"ema_update", {{p, p}, {{"decay", 0.99}}}}};
   const auto backend = make_cpu_backend();
   for (const auto& [name, sample] : list) {

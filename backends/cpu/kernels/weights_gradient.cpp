@@ -15,7 +15,8 @@
 //   1. dy is packed into blocks of channels, [block][row][pixel][lanes], bf16 in pairs of pixels;
 //   2. x is turned, [row][channel][phase][pixel], with zeros for padding; a stride takes apart the
 //      pixels into as many phases;
-//   3. every tile of gradients, [items][lanes], adds what the chunk's rows give. An item is a channel
+//   3. every tile of gradients, [items][lanes], adds what the chunk's rows give. An item is a
+//   channel
 //      under one tap; those of a tile share the tap's row.
 // Rows of a chunk are in the order [y][image]: the rows under which a tap's row lies inside of the
 // image are neighbours then, and no padding is multiplied at the top and the bottom.
@@ -25,8 +26,8 @@ namespace {
 
 /// Packed dy of a chunk and a block: it is read for every tile, from the second-level cache.
 constexpr std::int64_t kChunkBytes = 256 * 1024;
-/// Where all gradients are few enough to be added to often, everything of a chunk stays there; tiles
-/// still sum over a number of pixels.
+/// Where all gradients are few enough to be added to often, everything of a chunk stays there;
+/// tiles still sum over a number of pixels.
 constexpr std::int64_t kFewSums = 512 * 1024;
 constexpr std::int64_t kCachedBytes = 640 * 1024;
 constexpr std::int64_t kFewestPixels = 448;
@@ -43,9 +44,9 @@ struct WeightsGradientPlan {
   std::int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, pad[2] = {0, 0};
   std::int64_t x_pitch = 0, dy_pitch = 0;  ///< elements from pixel to pixel
 
-  int vectors = 1;  ///< of a block of dy's channels
-  std::int64_t row_pixels = 0;       ///< of a packed row of dy: even for bf16
-  std::int64_t line = 0;             ///< elements of a phase of a turned row
+  int vectors = 1;                                ///< of a block of dy's channels
+  std::int64_t row_pixels = 0;                    ///< of a packed row of dy: even for bf16
+  std::int64_t line = 0;                          ///< elements of a phase of a turned row
   std::int64_t chunk_images = 0, chunk_rows = 0;  ///< images, and rows of each, at most
 
   std::string implementation() const { return std::string("weights_gradient:") + tiles->name; }
@@ -98,9 +99,10 @@ class Run {
 
   void all() {
     // The padding in turned rows is written only here.
-    parallel_for(p_.turned_bytes() / 64, p_.turned_bytes(), [&](std::int64_t begin, std::int64_t end) {
-      std::memset(turned_ + begin * 64, 0, static_cast<std::size_t>((end - begin) * 64));
-    });
+    parallel_for(
+        p_.turned_bytes() / 64, p_.turned_bytes(), [&](std::int64_t begin, std::int64_t end) {
+          std::memset(turned_ + begin * 64, 0, static_cast<std::size_t>((end - begin) * 64));
+        });
     bool first = true;
     for (std::int64_t image = 0; image < p_.images; image += p_.chunk_images) {
       for (std::int64_t row = 0; row < p_.out_height; row += p_.chunk_rows) {
@@ -118,7 +120,8 @@ class Run {
   void prepare(const Chunk& chunk) {
     const std::int64_t rows = chunk.rows * chunk.images;
     const std::int64_t reach = p_.reach(chunk.rows) * chunk.images;
-    const std::int64_t work = rows * p_.out_width * p_.out_channels + reach * p_.width * p_.channels;
+    const std::int64_t work =
+        rows * p_.out_width * p_.out_channels + reach * p_.width * p_.channels;
     parallel_for(rows + reach, work, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         i < rows ? pack(chunk, i) : turn(chunk, i - rows);
@@ -154,8 +157,7 @@ class Run {
     const std::int64_t image = chunk.image + number % chunk.images;
     const std::int64_t row = chunk.row * p_.stride[0] - p_.pad[0] + number / chunk.images;
     if (row < 0 || row >= p_.height) return;
-    const std::byte* const from =
-        x_ + (image * p_.height + row) * p_.width * p_.x_pitch * p_.size;
+    const std::byte* const from = x_ + (image * p_.height + row) * p_.width * p_.x_pitch * p_.size;
     std::byte* const to = turned_ + number * p_.turned_row() * p_.size;
     const Spread spread = p_.size == 2 ? train_loops().spread16 : train_loops().spread32;
     const std::int64_t stride = p_.stride[1];
@@ -187,28 +189,29 @@ class Run {
     const std::int64_t per_block = cut.tiles * p_.kernel[0];
     const std::int64_t rows = chunk.rows * chunk.images;
     const std::int64_t units = p_.blocks() * per_block;
-    parallel_for(units, units * rows * p_.row_pixels * 8, [&](std::int64_t begin, std::int64_t end) {
-      std::vector<const void*> pointers(static_cast<std::size_t>(rows * kDirectPixels));
-      std::int64_t listed = 0;  // items that `pointers` are for
-      for (std::int64_t unit = begin; unit < end; ++unit) {
-        const std::int64_t tile = unit % per_block / p_.kernel[0];
-        const std::int64_t item = cut.first(tile);
-        const std::int64_t count = cut.first(tile + 1) - item;
-        const std::int64_t block = unit / per_block;
-        const std::int64_t down = unit % p_.kernel[0];
-        if (!by_tap(p_.vectors)) {
-          list(chunk, pointers.data(), item, count);
-          run_tile(chunk, pointers.data(), block, down, item, count, 0, is_first);
-          continue;
-        }
-        if (listed != count) list(chunk, pointers.data(), 0, count);
-        listed = count;
-        for (std::int64_t across = 0; across < p_.kernel[1]; ++across) {
-          run_tile(chunk, pointers.data(), block, down, across * p_.channels + item, count,
-                   place(across * p_.channels + item) - place(0), is_first);
-        }
-      }
-    });
+    parallel_for(
+        units, units * rows * p_.row_pixels * 8, [&](std::int64_t begin, std::int64_t end) {
+          std::vector<const void*> pointers(static_cast<std::size_t>(rows * kDirectPixels));
+          std::int64_t listed = 0;  // items that `pointers` are for
+          for (std::int64_t unit = begin; unit < end; ++unit) {
+            const std::int64_t tile = unit % per_block / p_.kernel[0];
+            const std::int64_t item = cut.first(tile);
+            const std::int64_t count = cut.first(tile + 1) - item;
+            const std::int64_t block = unit / per_block;
+            const std::int64_t down = unit % p_.kernel[0];
+            if (!by_tap(p_.vectors)) {
+              list(chunk, pointers.data(), item, count);
+              run_tile(chunk, pointers.data(), block, down, item, count, 0, is_first);
+              continue;
+            }
+            if (listed != count) list(chunk, pointers.data(), 0, count);
+            listed = count;
+            for (std::int64_t across = 0; across < p_.kernel[1]; ++across) {
+              run_tile(chunk, pointers.data(), block, down, across * p_.channels + item, count,
+                       place(across * p_.channels + item) - place(0), is_first);
+            }
+          }
+        });
   }
 
   /// Elements from a turned row's start to what item `item` is multiplied with first.
@@ -219,7 +222,8 @@ class Run {
   }
 
   /// Under the window's first row: pointers[row * count + i] for items [item, item + count).
-  void list(const Chunk& chunk, const void** pointers, std::int64_t item, std::int64_t count) const {
+  void list(const Chunk& chunk, const void** pointers, std::int64_t item,
+            std::int64_t count) const {
     std::int64_t offsets[kDirectPixels];
     for (std::int64_t i = 0; i < count; ++i) offsets[i] = place(item + i) * p_.size;
     for (std::int64_t row = 0; row < chunk.rows; ++row) {
@@ -244,16 +248,14 @@ class Run {
     const std::int64_t last = std::clamp(high - chunk.row, first, chunk.rows);
     const std::int64_t row_elements = p_.row_pixels * p_.lanes();
     const std::int64_t block_rows = chunk.images * chunk.rows;
-    float* const sums =
-        sums_ + ((block * p_.kernel[0] + down) * p_.items() * p_.lanes() + item * vectors * kDirectLanes);
+    float* const sums = sums_ + ((block * p_.kernel[0] + down) * p_.items() * p_.lanes() +
+                                 item * vectors * kDirectLanes);
     DirectTile tile;
     tile.x = pointers + first * chunk.images * count;
-    tile.x_offset =
-        (down * p_.dilation[0] * chunk.images * p_.turned_row() + x_offset) * p_.size;
+    tile.x_offset = (down * p_.dilation[0] * chunk.images * p_.turned_row() + x_offset) * p_.size;
     tile.taps = (last - first) * chunk.images;
     tile.channels = p_.row_pixels;
-    tile.weights =
-        packed_ + (block * block_rows + first * chunk.images) * row_elements * p_.size;
+    tile.weights = packed_ + (block * block_rows + first * chunk.images) * row_elements * p_.size;
     tile.weights_step = p_.lanes() * (p_.size == 2 ? 2 : 1);
     tile.weights_tap_step = row_elements;
     tile.init = is_first ? reinterpret_cast<const float*>(kZeros) : sums;
@@ -279,10 +281,9 @@ class Run {
           for (std::int64_t tap = 0; tap < p_.taps(); ++tap, to += lanes) {
             const std::int64_t down = tap / p_.kernel[1];
             const std::int64_t item = tap % p_.kernel[1] * p_.channels + channel;
-            std::memcpy(to,
-                        sums_ + (block * p_.kernel[0] + down) * p_.items() * p_.lanes() +
-                            item * lanes,
-                        static_cast<std::size_t>(lanes) * sizeof(float));
+            std::memcpy(
+                to, sums_ + (block * p_.kernel[0] + down) * p_.items() * p_.lanes() + item * lanes,
+                static_cast<std::size_t>(lanes) * sizeof(float));
           }
         }
         const std::int64_t row = p_.channels * p_.taps();
@@ -336,8 +337,8 @@ int vectors_for(std::int64_t channels) {
   return vectors % 3 == 0 ? 3 : 4;
 }
 
-/// Fewer channels are turned one by one; a window of one pixel with few products for each element is
-/// bound by the packing.
+/// Fewer channels are turned one by one; a window of one pixel with few products for each element
+/// is bound by the packing.
 constexpr std::int64_t kFewestChannels = 16;
 constexpr std::int64_t kFewestProducts = 200;
 
@@ -385,12 +386,12 @@ std::unique_ptr<Kernel> lower_weights_gradient(const Node& node, std::span<const
   if (!is_worth_packing(plan)) return nullptr;
   plan.vectors = vectors_for(plan.out_channels);
   plan.row_pixels = plan.size == 2 ? rounded_up(plan.out_width, 2) : plan.out_width;
-  // A tap reads row_pixels elements from its own on; a phase's pixels are written behind the padding,
-  // up to a multiple of kSpread.
+  // A tap reads row_pixels elements from its own on; a phase's pixels are written behind the
+  // padding, up to a multiple of kSpread.
   const std::int64_t stride = plan.stride[1];
   const std::int64_t read = (plan.kernel[1] - 1) * plan.dilation[1] / stride + plan.row_pixels;
-  const std::int64_t written = (plan.pad[1] + stride - 1) / stride +
-                               rounded_up((plan.width + stride - 1) / stride, kSpread);
+  const std::int64_t written =
+      (plan.pad[1] + stride - 1) / stride + rounded_up((plan.width + stride - 1) / stride, kSpread);
   plan.line = rounded_up(std::max(read, written), 2);
   cut_chunks(plan);
   return make_kernel(std::move(plan));
