@@ -31,6 +31,24 @@ using ProductSums = void (*)(Rows dy, Rows x, std::int64_t rows, std::int64_t co
 using NormalizeBwd = void (*)(Rows dy, Rows x, RowsOut dx, std::int64_t rows, std::int64_t cols,
                               const float* mean, const float* factor, const float* slope,
                               const float* bias);
+/// y = z > 0 ? z : slope[c] * z, z = (x - mean[c]) * factor[c] + bias[c] + r; without r (null)
+/// nothing is added. y may be x or r.
+using NormalizeTail = void (*)(Rows x, Rows r, RowsOut y, std::int64_t rows, std::int64_t cols,
+                               const float* mean, const float* factor, const float* bias,
+                               const float* slope);
+/// What the tail gets back: with z as above (no r), g = z > 0 ? dy : slope[c] * dy;
+/// sum[c] += g, product[c] += g * (x - mean[c]), dslope[c] += dy * min(z, 0) over all rows.
+using TailSums = void (*)(Rows dy, Rows x, std::int64_t rows, std::int64_t cols, const float* mean,
+                          const float* factor, const float* bias, const float* slope, float* sum,
+                          float* product, float* dslope);
+/// dx = g * a[c] + (x - mean[c]) * b[c] + d[c] with g as in TailSums; dx may be dy or x.
+using NormalizeTailBwd = void (*)(Rows dy, Rows x, RowsOut dx, std::int64_t rows, std::int64_t cols,
+                                  const float* mean, const float* factor, const float* bias,
+                                  const float* slope, const float* a, const float* b,
+                                  const float* d);
+/// g = y > 0 ? dy : 0; sum[c] += g, product[c] += g * (x - mean[c]) over all rows; g may be dy.
+using MaskedSums = void (*)(Rows dy, Rows x, Rows y, RowsOut g, std::int64_t rows,
+                            std::int64_t cols, const float* mean, float* sum, float* product);
 /// dx = dy * (x > 0 ? 1 : slope[c]), dslope[c] += dy * min(x, 0) over all rows; dx may be dy or x.
 using PreluBwd = void (*)(Rows dy, Rows x, RowsOut dx, std::int64_t rows, std::int64_t cols,
                           const float* slope, float* dslope);
@@ -91,6 +109,10 @@ struct TrainLoops {
   Normalize normalize[kFloats];
   ProductSums product_sums[kFloats];
   NormalizeBwd normalize_bwd[kFloats];
+  NormalizeTail normalize_tail[kFloats];
+  TailSums tail_sums[kFloats];
+  NormalizeTailBwd normalize_tail_bwd[kFloats];
+  MaskedSums masked_sums[kFloats];
   PreluBwd prelu_bwd[kFloats];
   MaxPoolBwd max_pool_bwd[kFloats];
   Sgd sgd;
