@@ -1,0 +1,231 @@
+#include "training/stepper.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+
+#include "ir/error.h"
+#include "runtime/weights.h"
+#include "training/metrics.h"
+
+namespace facet {
+namespace {
+
+constexpr std::string_view kAverage = "ema.";
+constexpr std::string_view kSum = "accumulated.";
+
+/// How often the network applies the batch norm of every `num_batches_tracked`.
+std::map<std::string, std::int64_t> tracked_batches(const Graph& network) {
+  std::map<std::string, std::int64_t> tracked;
+  constexpr std::string_view kMean = "running_mean";
+  for (const auto& node : network.nodes()) {
+    if (!node->is("batch_norm") || !node->operand(3).node->is("parameter")) continue;
+    std::string key = node->operand(3).node->attributes().text("key");
+    if (!key.ends_with(kMean)) continue;
+    key.replace(key.size() - kMean.size(), kMean.size(), "num_batches_tracked");
+    if (network.find_parameter(key) != nullptr) ++tracked[key];
+  }
+  return tracked;
+}
+
+/// The parameters that the step changes are state here too, though no run of this graph changes them.
+void share_state(Graph& accumulating, const Graph& step) {
+  std::set<std::string> own;
+  for (const Output& update : accumulating.updates()) own.insert(update.name);
+  std::set<std::string> read;
+  for (const auto& node : accumulating.nodes()) {
+    if (node->is("parameter")) read.insert(node->attributes().text("key"));
+  }
+  for (const Output& update : step.updates()) {
+    if (own.contains(update.name) || !read.contains(update.name)) continue;
+    accumulating.add_update(update.name, accumulating.read_parameter(update.name)->result());
+  }
+}
+
+bool adds_to_network(const std::string& key) {
+  return !key.starts_with("optimizer.") && !key.starts_with(kAverage) && !key.starts_with(kSum) &&
+         !key.starts_with("training.");
+}
+
+std::int64_t bytes_of(const TensorMap& tensors) {
+  std::int64_t bytes = 0;
+  for (const auto& [key, tensor] : tensors) bytes += tensor.byte_count();
+  return bytes;
+}
+
+TensorMap first_weights(const Graph& network, const Graph& step, const Recipe& recipe) {
+  TensorMap weights = random_weights(step, recipe.training.seed);
+  std::erase_if(weights, [](const auto& entry) { return entry.first.starts_with(kAverage); });
+  if (!recipe.model.init.empty()) {
+    for (auto& [key, tensor] : load_weights(network, recipe.model.init)) weights[key] = tensor;
+  }
+  start_averages(step, weights);
+  return weights;
+}
+
+}  // namespace
+
+Stepper::Stepper(const Graph& network, const Recipe& recipe, std::int64_t classes)
+    : picture_name_(picture_input(network).name),
+      batch_(recipe.training.batch),
+      accumulate_(recipe.optimizer.accumulate),
+      mixed_(recipe.augmentation.cut_mix > 0),
+      explain_(recipe.training.on_nan == TrainingRecipe::OnNan::stop),
+      precision_(recipe.training.precision),
+      tracked_(tracked_batches(network)) {
+  for (const Parameter& parameter : network.parameters()) network_keys_.push_back(parameter.key);
+  compile_step(network, step_options(recipe, classes), recipe);
+  for (const auto& [key, times] : tracked_) constant_[key] = constant_.at(key).clone();
+}
+
+void Stepper::compile_step(const Graph& network, const StepOptions& options, const Recipe& recipe) {
+  const Graph step = make_training_step(network.clone(), options);
+  const TensorMap weights = first_weights(network, step, recipe);
+  CompileOptions compile_options;
+  compile_options.precision = precision_;
+  compile_options.guard = "loss";
+  executable_ = compile(step, weights, compile_options);
+  state_ = executable_->make_state();
+  context_ = executable_->make_context(state_);
+  for (const auto& [key, tensor] : weights) {
+    if (!state_->tensors().contains(key)) constant_.emplace(key, tensor);
+  }
+  if (accumulate_ == 1) return;
+  StepOptions adding = options;
+  adding.accumulate_only = true;
+  Graph graph = make_training_step(network.clone(), adding);
+  for (const Output& update : graph.updates()) {
+    (update.name.starts_with(kSum) ? sums_ : taken_back_).push_back(update.name);
+  }
+  share_state(graph, step);
+  accumulating_ = compile(graph, weights, compile_options)->make_context(state_);
+}
+
+TensorMap Stepper::inputs_of(const Batch& batch) const {
+  if (batch.labels.element_count() != batch_) {
+    throw usage_error(fmt::format("a batch of {} pictures for a training step of {}",
+                                  batch.labels.element_count(), batch_));
+  }
+  TensorMap inputs = {{picture_name_, batch.pixels}, {"labels", batch.labels}};
+  if (!mixed_) return inputs;
+  inputs.emplace("mixed_labels", batch.mixed_labels);
+  inputs.emplace("own_share", HostTensor::from_floats({1}, {static_cast<float>(batch.own_share)}));
+  return inputs;
+}
+
+bool Stepper::run(Context& context, const TensorMap& inputs, StepResult& result) {
+  const TensorMap outputs = context.run(inputs);
+  const double loss = outputs.at("loss").at(0);
+  if (!std::isfinite(loss)) {
+    result.applied = false;
+    result.loss = loss;
+    if (explain_) result.problem = context.diagnose(inputs);
+    return false;
+  }
+  result.loss += loss;
+  result.correct += top_k_correct(outputs.at("logits"), inputs.at("labels"), 1);
+  result.pictures += batch_;
+  return true;
+}
+
+StepResult Stepper::step(std::span<const Batch> batches, double learning_rate) {
+  if (static_cast<std::int64_t>(batches.size()) != accumulate_) {
+    throw usage_error(fmt::format("{} batches for a training step of {}", batches.size(), accumulate_));
+  }
+  TensorMap before;
+  for (const std::string& key : taken_back_) before[key] = state_->tensors().at(key).clone();
+  StepResult result;
+  for (std::size_t i = 0; i < batches.size(); ++i) {
+    TensorMap inputs = inputs_of(batches[i]);
+    const bool last = i + 1 == batches.size();
+    if (last) {
+      inputs.emplace("lr", HostTensor::from_floats({1}, {static_cast<float>(learning_rate)}));
+    }
+    if (run(last ? *context_ : *accumulating_, inputs, result)) continue;
+    take_back(before);
+    return result;
+  }
+  result.loss /= static_cast<double>(accumulate_);
+  for (const auto& [key, times] : tracked_) {
+    *constant_.at(key).as_mutable<std::int64_t>() += times * accumulate_;
+  }
+  return result;
+}
+
+/// What earlier batches of the step left: a step that is not applied changes nothing.
+void Stepper::take_back(const TensorMap& before) {
+  state_->assign(before);
+  for (const std::string& key : sums_) {
+    const HostTensor& sum = state_->tensors().at(key);
+    std::memset(state_->bytes(key), 0, static_cast<std::size_t>(sum.byte_count()));
+  }
+}
+
+TensorMap Stepper::tensors() const {
+  TensorMap all = state_->tensors();
+  all.insert(constant_.begin(), constant_.end());
+  return all;
+}
+
+void Stepper::assign(const TensorMap& tensors) {
+  TensorMap state;
+  for (const auto& [key, tensor] : tensors) {
+    if (state_->tensors().contains(key)) {
+      state.emplace(key, tensor);
+    } else {
+      constant_.at(key) = tensor.clone();
+    }
+  }
+  state_->assign(state);
+}
+
+TensorMap Stepper::select(bool averaged, bool of_network) const {
+  const std::set<std::string> keys(network_keys_.begin(), network_keys_.end());
+  const TensorMap all = tensors();
+  TensorMap chosen;
+  for (const auto& [key, tensor] : all) {
+    if (keys.contains(key) != of_network || (!of_network && !adds_to_network(key))) continue;
+    const auto average = all.find(std::string(kAverage) + key);
+    chosen.emplace(key, averaged && average != all.end() ? average->second : tensor);
+  }
+  return chosen;
+}
+
+TensorMap Stepper::weights(bool averaged) const { return select(averaged, true); }
+
+TensorMap Stepper::head(bool averaged) const { return select(averaged, false); }
+
+std::string Stepper::describe_non_finite() const {
+  for (const auto& [key, tensor] : state_->tensors()) {
+    if (tensor.dtype() != DType::f32) continue;
+    const auto* values = tensor.as<float>();
+    const auto bad = std::count_if(values, values + tensor.element_count(),
+                                   [](float value) { return !std::isfinite(value); });
+    if (bad > 0) return fmt::format("{}: {} of {} values", key, bad, tensor.element_count());
+  }
+  return {};
+}
+
+std::int64_t Stepper::state_bytes() const { return bytes_of(state_->tensors()); }
+
+std::string Stepper::describe() const {
+  const ProgramInfo& info = program();
+  std::string text =
+      precision_ == Precision::bf16
+          ? "bf16: convolutions, matrix products and activations; f32: their accumulation, master "
+            "weights, statistics, loss, gradients of parameters, updates"
+          : "f32 throughout";
+  return fmt::format("precision  {}\nstep       {} kernels, batch {}{}, compiled in {:.1f} s\n"
+                     "memory     arena {:.1f} MB (lower bound {:.1f}), state {:.1f} MB",
+                     text, info.steps.size(), batch_,
+                     accumulate_ > 1 ? fmt::format(" x {} accumulated", accumulate_) : "",
+                     info.compile_seconds + info.prepare_seconds,
+                     static_cast<double>(info.arena_bytes) * 1e-6,
+                     static_cast<double>(info.lower_bound_bytes) * 1e-6,
+                     static_cast<double>(state_bytes()) * 1e-6);
+}
+
+}  // namespace facet

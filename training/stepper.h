@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "runtime/compile.h"
+#include "training/loader.h"
+#include "training/recipe.h"
+#include "training/step_setup.h"
+
+namespace facet {
+
+/// What one step did.
+struct StepResult {
+  bool applied = true;       ///< false: the loss was not finite and nothing was changed
+  double loss = 0;           ///< mean over the step's pictures
+  std::int64_t correct = 0;  ///< pictures whose class has the largest logit
+  std::int64_t pictures = 0;
+  /// Not applied: the first operation whose result is not finite, if that was asked for.
+  std::string problem;
+};
+
+/// The compiled training step of a network and everything its runs change. One thread uses it.
+class Stepper {
+ public:
+  /// Fresh parameters by the recipe's seed, or those of `model.init`. Throws as `make_training_step`,
+  /// `load_weights` and `compile`.
+  Stepper(const Graph& network, const Recipe& recipe, std::int64_t classes);
+
+  /// One update from `accumulate` batches of the recipe's size. Throws Error(usage) for other ones.
+  StepResult step(std::span<const Batch> batches, double learning_rate);
+
+  /// Everything by key: the whole state_dict, head and centres, optimizer state, averages. Shares
+  /// memory with the state: it changes with the next step.
+  TensorMap tensors() const;
+  /// Goes on from what `tensors` was, of the same keys and types.
+  void assign(const TensorMap& tensors);
+  /// The network's state_dict; with `averaged`, averages in place of the parameters that have one.
+  TensorMap weights(bool averaged) const;
+  /// What the loss added: the head's and other centres. Empty for plain cross entropy.
+  TensorMap head(bool averaged) const;
+  /// The first tensor of the state that has a value which is not finite: "conv1.weight: 3 of 864
+  /// values"; empty if there is none.
+  std::string describe_non_finite() const;
+
+  /// What is computed in which precision, and bytes: a few lines.
+  std::string describe() const;
+  const ProgramInfo& program() const { return executable_->program(1); }
+  /// Everything that runs change.
+  std::int64_t state_bytes() const;
+
+ private:
+  void compile_step(const Graph& network, const StepOptions& options, const Recipe& recipe);
+  TensorMap inputs_of(const Batch& batch) const;
+  bool run(Context& context, const TensorMap& inputs, StepResult& result);
+  void take_back(const TensorMap& before);
+  TensorMap select(bool averaged, bool of_network) const;
+
+  std::string picture_name_;
+  std::int64_t batch_;
+  std::int64_t accumulate_;
+  bool mixed_;
+  bool explain_;
+  Precision precision_;
+  std::vector<std::string> network_keys_;
+  std::map<std::string, std::int64_t> tracked_;  ///< num_batches_tracked: how often a run applies it
+  std::shared_ptr<const Executable> executable_;
+  std::shared_ptr<State> state_;
+  std::unique_ptr<Context> context_;
+  std::unique_ptr<Context> accumulating_;  ///< null without accumulation
+  std::vector<std::string> taken_back_;    ///< what accumulating runs change but for the sums
+  std::vector<std::string> sums_;
+  TensorMap constant_;                     ///< parameters that no run changes, and counters
+};
+
+}  // namespace facet

@@ -1,0 +1,125 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "ir/graph.h"
+#include "runtime/progress.h"
+#include "training/dataset.h"
+#include "training/evaluator.h"
+#include "training/loader.h"
+#include "training/recipe.h"
+#include "training/stepper.h"
+#include "training/training_folder.h"
+#include "training/training_log.h"
+
+namespace facet {
+
+struct TrainerOptions {
+  std::filesystem::path output;  ///< see TrainingFolder
+  bool resume = false;           ///< go on where the checkpoint in `output` is, if there is one
+  bool quiet = false;            ///< nothing on standard error
+  /// Asked behind every step and every validated batch: true ends the training behind a checkpoint.
+  std::function<bool()> stop_requested;
+  /// Called behind every step with the number of steps done since the beginning. What it throws ends
+  /// the training at once, without a checkpoint.
+  std::function<void(std::int64_t iteration, const StepResult& step)> on_step;
+};
+
+struct TrainingResult {
+  enum class End {
+    finished,    ///< all epochs
+    patience,    ///< no better validation for too long
+    interrupted  ///< stop_requested; a resumed training goes on
+  };
+  End end = End::finished;
+  std::int64_t iterations = 0;  ///< since the beginning
+  std::int64_t epochs = 0;      ///< whole ones
+  std::int64_t skipped = 0;     ///< steps whose loss was not finite
+  std::int64_t bad_images = 0;  ///< pictures replaced since the beginning, each time they came
+  std::optional<Evaluation> validation;  ///< the last of this run
+  std::optional<double> best_top1;
+  std::int64_t best_epoch = -1;      ///< counted from 0
+  double seconds = 0;                ///< of this run
+  double images_per_second = 0;      ///< of this run's steps, with waiting for pictures
+  std::int64_t arena_bytes = 0;      ///< of the training step
+  std::int64_t state_bytes = 0;
+};
+
+/// Trains a network as a recipe says and keeps everything about it in a folder. Wherever it is
+/// killed, a resumed training ends with the same weights and losses to the bit, at the same number of
+/// compute threads; the number of loader threads does not matter.
+class Trainer {
+ public:
+  /// `network` is in inference form. The data sets must outlive the trainer; `validation` may be
+  /// null. Compiles, and makes or checks the folder. Throws Error(usage) for a network, recipe and
+  /// data that do not fit each other (classes, input size, patience without validation), and as
+  /// TrainingFolder, check_identity, check_labels and compile do.
+  Trainer(Graph network, Recipe recipe, const Dataset& train, const Dataset* validation,
+          TrainerOptions options);
+  ~Trainer();
+
+  /// To be called once. Throws Error(failure) when the loss or the state is not finite (see
+  /// TrainingRecipe::OnNan; the last checkpoint stays), and what a loader throws.
+  TrainingResult run();
+
+ private:
+  struct Position {
+    std::int64_t iteration = 0;  ///< steps done
+    std::int64_t epoch = 0;      ///< of the next step
+    std::int64_t in_epoch = 0;   ///< steps done in it; all of them: it is not validated yet
+  };
+
+  void check_data();
+  void resume(const Checkpoint& checkpoint);
+  bool is_done() const;
+  bool stop_wanted() const { return options_.stop_requested && options_.stop_requested(); }
+  void start_loader();
+  std::vector<Batch> next_batches();
+  void train_step();
+  void skip_step(const StepResult& step);
+  bool end_epoch();
+  bool validate(Evaluation& result);
+  void judge(const Evaluation& result);
+  void check_state() const;
+  void save_checkpoint() const;
+  void save_weights() const;
+  TrainingResult result(TrainingResult::End end) const;
+  double rate_at(std::int64_t iteration) const;
+  void say(const std::string& text);
+  void introduce();
+
+  Graph network_;
+  Recipe recipe_;
+  const Dataset& train_;
+  const Dataset* validation_;
+  TrainerOptions options_;
+  TrainingFolder folder_;
+  TrainingIdentity identity_;
+  Preprocess preprocess_;
+  LossOptions loss_;
+  Graph logits_;
+  std::int64_t iterations_per_epoch_ = 0;
+  std::unique_ptr<Stepper> stepper_;
+  std::unique_ptr<Loader> loader_;
+  std::unique_ptr<TrainingLog> log_;
+  std::unique_ptr<Progress> progress_;
+  Position position_;
+  LogWindow window_;
+  std::int64_t skipped_ = 0;
+  std::int64_t skipped_in_a_row_ = 0;
+  std::int64_t bad_images_ = 0;
+  std::int64_t stale_ = 0;  ///< validations since the best
+  std::optional<double> best_;
+  std::int64_t best_epoch_ = -1;
+  std::optional<Evaluation> last_validation_;
+  double step_seconds_ = 0;
+  std::int64_t step_pictures_ = 0;
+  double seconds_ = 0;
+};
+
+}  // namespace facet
