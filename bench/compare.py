@@ -2,7 +2,7 @@
 """Times Facet side by side with ONNX Runtime and PyTorch on the same networks, in one run.
 
     python bench/compare.py [--models M,...] [--batches 1,16] [--precisions f32,bf16] [--memory]
-                            [--json FILE]
+                            [--train] [--json FILE]
 
 For each model, batch and precision all contestants are made ready first, then take turns for some
 rounds, so that whatever else the machine does disturbs all alike. Before anything is timed, the
@@ -19,6 +19,10 @@ all before `facet bench` allocates what finds the machine's ceilings. The baseli
 VmHWM of /proc/self/status, for the peers reset at the baseline; processes that a contestant starts
 do not count. The baseline of ONNX Runtime has PyTorch in it, which makes the inputs: compare what is
 above the baselines, as the ratios do. Facet's arena (activations) and weights (as its kernels read them) stand beside its peak.
+
+--train times whole training steps (forward, loss, backward, SGD with momentum and weight decay; batch
+16 unless asked otherwise) of Facet and eager PyTorch in channels-last, bf16 by autocast; peers/training.py
+says which loss. The golden files are checked before, in inference mode; a step must give a finite loss.
 
 Needs nothing but Python; the peers need bench/peers/requirements.txt. Exit code: 1 if a contestant
 failed, 2 if the call was wrong.
@@ -52,6 +56,7 @@ TITLES = {"facet": "Facet", "facet-unfused": "Facet unfused", "onnxruntime": "ON
           "torch-compile": "PyTorch compiled"}
 OURS = {"facet": (), "facet-unfused": ("--no-fusion",)}  # the options of `facet bench`
 PRECISIONS = {"onnxruntime": ("f32",)}  # of the peers that do not run in all
+TRAINED = ("facet", "facet-unfused", "torch-eager")  # those that can take training steps
 
 
 class PeerError(Exception):
@@ -116,8 +121,8 @@ class Facet:
 class Worker:
     """A peer in a process of its own that waits between its turns; see peers/worker.py."""
 
-    def __init__(self, peer, threads, cache):
-        self.peer, self.threads, self.cache = peer, threads, cache
+    def __init__(self, peer, threads, cache, train=False):
+        self.peer, self.threads, self.cache, self.train = peer, threads, cache, train
         self.arguments = [sys.executable, PEERS / "worker.py", peer, "--threads", str(threads)]
         self.environment = os.environ | {
             "OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor")}
@@ -148,12 +153,12 @@ class Worker:
 
     def load(self, entry, onnx):
         entry.details |= self.ask(op="load", model=entry.model, batch=entry.batch,
-                                  precision=entry.precision, onnx=onnx)
+                                  precision=entry.precision, onnx=onnx, train=self.train)
 
     def measure_memory(self, entry, onnx):
-        with contextlib.closing(Worker(self.peer, self.threads, self.cache)) as fresh:
+        with contextlib.closing(Worker(self.peer, self.threads, self.cache, self.train)) as fresh:
             entry.details |= fresh.ask(op="memory", model=entry.model, batch=entry.batch,
-                                       precision=entry.precision, onnx=onnx)
+                                       precision=entry.precision, onnx=onnx, train=self.train)
 
     def turn(self, entry, seconds):
         times = self.ask(op="run", seconds=seconds)["times_ms"]
@@ -206,12 +211,13 @@ def start_peers(args, stack):
             skipped[name] = f"not installed: {', '.join(missing)}"
         elif name in OURS:
             if os.access(args.facet, os.X_OK):
-                peers[name] = Facet(args.facet, args.threads, OURS[name])
+                mode = ("--train",) if args.train else ()
+                peers[name] = Facet(args.facet, args.threads, (*OURS[name], *mode))
             else:
                 skipped[name] = f"no command at {args.facet}; build it or give --facet"
         else:
             try:
-                peers[name] = Worker(name, args.threads, args.cache)
+                peers[name] = Worker(name, args.threads, args.cache, args.train)
             except PeerError as problem:
                 skipped[name] = str(problem)
                 continue
@@ -356,6 +362,24 @@ def times(row):
     return f"{number(row['median_ms'])} ({number(row['min_ms'])})" if row else "–"
 
 
+def training_table(rows, peers):
+    """Markdown: images a second of whole training steps."""
+    others = [name for name in peers if name != "facet"]
+    head = ["Model", "Batch", "Precision", "Facet images/s", "ms a step (min)"]
+    for name in others:
+        head += [f"{TITLES[name]} images/s", "ms a step (min)", "ratio"]
+    lines = heading(head)
+    for key, by_peer in grouped(rows):
+        facet = by_peer.get("facet")
+        cells = [*key, number(facet["images_per_s"]) if facet else "–", times(facet)]
+        for name in others:
+            row = by_peer.get(name)
+            cells += [number(row["images_per_s"]) if row else "–", times(row)]
+            cells.append(f"{row['median_ms'] / facet['median_ms']:.2f}" if row and facet else "–")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0],
                                      epilog=__doc__.split("\n\n", 2)[2],
@@ -365,13 +389,13 @@ def parse(arguments):
         return list(dict.fromkeys(text.split(",")))
 
     parser.add_argument("--models", type=names, metavar="M,...",
-                        default=["lscnn", "dcr", "lesa_resnet50", "arcface_iresnet100",
-                                 "mla_iresnet100"])
+                        help="default: one of each family, smaller ones to train")
     parser.add_argument("--batches", type=lambda text: [int(n) for n in names(text)],
-                        default=[1, 16], metavar="N,...")
+                        metavar="N,...", help="default: 1,16; 16 to train")
     parser.add_argument("--precisions", type=names, default=["f32", "bf16"], metavar="P,...")
-    parser.add_argument("--peers", type=names, default=list(NEEDS), metavar="P,...",
-                        help=f"some of {', '.join(NEEDS)}")
+    parser.add_argument("--peers", type=names, metavar="P,...",
+                        help=f"some of {', '.join(NEEDS)}; default: all that can")
+    parser.add_argument("--train", action="store_true", help="time whole training steps")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
     parser.add_argument("--seconds", type=float, default=1, help="length of a turn")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)),
@@ -383,7 +407,14 @@ def parse(arguments):
                         help="measure the peak memory of each contestant, too")
     parser.add_argument("--json", type=Path, help="write all numbers here, too")
     args = parser.parse_args(arguments)
+    able = TRAINED if args.train else tuple(NEEDS)
+    args.peers = args.peers or list(able)
+    args.batches = args.batches or ([16] if args.train else [1, 16])
+    args.models = args.models or ["lscnn", "dcr", "lesa_resnet50", *(
+        ["arcface_iresnet50"] if args.train else ["arcface_iresnet100", "mla_iresnet100"])]
     for name in args.peers:
+        if name in NEEDS and name not in able:
+            parser.error(f"{name} takes no training steps here; choose from {', '.join(able)}")
         if name not in NEEDS:
             parser.error(f"unknown peer {name}; choose from {', '.join(NEEDS)}")
     for name in args.precisions:
@@ -422,11 +453,12 @@ def main():
                         rows += measure(contest, peers, args, failures)
                     if args.json:  # after each, so that a run cut short leaves what it has
                         write(args.json, {
-                            "machine": machine, "rounds": args.rounds, "seconds": args.seconds,
+                            "mode": "train" if args.train else "run", "machine": machine,
+                            "rounds": args.rounds, "seconds": args.seconds,
                             "rows": rows, "skipped": skipped, "failures": failures})
     print(f"{machine['cpu']}, {args.threads} threads; median ms of {args.rounds} turns of "
           f"{args.seconds:g} s (fastest run); ratio: the peer's median over Facet's\n")
-    print(table(rows, peers))
+    print((training_table if args.train else table)(rows, peers))
     if args.memory:
         print("\nPeak resident memory of the process, MB; ratio: the peer's above its baseline over "
               "Facet's\n")

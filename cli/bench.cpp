@@ -16,8 +16,10 @@
 #include "ir/error.h"
 #include "runtime/formats/atomic_file.h"
 #include "runtime/progress.h"
+#include "runtime/report.h"
 #include "runtime/threads.h"
 #include "runtime/weights.h"
+#include "training/step.h"
 
 namespace facet::cli {
 namespace {
@@ -30,6 +32,8 @@ struct BenchArguments {
   std::vector<std::int64_t> batches = {1};
   std::vector<std::string> precisions = {"f32"};
   CompileArguments compile;  ///< but for its precision
+  bool train = false;
+  bool profile = false;
   double seconds = 3;
   std::string json;
 };
@@ -39,13 +43,14 @@ struct Row {
   std::string model;
   Precision precision = Precision::f32;
   std::int64_t batch = 1;
+  std::int64_t program_batch = 1;  ///< 1 for a training step, whose shapes are fixed
   std::shared_ptr<const Executable> executable;
   std::shared_ptr<Context> context;
   double estimate = 0;  ///< milliseconds of a run, before the measurement
   std::int64_t peak_rss = 0;  ///< of the process up to here: compiled, run twice; 0: unknown
   std::vector<double> times;
 
-  const ProgramInfo& program() const { return executable->program(batch); }
+  const ProgramInfo& program() const { return executable->program(program_batch); }
   double median() const {
     std::vector<double> sorted = times;
     std::ranges::sort(sorted);
@@ -67,6 +72,37 @@ std::optional<double> floor_ms(const Row& row, const Ceilings& ceilings) {
   return seconds * 1e3;
 }
 
+/// Network and weights as they are timed: a training step has SGD with momentum, a loss on the
+/// network's logits or, where there are only embeddings, an ArcFace head of 1000 classes.
+struct Subject {
+  Graph graph;
+  TensorMap weights;
+};
+
+Subject training_subject(const Model& model, std::int64_t batch) {
+  StepOptions step;
+  const auto& outputs = model.graph.outputs();
+  const bool has_logits = std::ranges::any_of(
+      outputs, [](const Output& output) { return output.name.ends_with("logits"); });
+  if (!has_logits) {
+    step.loss.kind = LossOptions::Kind::margin;
+    step.loss.classes = 1000;
+  }
+  step.optimizer.weight_decay = 5e-4;
+  step.batch = batch;
+  Subject subject{make_training_step(model.graph.clone(), step), {}};
+  subject.weights = random_weights(subject.graph, 0);
+  for (auto& [key, tensor] : trial_weights(model.graph, 0)) subject.weights[key] = tensor;
+  return subject;
+}
+
+void warm_up(Row& row) {
+  row.context->time(row.program_batch, 1);  // touches all memory
+  row.estimate = row.context->time(row.program_batch, 1).front();
+  // Not later: finding the machine's ceilings takes memory that is not the network's.
+  row.peak_rss = resident_memory().peak;
+}
+
 /// All rows, compiled and run once. Batches of a model share its weights.
 std::vector<Row> prepare(const BenchArguments& arguments, const CompileOptions& base) {
   std::vector<Row> rows;
@@ -75,19 +111,24 @@ std::vector<Row> prepare(const BenchArguments& arguments, const CompileOptions& 
   Progress progress("compile", programs, "programs");
   for (const std::string& name : arguments.models) {
     const Model model = load_model(name, arguments.settings);
-    const TensorMap weights = trial_weights(model.graph, 0);
+    const TensorMap weights = arguments.train ? TensorMap() : trial_weights(model.graph, 0);
     for (const std::string& precision : arguments.precisions) {
       CompileOptions options = base;
       options.precision = parse_precision(precision);
+      for (const std::int64_t batch : arguments.train ? arguments.batches : std::vector<std::int64_t>()) {
+        const Subject subject = training_subject(model, batch);
+        const auto executable = compile(subject.graph, subject.weights, options, 1);
+        rows.push_back({model.name, options.precision, batch, 1, executable,
+                        executable->make_context(), 0, 0, {}});
+        warm_up(rows.back());
+        progress.advance();
+      }
+      if (arguments.train) continue;
       const auto executable = compile(model.graph, weights, options, arguments.batches.front());
       const std::shared_ptr<Context> context = executable->make_context();
       for (const std::int64_t batch : arguments.batches) {
-        Row row{model.name, options.precision, batch, executable, context, 0, 0, {}};
-        context->time(batch, 1);  // touches all memory
-        row.estimate = context->time(batch, 1).front();
-        // Not later: finding the machine's ceilings takes memory that is not the network's.
-        row.peak_rss = resident_memory().peak;
-        rows.push_back(std::move(row));
+        rows.push_back({model.name, options.precision, batch, batch, executable, context, 0, 0, {}});
+        warm_up(rows.back());
         progress.advance();
       }
     }
@@ -109,8 +150,8 @@ Ceilings measure(std::vector<Row>& rows, double seconds) {
     for (Row& row : rows) {
       const int repeats = static_cast<int>(std::clamp(slice / std::max(row.estimate, 1e-3), 1.0, 1e6));
       // The first run of a slice finds the caches full of another row's data.
-      if (repeats > 1) row.context->time(row.batch, 1);
-      const std::vector<double> times = row.context->time(row.batch, repeats);
+      if (repeats > 1) row.context->time(row.program_batch, 1);
+      const std::vector<double> times = row.context->time(row.program_batch, repeats);
       row.times.insert(row.times.end(), times.begin(), times.end());
       progress.advance();
     }
@@ -119,12 +160,47 @@ Ceilings measure(std::vector<Row>& rows, double seconds) {
   return best;
 }
 
+/// Something for every input: floats in [-1, 1), a learning rate and labels of 0.
+TensorMap sample_inputs(const Row& row) {
+  TensorMap inputs;
+  for (const Node* input : row.executable->graph().inputs()) {
+    const Type& type = input->result_types()[0];
+    std::vector<std::int64_t> shape;
+    for (const Dim& dim : type.shape) {
+      shape.push_back(dim.is_static() ? dim.factor : dim.factor * row.batch);
+    }
+    HostTensor tensor(type.dtype, shape);
+    if (type.dtype == DType::f32 && tensor.element_count() > 1) {
+      for (std::int64_t i = 0; i < tensor.element_count(); ++i) {
+        tensor.as_mutable<float>()[i] = static_cast<float>(i * 7919 % 2000) / 1000.0F - 1.0F;
+      }
+    }
+    inputs.emplace(input->attributes().text("name"), std::move(tensor));
+  }
+  return inputs;
+}
+
+/// Where the mean time of a few runs goes.
+void print_profile(const Row& row) {
+  constexpr std::size_t kRuns = 3;
+  const TensorMap inputs = sample_inputs(row);
+  std::vector<std::vector<ProfileRow>> profiles(kRuns);
+  double total = 0;
+  for (auto& rows : profiles) {
+    row.context->profile(inputs, rows);
+    for (const ProfileRow& step : rows) total += step.milliseconds;
+  }
+  write_text("", fmt::format("{} {} batch {}, mean of {} runs\n", row.model, to_string(row.precision),
+                             row.batch, kRuns) +
+                     profile_text(row.program(), average(profiles), total / kRuns));
+}
+
 nlohmann::ordered_json known(std::int64_t bytes) {
   return bytes > 0 ? nlohmann::ordered_json(bytes) : nlohmann::ordered_json();
 }
 
 nlohmann::ordered_json row_json(const Row& row, const Ceilings& ceilings, std::int64_t baseline_rss,
-                                bool fusion) {
+                                bool fusion, const char* mode) {
   const std::optional<double> floor = floor_ms(row, ceilings);
   const ProgramInfo& program = row.program();
   const bool bf16 = row.precision == Precision::bf16;
@@ -135,6 +211,7 @@ nlohmann::ordered_json row_json(const Row& row, const Ceilings& ceilings, std::i
           {"precision", to_string(row.precision)},
           {"batch", row.batch},
           {"threads", thread_count()},
+          {"mode", mode},
           {"fusion", fusion},
           {"disabled_passes", row.executable->options().disabled_passes},
           {"compile_s", program.compile_seconds},
@@ -143,6 +220,8 @@ nlohmann::ordered_json row_json(const Row& row, const Ceilings& ceilings, std::i
           {"images_per_s", static_cast<double>(row.batch) * 1e3 / row.median()},
           {"floor_ms", floor ? nlohmann::ordered_json(*floor) : nlohmann::ordered_json()},
           {"peak_bytes", program.arena_bytes},
+          {"lower_bound_bytes", program.lower_bound_bytes},
+          {"state_bytes", program.state_bytes},
           {"parameter_bytes", prepared},
           {"baseline_rss_bytes", known(baseline_rss)},
           {"peak_rss_bytes", known(row.peak_rss)},
@@ -179,6 +258,9 @@ void run_bench(const BenchArguments& arguments) {
   if (std::ranges::any_of(arguments.batches, [](std::int64_t batch) { return batch < 1; })) {
     throw usage_error("--batch takes numbers from 1 on, between commas");
   }
+  if (arguments.profile && options.device == Device::reference) {
+    throw usage_error("the reference device has no steps to time; profile on --device cpu");
+  }
   if (!(arguments.seconds > 0)) throw usage_error("--seconds must be above 0");
   const std::int64_t baseline_rss = resident_memory().current;  // before any network is made
   for (const std::string& name : arguments.models) load_model(name, arguments.settings);
@@ -189,9 +271,13 @@ void run_bench(const BenchArguments& arguments) {
   const Ceilings ceilings = measure(rows, arguments.seconds);
   const bool fusion = !arguments.compile.no_fusion && options.device != Device::reference;
   print_table(rows, ceilings, fusion);
+  if (arguments.profile) {
+    for (const Row& row : rows) print_profile(row);
+  }
   if (!json) return;
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (const Row& row : rows) list.push_back(row_json(row, ceilings, baseline_rss, fusion));
+  const char* mode = arguments.train ? "train" : "run";
+  for (const Row& row : rows) list.push_back(row_json(row, ceilings, baseline_rss, fusion, mode));
   json->write(list.dump(2) + "\n");
   json->commit();
 }
@@ -219,6 +305,9 @@ void add_bench_command(CLI::App& app) {
       ->capture_default_str();
   add_threads_option(*command, compile.threads);
   add_pass_arguments(*command, compile);
+  command->add_flag("--train", arguments->train,
+                    "Time training steps: forward, loss, backward, SGD with momentum");
+  command->add_flag("--profile", arguments->profile, "Print the time of every step, too");
   command->add_option("--seconds", arguments->seconds, "Time to measure each row")
       ->capture_default_str();
   command->add_option("--json", arguments->json, "Write the rows here, too")->type_name("FILE");

@@ -48,7 +48,7 @@ void run_grad(const GradArguments& arguments) {
     seeded.push_back(name);
     inputs.emplace("cotangent:" + name, tensor);
   }
-  const Graph product = vector_jacobian_product(fixed, seeded);
+  const Graph product = vector_jacobian_product(fixed, seeded, options.optimize);
   const auto executable =
       compile(product, resolve_weights(product, arguments.weights), options, 1);
   const TensorMap results = executable->make_context()->run(inputs);

@@ -96,7 +96,12 @@ class LayoutAssignment {
         read_as(node, i, Layout{});
       }
     }
-    set_layout(node, 0, layout);
+    // So do further results of that shape.
+    for (int i = 0; i < node->result_count(); ++i) {
+      if (node->result_types()[static_cast<std::size_t>(i)].shape == result.shape) {
+        set_layout(node, i, layout);
+      }
+    }
   }
 
   void assign_axis_aware(Node* node) {

@@ -127,7 +127,8 @@ std::vector<Pass> layout_pipeline() {
   std::vector<Pass> passes;
   for (const std::string_view name : {"decompose-unsupported", "eliminate-dead-code",
                                       "assign-layouts", "eliminate-reorders",
-                                      "eliminate-common-subexpressions", "eliminate-dead-code"}) {
+                                      "eliminate-common-subexpressions", "eliminate-dead-code",
+                                      "sink-updates"}) {
     passes.push_back(find_pass(name));
   }
   return passes;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "passes/differentiate.h"
+#include "passes/fuse_training.h"
 #include "passes/pass.h"
 
 namespace facet {
@@ -23,10 +24,12 @@ std::string name_of(const Node& node) {
 
 }  // namespace
 
-Graph vector_jacobian_product(const Graph& given, const std::vector<std::string>& seeded) {
+Graph vector_jacobian_product(const Graph& given, const std::vector<std::string>& seeded,
+                              bool fuse) {
   given.clone().select_outputs(seeded);  // an unknown name is found before any work
   Graph graph = given.clone();
   to_training_mode(graph, {.keep_dropout = false});
+  if (fuse) fuse_for_training(graph);
   std::vector<Value> wrt;
   for (Node* node : graph.node_list()) {
     if (is_differentiable(graph, *node)) wrt.push_back(node->result());

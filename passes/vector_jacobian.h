@@ -15,6 +15,8 @@ namespace facet {
 /// updated statistics. A parameter or input that the seeded outputs do not depend on gets none.
 /// Nothing is updated. Throws as `differentiate` does, and Error(usage) with the nearest names for an
 /// unknown output.
-Graph vector_jacobian_product(const Graph& graph, const std::vector<std::string>& seeded);
+/// `fuse` fuses ahead of differentiation (passes/fuse_training.h).
+Graph vector_jacobian_product(const Graph& graph, const std::vector<std::string>& seeded,
+                              bool fuse = true);
 
 }  // namespace facet

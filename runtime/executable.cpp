@@ -154,13 +154,14 @@ class CompiledContext final : public Context {
     return instance;
   }
 
-  /// Float inputs become a fixed pattern in [-1, 1), others zero: what timing runs on.
+  /// Float inputs become a fixed pattern in [-1, 1), single numbers (a learning rate) and others
+  /// zero: what timing runs on.
   static void fill_inputs(Instance& instance) {
     for (const ProgramPort& port : instance.program->inputs()) {
       std::byte* const to = instance.arena.get() + port.address.offset;
       const std::int64_t count = element_count(port.type.shape).factor;
       std::memset(to, 0, static_cast<std::size_t>(count * size_of(port.type.dtype)));
-      if (port.type.dtype != DType::f32) continue;
+      if (port.type.dtype != DType::f32 || count == 1) continue;
       auto* values = reinterpret_cast<float*>(to);
       for (std::int64_t i = 0; i < count; ++i) {
         values[i] = static_cast<float>((i * 2654435761u >> 8) & 0xFFFF) / 32768.0F - 1.0F;

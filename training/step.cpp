@@ -10,6 +10,7 @@
 #include "ir/dsl.h"
 #include "ir/error.h"
 #include "ir/op.h"
+#include "passes/fuse_training.h"
 #include "passes/differentiate.h"
 #include "passes/pass.h"
 
@@ -217,6 +218,7 @@ Graph make_training_step(Graph network, const StepOptions& options) {
   Graph graph = with_loss(std::move(network), options.loss);
   freeze(graph, options.frozen);
   to_training_mode(graph, options.mode);
+  if (options.fuse) fuse_for_training(graph);
   const std::map<std::string, Value> gradients = gradients_of_loss(graph);
   if (options.accumulate_only) {
     append_accumulation(graph, gradients);

@@ -51,6 +51,8 @@ struct StepOptions {
   std::int64_t batch = 64;  ///< extent of the network's symbol, if it has one
   /// Keys that begin with one of these are not trained. Statistics of their batch norms still move.
   std::vector<std::string> frozen = {};
+  /// Fuses ahead of differentiation (passes/fuse_training.h); false is for comparisons.
+  bool fuse = true;
   /// The gradients are added to `accumulated.<key>` and nothing is stepped (see
   /// append_accumulation).
   bool accumulate_only = false;

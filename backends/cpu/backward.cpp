@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "backends/cpu/kernels/column_sums.h"
+#include "backends/cpu/kernels/weights_gradient.h"
 #include "backends/cpu/sequence_kernel.h"
 #include "backends/cpu/solution.h"
 #include "ir/error.h"
@@ -239,11 +240,16 @@ std::unique_ptr<Kernel> lower_backward(Device& device, const Node& node,
                                        std::span<const View> results) {
   return at_node(node, [&]() -> std::unique_ptr<Kernel> {
     const Views views{{operands.begin(), operands.end()}, {results.begin(), results.end()}};
-    std::unique_ptr<Kernel> kernel = lower_views(device, node, views);
-    if (!node.is("linear_bwd_weights") || results.size() < 2) return kernel;
+    const bool is_conv = node.is("conv_bwd_weights");
+    std::unique_ptr<Kernel> kernel;
+    if (is_conv) kernel = lower_weights_gradient(node, operands, results[0]);
+    const bool lacks_bias = kernel != nullptr || node.is("linear_bwd_weights");
+    if (kernel == nullptr) kernel = lower_views(device, node, views);
+    if (!lacks_bias || results.size() < 2) return kernel;
     auto both = std::make_unique<SequenceKernel>();
     both->append(std::move(kernel), {0, 1}, {0});
-    both->append(make_column_sums(node, operands[0], results[1]), {0}, {1});
+    const std::size_t channels = is_conv ? 1 : operands[0].type.shape.size() - 1;
+    both->append(make_column_sums(node, operands[0], channels, results[1]), {0}, {1});
     return both;
   });
 }

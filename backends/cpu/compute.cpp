@@ -6,6 +6,7 @@
 
 #include "backends/cpu/solution.h"
 #include "ir/error.h"
+#include "passes/prepared.h"
 
 namespace facet::cpu {
 namespace {
@@ -107,6 +108,15 @@ LayoutChoice choose_linear(Device& device, const Node& node) {
   return choice;
 }
 
+/// Whether the weights come from a parameter that runs change.
+bool has_trained_weights(const Node& node) {
+  const Node* source = node.operand(1).node;
+  while (source->is("cast") || source->is("reorder") || source->is("concat")) {
+    source = source->operand(0).node;
+  }
+  return is_state(*source);
+}
+
 /// Same layout, with a gap behind each row of channels.
 void widen(View& view, bool is_image) {
   if (view.strides.size() < 2) return;
@@ -182,6 +192,19 @@ LayoutChoice choose_compute_layouts(Device& device, const Node& node) {
     if (node.is("linear")) return choose_linear(device, node);
     return LayoutChoice{std::vector<Layout>(node.operands().size()), {""}};
   });
+}
+
+bool prefers_primitive(Device& device, const Node& node) {
+  if (!node.is("conv") || !has_trained_weights(node) || may_touch_slice(node)) return false;
+  try {
+    const Recipe recipe = convolution_recipe(device.tags, request_of(node));
+    for (const Argument& argument : recipe.arguments) {
+      if (argument.given.get_data_type() != argument.wanted.get_data_type()) return false;
+    }
+    return solves_fast(solve_as_wanted(device, recipe));
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 bool computes_on_slice(Device& device, const Node& node, bool is_result, int index) {

@@ -134,7 +134,7 @@ class CpuBackend : public Backend {
   }
 
   LayoutChoice choose_layouts(const Node& node) const override {
-    if (cpu::takes_direct(node)) return cpu::direct_layouts(node);
+    if (runs_direct(node)) return cpu::direct_layouts(node);
     if (family_of(node) == Family::backward) {
       return cpu::choose_backward_layouts(*device_, node);
     }
@@ -144,7 +144,7 @@ class CpuBackend : public Backend {
   }
 
   bool writes_slices(const Node& node, int index) const override {
-    if (cpu::takes_direct(node)) return true;
+    if (runs_direct(node)) return true;
     if (family_of(node) == Family::compute) {
       return cpu::computes_on_slice(*device_, node, /*is_result=*/true, index);
     }
@@ -152,7 +152,7 @@ class CpuBackend : public Backend {
   }
 
   bool reads_slices(const Node& node, int index) const override {
-    if (cpu::takes_direct(node)) return true;
+    if (runs_direct(node)) return true;
     if (family_of(node) == Family::compute) {
       return cpu::computes_on_slice(*device_, node, /*is_result=*/false, index);
     }
@@ -161,7 +161,9 @@ class CpuBackend : public Backend {
 
   std::unique_ptr<Kernel> lower(const Node& node, std::span<const View> operands,
                                 std::span<const View> results) const override {
-    if (std::unique_ptr<Kernel> direct = cpu::lower_direct(node, operands, results)) return direct;
+    if (runs_direct(node)) {
+      if (auto direct = cpu::lower_direct(node, operands, results)) return direct;
+    }
     switch (family_of(node)) {
       case Family::compute:
         return cpu::lower_compute(*device_, node, operands, results[0]);
@@ -222,6 +224,10 @@ class CpuBackend : public Backend {
     }
     choice.results = {layout(node.result_types()[0])};
     return choice;
+  }
+
+  bool runs_direct(const Node& node) const {
+    return cpu::takes_direct(node) && !cpu::prefers_primitive(*device_, node);
   }
 
   /// Own kernels read and write any strides; a reshape of a slice would have to move it.

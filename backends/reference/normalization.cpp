@@ -1,6 +1,7 @@
 // batch_norm in its inference form, with the running statistics as operands; in its training form,
 // and the gradient of that.
 
+#include <algorithm>
 #include <cmath>
 
 #include "backends/reference/evaluators.h"
@@ -42,9 +43,23 @@ void for_each_element(const HostTensor& x, Visit visit) {
 
 HostTensor channels(const HostTensor& x) { return HostTensor(DType::f64, {x.shape()[1]}); }
 
+double slope_of(const HostTensor& slope, std::int64_t c) {
+  return slope.at(slope.element_count() == 1 ? 0 : c);
+}
+
 /// Elements of each channel.
 double population(const HostTensor& x) {
   return static_cast<double>(x.element_count()) / static_cast<double>(x.shape()[1]);
+}
+
+/// What the tail makes of the normalised value `z`; its operand stands at `extra`.
+double behind(const Call& call, int extra, std::int64_t c, std::int64_t i, double z) {
+  for (const std::string& entry : call.attributes().strings("tail")) {
+    if (entry == "add") z += call.operand(extra).at(i);
+    if (entry == "relu") z = std::max(z, 0.0);
+    if (entry == "prelu" && z < 0) z *= slope_of(call.operand(extra), c);
+  }
+  return z;
 }
 
 std::vector<HostTensor> batch_norm_train(const Call& call) {
@@ -70,13 +85,17 @@ std::vector<HostTensor> batch_norm_train(const Call& call) {
   }
   double* to = y.as_mutable<double>();
   for_each_element(input, [&](std::int64_t c, std::int64_t i) {
-    to[i] = (x[i] - m[c]) * r[c] * scale[c] + bias[c];
+    to[i] = behind(call, 5, c, i, (x[i] - m[c]) * r[c] * scale[c] + bias[c]);
   });
   return {y, mean, inv_std, new_mean, new_var};
 }
 
 std::vector<HostTensor> batch_norm_bwd(const Call& call) {
-  const double* dy = call.operand(0).as<double>();
+  const Strings& tail = call.attributes().strings("tail");
+  const bool is_sum = tail == Strings{"add", "relu"};
+  const bool has_slope = tail == Strings{"prelu"};
+  HostTensor passed = call.operand(0).clone();  // the cotangent of what the tail gets
+  double* dy = passed.as_mutable<double>();
   const double* x = call.operand(1).as<double>();
   const double* scale = call.operand(2).as<double>();
   const double* mean = call.operand(3).as<double>();
@@ -88,6 +107,15 @@ std::vector<HostTensor> batch_norm_bwd(const Call& call) {
   double* ds = dscale.as_mutable<double>();
   double* db = dbias.as_mutable<double>();
   const auto normal = [&](std::int64_t c, std::int64_t i) { return (x[i] - mean[c]) * inv_std[c]; };
+  HostTensor dslope = has_slope ? HostTensor(DType::f64, call.operand(6).shape()) : HostTensor();
+  for_each_element(input, [&](std::int64_t c, std::int64_t i) {
+    if (tail.empty()) return;
+    const double z = is_sum ? call.operand(5).at(i)
+                            : normal(c, i) * scale[c] + call.operand(5).at(c);
+    if (z > 0) return;
+    if (has_slope) dslope.as_mutable<double>()[dslope.element_count() == 1 ? 0 : c] += dy[i] * z;
+    dy[i] *= has_slope ? slope_of(call.operand(6), c) : 0;
+  });
   for_each_element(input, [&](std::int64_t c, std::int64_t i) {
     db[c] += dy[i];
     ds[c] += dy[i] * normal(c, i);
@@ -95,7 +123,10 @@ std::vector<HostTensor> batch_norm_bwd(const Call& call) {
   for_each_element(input, [&](std::int64_t c, std::int64_t i) {
     dx[i] = scale[c] * inv_std[c] * (dy[i] - db[c] / n - normal(c, i) * ds[c] / n);
   });
-  return {dinput, dscale, dbias};
+  std::vector<HostTensor> results{dinput, dscale, dbias};
+  if (has_slope) results.push_back(dslope);
+  if (is_sum) results.push_back(passed);
+  return results;
 }
 
 }  // namespace

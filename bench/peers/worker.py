@@ -1,7 +1,8 @@
 """Times one peer in a process of its own: commands as JSON lines on stdin, answers on stdout.
 
-    {"op": "load", "model": M, "batch": N, "precision": "f32"|"bf16", "onnx": PATH}
+    {"op": "load", "model": M, "batch": N, "precision": "f32"|"bf16", "onnx": PATH, "train": false|true}
         -> {"prepare_s", "error", "cosine"}: both against PyTorch's plain float32 forward
+        -> {"prepare_s", "loss"} with "train": what runs then is a whole training step
     {"op": "run", "seconds": S} -> {"times_ms": [...]}
     {"op": "memory", as for load} -> {"baseline_rss_bytes", "peak_rss_bytes"}: its resident memory
         before the model is made, and the highest until it ran; for the first command of a process
@@ -17,6 +18,7 @@ import contextlib
 import copy
 import gc
 import json
+import math
 import os
 import sys
 import time
@@ -26,6 +28,7 @@ import numpy as np
 import torch
 
 from golden import filled, sample_input
+from training import training_step
 from zoo import MODELS
 
 TOLERANCE = 1e-3  # relative l2 error of a float32 peer
@@ -82,9 +85,20 @@ class TorchRunner:
         if self.compiled:
             self.make(torch.nn.Conv2d(1, 1, 1).eval(), torch.zeros(1, 1, 1, 1), "f32")()
 
-    def start(self, model, batch, precision, **_):
+    def start(self, model, batch, precision, train=False, **_):
         """Nothing but what a user would do: no reference, and weights that take no extra memory."""
+        if train:
+            return training_step(model, MODELS[model].build(), plain_input(model, batch), precision)
         return self.make(MODELS[model].build().eval(), plain_input(model, batch), precision)
+
+    def load_training(self, model, batch, precision):
+        self.source = None
+        begin = time.perf_counter()
+        call = training_step(model, filled(model), sample_input(model, batch), precision)
+        loss = call()
+        if not math.isfinite(loss):
+            raise ValueError(f"the loss is {loss}")
+        return call, {"loss": loss, "prepare_s": time.perf_counter() - begin}
 
 
 class OnnxRunner:
@@ -96,7 +110,7 @@ class OnnxRunner:
         self.threads = threads
         self.version = onnxruntime.__version__
 
-    def load(self, model, batch, precision, onnx):
+    def load(self, model, batch, precision, onnx, **_):
         if precision != "f32":
             raise ValueError(f"runs in f32 here, not {precision}")
         x = sample_input(model, batch)
@@ -186,9 +200,13 @@ def serve(runner, answers):
             if op == "load":
                 call = None
                 gc.collect()
-                call, results, expected, prepare_s = runner.load(**command)
-                answer = judge(command["model"], command["precision"], results, expected)
-                answer["prepare_s"] = prepare_s
+                if command.pop("train", False):
+                    command.pop("onnx", None)
+                    call, answer = runner.load_training(**command)
+                else:
+                    call, results, expected, prepare_s = runner.load(**command)
+                    answer = judge(command["model"], command["precision"], results, expected)
+                    answer["prepare_s"] = prepare_s
             elif op == "run":
                 answer = {"times_ms": measure(call, command["seconds"])}
             elif op == "memory":

@@ -5,6 +5,7 @@
 #include "ir/epilogue.h"
 #include "ir/error.h"
 #include "ir/ops/families.h"
+#include "ir/ops/gradients.h"
 
 // conv_branches: convolutions of one input with one window, as one wide convolution whose results
 // are ranges of its channels. A target that has it reads the input once and writes every branch
@@ -111,7 +112,7 @@ OpDef conv_branches_op() {
                               {"groups", std::int64_t{1}},
                               {"epilogue", Strings{}}},
                .infer = infer_branches,
-               .gradient = Gradient::decomposed(),
+               .gradient = Gradient::rule(conv_branches_gradient),
                .layout = LayoutRole::compute,
                .aliasing = Aliasing::fresh,
                .precision = PrecisionPolicy::low,

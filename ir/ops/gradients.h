@@ -54,6 +54,7 @@ Values cast_gradient(Builder& build, Node& node, Cotangents cotangents);
 
 // compute
 Values conv_gradient(Builder& build, Node& node, Cotangents cotangents);
+Values conv_branches_gradient(Builder& build, Node& node, Cotangents cotangents);
 Values linear_gradient(Builder& build, Node& node, Cotangents cotangents);
 Values matmul_gradient(Builder& build, Node& node, Cotangents cotangents);
 

@@ -12,8 +12,8 @@ namespace {
 void require_plain(const Node& node) {
   const Strings& epilogue = node.attributes().strings("epilogue");
   if (epilogue.empty() || epilogue == Strings{"bias"}) return;
-  throw failure(fmt::format("the gradient of '{}' with a fused epilogue is that of its decomposition",
-                            node.kind()));
+  throw failure(fmt::format(
+      "the gradient of '{}' with a fused epilogue is that of its decomposition", node.kind()));
 }
 
 /// Cotangents {dx, dweight, dbias} from the two backward ops.
@@ -65,18 +65,46 @@ Value right_cotangent(Builder& build, Value a, bool transpose_a, Value b, bool t
 
 }  // namespace
 
-Values conv_gradient(Builder& build, Node& node, Cotangents cotangents) {
-  require_plain(node);
+namespace {
+
+/// `dy` is the cotangent of all output channels.
+Values convolution_gradients(Builder& build, Node& node, Value dy) {
   Attributes window = node.attributes();
   window.erase("epilogue");
+  window.erase("channels");
   Attributes for_data = window;
   const Shape& x = node.operand(0).shape();
   const Shape& weight = node.operand(1).shape();
   for_data.set("height", x[2].factor);
   for_data.set("width", x[3].factor);
   window.set("kernel", Ints{weight[2].factor, weight[3].factor});
-  return product_gradients(build, node, cotangents[0], "conv_bwd_data", std::move(for_data),
+  return product_gradients(build, node, dy, "conv_bwd_data", std::move(for_data),
                            "conv_bwd_weights", std::move(window));
+}
+
+}  // namespace
+
+Values conv_gradient(Builder& build, Node& node, Cotangents cotangents) {
+  require_plain(node);
+  return convolution_gradients(build, node, cotangents[0]);
+}
+
+/// One wide data gradient, which sums over the branches by itself, and one wide weight gradient.
+Values conv_branches_gradient(Builder& build, Node& node, Cotangents cotangents) {
+  require_plain(node);
+  std::vector<Value> parts;
+  for (int i = 0; i < node.result_count(); ++i) {
+    Value part = cotangents[static_cast<std::size_t>(i)];
+    if (!part) {
+      const Type& type = node.result_types()[static_cast<std::size_t>(i)];
+      const Ints ones(type.shape.size(), 1);
+      const Value zero = build("constant", {}, {{"value", HostTensor(type.dtype, ones)}});
+      part = expand_to(build, zero, type.shape);
+    }
+    parts.push_back(part);
+  }
+  const Value dy = build("concat", std::move(parts), {{"axis", std::int64_t{1}}});
+  return convolution_gradients(build, node, dy);
 }
 
 Values linear_gradient(Builder& build, Node& node, Cotangents cotangents) {

@@ -23,10 +23,25 @@ Values batch_norm_train_gradient(Builder& build, Node& node, Cotangents cotangen
         "stop_gradient");
   }
   const Value x = node.operand(0), scale = node.operand(1), bias = node.operand(2);
-  Node* all =
-      build.node("batch_norm_bwd", {cotangents[0], x, scale, node.result(1), node.result(2)});
-  return {cast_like(build, all->result(0), x), cast_like(build, all->result(1), scale),
-          cast_like(build, all->result(2), bias), Value{}, Value{}};
+  Strings tail = node.attributes().strings("tail");
+  const bool is_sum = !tail.empty() && tail[0] == "add";
+  std::vector<Value> operands{cotangents[0], x, scale, node.result(1), node.result(2)};
+  if (tail == Strings{"add"}) {
+    tail.clear();  // the cotangent passes the addition as it is
+  } else if (is_sum) {
+    operands.push_back(node.result(0));
+  } else if (!tail.empty()) {
+    operands.push_back(bias);
+    if (tail[0] == "prelu") operands.push_back(node.operand(5));
+  }
+  Node* all = build.node("batch_norm_bwd", std::move(operands), {{"tail", tail}});
+  Values result{cast_like(build, all->result(0), x), cast_like(build, all->result(1), scale),
+                cast_like(build, all->result(2), bias), Value{}, Value{}};
+  if (node.operand_count() > 5) {
+    result.push_back(cast_like(build, all->result_count() > 3 ? all->result(3) : cotangents[0],
+                               node.operand(5)));
+  }
+  return result;
 }
 
 Values cross_entropy_gradient(Builder& build, Node& node, Cotangents cotangents) {

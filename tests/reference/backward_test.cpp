@@ -6,7 +6,7 @@
 #include "tests/support/fill.h"
 #include "tests/support/op_samples.h"
 
-// Gradients against their nested sums or numbers by hand; tests/gradients checks all of them
+// Gradients against their nested sums or numbers by hand; tests/passes checks all of them
 // against differences of the forward ops.
 namespace facet::testing {
 namespace {

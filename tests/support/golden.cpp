@@ -24,18 +24,27 @@ std::map<std::string, Digest> read_digests(const json& source) {
   return digests;
 }
 
-double l2_norm(const HostTensor& tensor) {
-  double sum = 0;
-  for (std::int64_t i = 0; i < tensor.element_count(); ++i) sum += tensor.at(i) * tensor.at(i);
-  return std::sqrt(sum);
-}
-
 /// |difference| / scale, where 0 / 0 is no error.
 double relative(double difference, double scale) {
   return difference == 0 ? 0 : std::fabs(difference) / scale;
 }
 
+GoldenTrain read_train(const json& source) {
+  return {source.at("inputs").get<std::map<std::string, std::vector<std::int64_t>>>(),
+          read_digests(source.at("outputs")),
+          read_digests(source.at("grad_inputs")),
+          read_digests(source.at("grad_params")),
+          read_digests(source.at("running_stats")),
+          source.at("vjp_scalar").get<double>()};
+}
+
 }  // namespace
+
+double l2_norm(const HostTensor& tensor) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < tensor.element_count(); ++i) sum += tensor.at(i) * tensor.at(i);
+  return std::sqrt(sum);
+}
 
 DigestError digest_error(const Digest& expected, const HostTensor& actual) {
   constexpr double kWrong = std::numeric_limits<double>::infinity();
@@ -69,6 +78,7 @@ GoldenCase read_golden(const std::string& name) {
     eval.at("inputs").get_to(result.inputs);
     if (eval.contains("taps")) result.taps = read_digests(eval.at("taps"));
     result.outputs = read_digests(eval.at("outputs"));
+    if (source.contains("train")) result.train = read_train(source.at("train"));
     return result;
   } catch (const json::exception& error) {
     throw failure("cannot read golden file " + path + ": " + error.what());

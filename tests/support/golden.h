@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct DigestError {
   double l2 = 0;       ///< relative difference of the l2 norms
   double worst() const { return samples > l2 ? samples : l2; }
 };
+double l2_norm(const HostTensor& tensor);
 DigestError digest_error(const Digest& expected, const HostTensor& actual);
 
 struct GoldenParameter {
@@ -35,7 +37,18 @@ struct GoldenParameter {
   friend bool operator==(const GoldenParameter&, const GoldenParameter&) = default;
 };
 
-/// A network's file: its state_dict in order and the inference-mode forward.
+/// The training-mode part of a network's file: one forward with batch statistics, and the gradients
+/// for the cotangents `uniform("cotangent:<output>", shape, -1, 1)` of all outputs.
+struct GoldenTrain {
+  std::map<std::string, std::vector<std::int64_t>> inputs;
+  std::map<std::string, Digest> outputs;
+  std::map<std::string, Digest> input_gradients;
+  std::map<std::string, Digest> parameter_gradients;
+  std::map<std::string, Digest> running_statistics;  ///< after that one forward
+  double scalar = 0;  ///< sum of output times cotangent over all outputs
+};
+
+/// A network's file: its state_dict in order, the inference-mode forward and the training part.
 struct GoldenCase {
   std::string name;
   std::int64_t parameters = 0;  ///< trainable numbers in all
@@ -43,6 +56,7 @@ struct GoldenCase {
   std::map<std::string, std::vector<std::int64_t>> inputs;
   std::map<std::string, Digest> taps;
   std::map<std::string, Digest> outputs;
+  std::optional<GoldenTrain> train;  ///< not every file has one
 };
 
 /// Reads tests/golden/<name>.json. Throws Error(failure) that names the file.

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <string>
+#include <vector>
 
 #include "backends/cpu/kernels/channel_blocks.h"
 #include "backends/cpu/kernels/planned_kernel.h"
@@ -53,16 +55,54 @@ struct Scratch {
   }
 };
 
+/// What follows the normalisation; see the ops.
+struct Tail {
+  bool adds = false;    ///< a residual
+  bool has_slope = false;
+  bool relu = false;
+  PerChannel slope;
+  bool one_slope = false;
+
+  bool empty() const { return !adds && !has_slope && !relu; }
+  std::string name() const {
+    return std::string(adds ? "+add" : "") + (relu ? "+relu" : has_slope ? "+prelu" : "");
+  }
+  /// What values below zero are multiplied by.
+  void load(const std::byte* from, float* to, std::int64_t channels) const {
+    if (!has_slope) return static_cast<void>(std::fill_n(to, channels, relu ? 0.0F : 1.0F));
+    slope.load(from, to, one_slope ? 1 : channels);
+    if (one_slope) std::fill_n(to, channels, to[0]);
+  }
+};
+
+Tail tail_of(const Node& node) {
+  Tail tail;
+  for (const std::string& entry : node.attributes().strings("tail")) {
+    tail.adds |= entry == "add";
+    tail.relu |= entry == "relu";
+    tail.has_slope |= entry == "prelu";
+  }
+  return tail;
+}
+
+void set_slope(Tail& tail, const Node& node, const View& view) {
+  tail.slope = per_channel(node, view);
+  tail.one_slope = view.type.shape[0].factor == 1;
+}
+
 struct BatchNormTrainPlan {
   ChannelPlan sums;    ///< x
-  ChannelPlan result;  ///< x, y
+  ChannelPlan result;  ///< x, residual, y
   PerChannel operands[4];
   PerChannel results[4];
+  Tail tail;
   double epsilon = 0, momentum = 0;
 
-  enum Array { kShift, kMean, kFactor, kBias, kOther, kArrays };
+  enum Array { kShift, kMean, kFactor, kBias, kOther, kSlope, kArrays };
 
-  std::string implementation() const { return std::string("batch_norm:") + train_loops().name; }
+  std::string implementation() const {
+    return "batch_norm" + tail.name() + ":" + train_loops().name;
+  }
   std::size_t scratch_bytes() const { return Scratch::bytes(sums, 2, kArrays); }
 
   void run(const Addresses& addresses) const {
@@ -84,22 +124,34 @@ struct BatchNormTrainPlan {
     });
     add_parts(sums, scratch.sums, 2);
     conclude(addresses, scratch);
-    std::byte* const views[] = {addresses.operands[0], addresses.results[0]};
+    tail.load(tail.has_slope ? addresses.operands[5] : nullptr, scratch.array(kSlope),
+              sums.channels);
+    std::vector<std::byte*> views{addresses.operands[0]};
+    if (tail.adds) views.push_back(addresses.operands[5]);
+    views.push_back(addresses.results[0]);
     parallel_for(result.parts, result.elements(), [&](std::int64_t begin, std::int64_t end) {
       ChannelWalk walk(result, /*written=*/true);
-      ChannelArguments arguments(
-          result, {scratch.array(kMean), scratch.array(kFactor), scratch.array(kBias)});
+      ChannelArguments arguments(result, {scratch.array(kMean), scratch.array(kFactor),
+                                          scratch.array(kBias), scratch.array(kSlope)});
       for (std::int64_t part = begin; part < end; ++part) {
-        walk.run(part, views, [&](ChannelBlock& b) {
-          train_loops().normalize[static_cast<int>(b.type)](b.reads[0], b.writes, b.rows, b.cols,
-                                                            arguments.at(b, 0), arguments.at(b, 1),
-                                                            arguments.at(b, 2));
-        });
+        walk.run(part, views, [&](ChannelBlock& b) { normalize(b, arguments); });
       }
     });
   }
 
  private:
+  void normalize(ChannelBlock& b, ChannelArguments& arguments) const {
+    const auto type = static_cast<int>(b.type);
+    if (tail.empty()) {
+      return train_loops().normalize[type](b.reads[0], b.writes, b.rows, b.cols,
+                                           arguments.at(b, 0), arguments.at(b, 1),
+                                           arguments.at(b, 2));
+    }
+    train_loops().normalize_tail[type](b.reads[0], tail.adds ? b.reads[1] : Rows{}, b.writes, b.rows,
+                                       b.cols, arguments.at(b, 0), arguments.at(b, 1),
+                                       arguments.at(b, 2), arguments.at(b, 3));
+  }
+
   void probe(const std::byte* x, const Scratch& scratch) const {
     float* const shift = scratch.array(kShift);
     float* const values = scratch.array(kOther);
@@ -155,51 +207,103 @@ struct BatchNormTrainPlan {
 };
 
 struct BatchNormBwdPlan {
-  ChannelPlan sums;    ///< dy, x
-  ChannelPlan result;  ///< dy, x, dx
+  ChannelPlan sums;    ///< dy, x; behind an addition dy, x, y, g
+  ChannelPlan result;  ///< dy or g, x, dx
   PerChannel operands[3];
   PerChannel results[2];
+  PerChannel bias;      ///< of the forward pass
+  PerChannel dslope;
+  Tail tail;
 
-  enum Array { kMean, kFactor, kSlope, kBias, kInverse, kArrays };
+  enum Array { kMean, kFactor, kSlope, kBias, kInverse, kForward, kForwardBias, kTail, kArrays };
 
-  std::string implementation() const { return std::string("batch_norm_bwd:") + train_loops().name; }
-  std::size_t scratch_bytes() const { return Scratch::bytes(sums, 2, kArrays); }
+  std::size_t counts() const { return is_recomputed() ? 3 : 2; }
+  /// Whether x tells the sign of what the activation got.
+  bool is_recomputed() const { return !tail.adds && !tail.empty(); }
+
+  std::string implementation() const {
+    return "batch_norm_bwd" + tail.name() + ":" + train_loops().name;
+  }
+  std::size_t scratch_bytes() const { return Scratch::bytes(sums, counts(), kArrays); }
 
   void run(const Addresses& addresses) const {
-    const Scratch scratch(sums, 2, addresses.scratch);
-    operands[1].load(addresses.operands[3], scratch.array(kMean), sums.channels);
-    std::byte* const views[] = {addresses.operands[0], addresses.operands[1], addresses.results[0]};
-    std::fill_n(scratch.sums, part_sum_bytes(sums, 2) / sizeof(double), 0.0);
+    const Scratch scratch(sums, counts(), addresses.scratch);
+    prepare(addresses, scratch);
+    std::vector<std::byte*> views{addresses.operands[0], addresses.operands[1]};
+    if (tail.adds) views.insert(views.end(), {addresses.operands[5], addresses.results[3]});
+    std::fill_n(scratch.sums, part_sum_bytes(sums, counts()) / sizeof(double), 0.0);
     parallel_for(sums.parts, sums.elements(), [&](std::int64_t begin, std::int64_t end) {
-      ChannelWalk walk(sums, /*written=*/false);
-      ChannelArguments arguments(sums, {scratch.array(kMean)});
-      ChannelSums totals(sums, 2);
+      ChannelWalk walk(sums, /*written=*/tail.adds);
+      ChannelArguments arguments(sums, {scratch.array(kMean), scratch.array(kForward),
+                                        scratch.array(kForwardBias), scratch.array(kTail)});
+      ChannelSums totals(sums, counts());
       for (std::int64_t part = begin; part < end; ++part) {
-        walk.run(part, std::span(views, 2), [&](ChannelBlock& b) {
-          train_loops().product_sums[static_cast<int>(b.type)](
-              b.reads[0], b.reads[1], b.rows, b.cols, arguments.at(b, 0), totals.open(b, 0),
-              totals.open(b, 1));
-          totals.close(b, part_sums(sums, scratch.sums, 2, part));
+        walk.run(part, views, [&](ChannelBlock& b) {
+          add_up(b, arguments, totals);
+          totals.close(b, part_sums(sums, scratch.sums, counts(), part));
         });
       }
     });
-    add_parts(sums, scratch.sums, 2);
+    add_parts(sums, scratch.sums, counts());
     conclude(addresses, scratch);
+    std::byte* const passed = tail.adds ? addresses.results[3] : addresses.operands[0];
+    std::byte* const last[] = {passed, addresses.operands[1], addresses.results[0]};
     parallel_for(result.parts, result.elements(), [&](std::int64_t begin, std::int64_t end) {
       ChannelWalk walk(result, /*written=*/true);
-      ChannelArguments arguments(result, {scratch.array(kMean), scratch.array(kFactor),
-                                          scratch.array(kSlope), scratch.array(kBias)});
+      ChannelArguments arguments(
+          result, {scratch.array(kMean), scratch.array(kFactor), scratch.array(kSlope),
+                   scratch.array(kBias), scratch.array(kForward), scratch.array(kForwardBias),
+                   scratch.array(kTail)});
       for (std::int64_t part = begin; part < end; ++part) {
-        walk.run(part, views, [&](ChannelBlock& b) {
-          train_loops().normalize_bwd[static_cast<int>(b.type)](
-              b.reads[0], b.reads[1], b.writes, b.rows, b.cols, arguments.at(b, 0),
-              arguments.at(b, 1), arguments.at(b, 2), arguments.at(b, 3));
-        });
+        walk.run(part, last, [&](ChannelBlock& b) { finish(b, arguments); });
       }
     });
   }
 
  private:
+  /// What the forward pass multiplied by and added, where its sign is needed.
+  void prepare(const Addresses& addresses, const Scratch& scratch) const {
+    operands[1].load(addresses.operands[3], scratch.array(kMean), sums.channels);
+    if (!is_recomputed()) return;
+    float* const forward = scratch.array(kForward);
+    float* const scale = scratch.array(kInverse);
+    operands[2].load(addresses.operands[4], forward, sums.channels);
+    operands[0].load(addresses.operands[2], scale, sums.channels);
+    for (std::int64_t c = 0; c < sums.channels; ++c) forward[c] *= scale[c];
+    bias.load(addresses.operands[5], scratch.array(kForwardBias), sums.channels);
+    tail.load(tail.has_slope ? addresses.operands[6] : nullptr, scratch.array(kTail),
+              sums.channels);
+  }
+
+  void add_up(ChannelBlock& b, ChannelArguments& arguments, ChannelSums& totals) const {
+    const auto type = static_cast<int>(b.type);
+    const TrainLoops& loops = train_loops();
+    float* const sum = totals.open(b, 0);
+    float* const product = totals.open(b, 1);
+    if (tail.adds) {
+      loops.masked_sums[type](b.reads[0], b.reads[1], b.reads[2], b.writes, b.rows, b.cols,
+                              arguments.at(b, 0), sum, product);
+    } else if (is_recomputed()) {
+      loops.tail_sums[type](b.reads[0], b.reads[1], b.rows, b.cols, arguments.at(b, 0),
+                            arguments.at(b, 1), arguments.at(b, 2), arguments.at(b, 3), sum, product,
+                            totals.open(b, 2));
+    } else {
+      loops.product_sums[type](b.reads[0], b.reads[1], b.rows, b.cols, arguments.at(b, 0), sum,
+                               product);
+    }
+  }
+
+  void finish(ChannelBlock& b, ChannelArguments& a) const {
+    const auto type = static_cast<int>(b.type);
+    if (!is_recomputed()) {
+      return train_loops().normalize_bwd[type](b.reads[0], b.reads[1], b.writes, b.rows, b.cols,
+                                               a.at(b, 0), a.at(b, 1), a.at(b, 2), a.at(b, 3));
+    }
+    train_loops().normalize_tail_bwd[type](b.reads[0], b.reads[1], b.writes, b.rows, b.cols,
+                                           a.at(b, 0), a.at(b, 4), a.at(b, 5), a.at(b, 6),
+                                           a.at(b, 1), a.at(b, 2), a.at(b, 3));
+  }
+
   /// dx = a * dy - a * inv^2 * mean(dy * (x - mean)) * (x - mean) - a * mean(dy), a = scale * inv.
   void conclude(const Addresses& addresses, const Scratch& scratch) const {
     const std::int64_t channels = sums.channels;
@@ -207,22 +311,34 @@ struct BatchNormBwdPlan {
     float* const factor = scratch.array(kFactor);
     float* const inverse = scratch.array(kInverse);
     float* const slope = scratch.array(kSlope);
-    float* const bias = scratch.array(kBias);
+    float* const shift = scratch.array(kBias);
     operands[0].load(addresses.operands[2], factor, channels);
     operands[2].load(addresses.operands[4], inverse, channels);
     for (std::int64_t c = 0; c < channels; ++c) {
       slope[c] = static_cast<float>(scratch.sums[channels + c] * inverse[c]);
-      bias[c] = static_cast<float>(scratch.sums[c]);
+      shift[c] = static_cast<float>(scratch.sums[c]);
     }
     results[0].store(slope, addresses.results[1], channels);
-    results[1].store(bias, addresses.results[2], channels);
+    results[1].store(shift, addresses.results[2], channels);
+    if (tail.has_slope) store_slope(addresses, scratch);
     for (std::int64_t c = 0; c < channels; ++c) {
       const double inv = inverse[c];
       const double a = factor[c] * inv;
       factor[c] = static_cast<float>(a);
       slope[c] = static_cast<float>(-a * inv * inv * scratch.sums[channels + c] / n);
-      bias[c] = static_cast<float>(-a * scratch.sums[c] / n);
+      shift[c] = static_cast<float>(-a * scratch.sums[c] / n);
     }
+  }
+
+  void store_slope(const Addresses& addresses, const Scratch& scratch) const {
+    float* const to = scratch.array(kBias);
+    const double* const from = scratch.sums + 2 * sums.channels;
+    if (tail.one_slope) {
+      to[0] = static_cast<float>(std::accumulate(from, from + sums.channels, 0.0));
+    } else {
+      for (std::int64_t c = 0; c < sums.channels; ++c) to[c] = static_cast<float>(from[c]);
+    }
+    dslope.store(to, addresses.results[3], tail.one_slope ? 1 : sums.channels);
   }
 };
 
@@ -232,7 +348,11 @@ std::unique_ptr<Kernel> lower_batch_norm_train(const Node& node, std::span<const
                                                std::span<const View> results) {
   check_unblocked(node, operands, results);
   BatchNormTrainPlan plan;
-  const View views[] = {operands[0], results[0]};
+  plan.tail = tail_of(node);
+  std::vector<View> views{operands[0]};
+  if (plan.tail.adds) views.push_back(operands[5]);
+  views.push_back(results[0]);
+  if (plan.tail.has_slope) set_slope(plan.tail, node, operands[5]);
   plan.sums = plan_channels(node, operands.first(1));
   plan.result = plan_channels(node, views);
   for (std::size_t i = 0; i < 4; ++i) {
@@ -248,9 +368,17 @@ std::unique_ptr<Kernel> lower_batch_norm_bwd(const Node& node, std::span<const V
                                              std::span<const View> results) {
   check_unblocked(node, operands, results);
   BatchNormBwdPlan plan;
-  const View views[] = {operands[0], operands[1], results[0]};
-  plan.sums = plan_channels(node, std::span(views).first(2));
+  plan.tail = tail_of(node);
+  std::vector<View> sums{operands[0], operands[1]};
+  if (plan.tail.adds) sums.insert(sums.end(), {operands[5], results[3]});
+  const View views[] = {plan.tail.adds ? results[3] : operands[0], operands[1], results[0]};
+  plan.sums = plan_channels(node, sums);
   plan.result = plan_channels(node, views);
+  if (plan.is_recomputed()) plan.bias = per_channel(node, operands[5]);
+  if (plan.tail.has_slope) {
+    set_slope(plan.tail, node, operands[6]);
+    plan.dslope = per_channel(node, results[3]);
+  }
   for (std::size_t i = 0; i < 3; ++i) plan.operands[i] = per_channel(node, operands[i + 2]);
   for (std::size_t i = 0; i < 2; ++i) plan.results[i] = per_channel(node, results[i + 1]);
   return make_kernel(std::move(plan));

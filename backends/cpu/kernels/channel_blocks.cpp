@@ -99,7 +99,7 @@ void ChannelWalk::close(std::span<std::byte* const> bases, const std::vector<std
 
 void ChannelArguments::fill(std::int64_t channel) {
   for (std::size_t i = 0; i < arrays_.size(); ++i) {
-    std::fill_n(repeated_.data() + i * kPlane, kPlane, arrays_[i][channel]);
+    std::fill_n(repeated_.data() + i * kPlaneColumns, kPlaneColumns, arrays_[i][channel]);
   }
   channel_ = channel;
 }
@@ -107,7 +107,7 @@ void ChannelArguments::fill(std::int64_t channel) {
 ChannelSums::ChannelSums(const ChannelPlan& plan, std::size_t count)
     : plan_(plan),
       count_(count),
-      width_(plan.by_rows ? plan.channels : kPlane),
+      width_(plan.by_rows ? plan.channels : kPlaneColumns),
       sums_(count * static_cast<std::size_t>(width_)) {}
 
 float* ChannelSums::open(const ChannelBlock& block, std::size_t i) {
@@ -123,9 +123,7 @@ void ChannelSums::close(const ChannelBlock& block, double* part_sums) {
     if (plan_.by_rows) {
       for (std::int64_t c = 0; c < block.cols; ++c) to[c] += sums[c];
     } else {
-      double sum = 0;
-      for (std::int64_t c = 0; c < block.cols; ++c) sum += sums[c];
-      to[block.channel] += sum;
+      to[block.channel] += vector_loops().fold_run[static_cast<int>(Fold::sum)][0](sums, block.cols);
     }
   }
 }

@@ -13,14 +13,15 @@
 
 /// How kernels walk maps [N, C, ...] when something is kept per channel: in blocks of rows x columns
 /// for the loops of train_loops.h. Where channels are contiguous, columns are channels; elsewhere
-/// columns are places of one channel after the other.
+/// they are rows of places of one channel after
+/// the other.
 namespace facet::cpu {
 
 /// Rows summed in f32 before they join a sum in double.
 inline constexpr std::int64_t kRowsInFloat = 64;
 
-/// Columns of a block of one channel.
-inline constexpr std::int64_t kPlane = 1024;
+/// Places of one channel that are columns of a row.
+inline constexpr std::int64_t kPlaneColumns = 64;
 
 /// Rows x columns of all views of a plan.
 struct ChannelBlock {
@@ -55,7 +56,7 @@ class ChannelWalk {
   ChannelWalk(const ChannelPlan& plan, bool written);
 
   /// Calls block(ChannelBlock&) for all blocks of part `part`. Blocks have at most kRowsInFloat
-  /// rows. Columns are channels, or all places of one channel in one or several calls.
+  /// rows. Columns are channels, or places of one channel.
   template <class Body>
   void run(std::int64_t part, std::span<std::byte* const> bases, const Body& body) {
     if (plan_.by_rows) {
@@ -121,26 +122,35 @@ void ChannelWalk::run_planes(std::int64_t part, std::span<std::byte* const> base
   const Loops& loops = plan_.loops;
   const std::size_t views = plan_.types.size();
   const std::int64_t inner = loops.extents.back();
+  constexpr std::int64_t kPiece = kRowsInFloat * kPlaneColumns;
   Loops outer = loops;
-  outer.extents.back() = (inner + kPlane - 1) / kPlane;
-  std::vector<std::int64_t> row(views, 0), col(views), offsets(views);
+  outer.extents.back() = (inner + kPiece - 1) / kPiece;
+  std::vector<std::int64_t> row(views), col(views), offsets(views);
   for (std::size_t v = 0; v < views; ++v) {
     col[v] = loops.strides[v].back();
-    outer.strides[v].back() = col[v] * kPlane;
+    row[v] = col[v] * kPlaneColumns;
+    outer.strides[v].back() = col[v] * kPiece;
   }
+  const auto visit = [&](std::int64_t rows, std::int64_t cols) {
+    if (rows == 0 || cols == 0) return;
+    open(bases, offsets, rows, cols, row, col);
+    body(block_);
+    close(bases, offsets, row, col);
+    for (std::size_t v = 0; v < views; ++v) offsets[v] += rows * row[v];
+  };
   const std::int64_t first = plan_.channels * part / plan_.parts;
   const std::int64_t last = plan_.channels * (part + 1) / plan_.parts;
   for (std::int64_t channel = first; channel < last; ++channel) {
+    block_.channel = channel;
     std::int64_t position = 0;
     for_each_position(outer, 0, outer.elements(), [&](const std::vector<std::int64_t>& at) {
-      const std::int64_t begin = position++ % outer.extents.back() * kPlane;
+      const std::int64_t count =
+          std::min(kPiece, inner - position++ % outer.extents.back() * kPiece);
       for (std::size_t v = 0; v < views; ++v) {
         offsets[v] = at[v] + channel * plan_.channel_steps[v];
       }
-      block_.channel = channel;
-      open(bases, offsets, 1, std::min(kPlane, inner - begin), row, col);
-      body(block_);
-      close(bases, offsets, row, col);
+      visit(count / kPlaneColumns, kPlaneColumns);
+      visit(1, count % kPlaneColumns);
     });
   }
 }
@@ -151,13 +161,13 @@ class ChannelArguments {
   /// `arrays`: each f32 [channels].
   ChannelArguments(const ChannelPlan& plan, std::vector<const float*> arrays)
       : plan_(plan), arrays_(std::move(arrays)) {
-    if (!plan.by_rows) repeated_.resize(arrays_.size() * kPlane);
+    if (!plan.by_rows) repeated_.resize(arrays_.size() * kPlaneColumns);
   }
   /// Array `i` for the block's columns.
   const float* at(const ChannelBlock& block, std::size_t i) {
     if (plan_.by_rows) return arrays_[i] + block.channel;
     if (channel_ != block.channel) fill(block.channel);
-    return repeated_.data() + i * kPlane;
+    return repeated_.data() + i * kPlaneColumns;
   }
 
  private:

@@ -55,7 +55,7 @@ struct ColumnSumsPlan {
         part.fill(0);
         for (std::int64_t r = 0; r < here; ++r) {
           load_floats(type, x + r * step * size_of(type), x_column, values.data(), width);
-          for (std::int64_t c = 0; c < width; ++c) part[static_cast<std::size_t>(c)] += values[static_cast<std::size_t>(c)];
+          for (std::size_t c = 0; c < static_cast<std::size_t>(width); ++c) part[c] += values[c];
         }
       }
       for (std::size_t c = 0; c < static_cast<std::size_t>(width); ++c) total[c] += part[c];
@@ -69,15 +69,16 @@ struct ColumnSumsPlan {
 
 }  // namespace
 
-std::unique_ptr<Kernel> make_column_sums(const Node& node, const View& x, const View& y) {
+std::unique_ptr<Kernel> make_column_sums(const Node& node, const View& x, std::size_t axis,
+                                         const View& y) {
   check_unblocked(node, {&x, 1}, {&y, 1});
   ColumnSumsPlan plan;
   plan.type = float_type(node, x.type.dtype);
   std::vector<std::int64_t> extents = static_extents(x.type.shape);
-  plan.columns = extents.back();
-  plan.x_column = x.strides.back();
+  plan.columns = extents[axis];
+  plan.x_column = x.strides[axis];
   plan.y_column = y.strides[0];
-  extents.back() = 1;
+  extents[axis] = 1;
   plan.rows = collapse(extents, {x.strides}, 0);
   return make_kernel(std::move(plan));
 }

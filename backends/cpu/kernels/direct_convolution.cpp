@@ -15,14 +15,6 @@ namespace {
 /// Fewer input channels spend their time on finding pixels, not on arithmetic.
 constexpr std::int64_t kFewestChannels = 8;
 
-/// Null where the machine lacks the instructions, or has faster ones that oneDNN uses.
-const DirectTiles* tiles_for(DType dtype) {
-  static const CpuFeatures features = cpu_features();
-  if (dtype == DType::f32) return features.avx512 ? direct_tiles_f32() : nullptr;
-  const bool suits = features.avx512_bf16 && !features.amx_bf16;
-  return dtype == DType::bf16 && suits ? direct_tiles_bf16() : nullptr;
-}
-
 bool is_direct_float(DType dtype) { return dtype == DType::f32 || dtype == DType::bf16; }
 
 std::optional<Function> function_of(std::string_view entry) {
@@ -65,26 +57,6 @@ int vectors_for(std::int64_t out_channels) {
   const std::int64_t vectors = (out_channels + kDirectLanes - 1) / kDirectLanes;
   if (vectors <= kDirectVectors) return static_cast<int>(vectors);
   return vectors % 3 == 0 ? 3 : 4;
-}
-
-std::optional<PixelRows> pixel_rows(const View& view) {
-  if (view.type.rank() != 4 || !is_direct_float(view.type.dtype)) return std::nullopt;
-  if (view.strides.size() != 4) return std::nullopt;
-  const std::vector<std::int64_t> extents = static_extents(view.type.shape);
-  if (extents[1] > 1 && view.strides[1] != 1) return std::nullopt;
-  PixelRows rows;
-  rows.type = view.type.dtype == DType::f32 ? Float::f32 : Float::bf16;
-  rows.pitch = 0;
-  std::int64_t count = 1;  // pixels inside of one step of the axis
-  for (const std::size_t axis : {3, 2, 0}) {
-    if (extents[axis] > 1) {
-      if (rows.pitch == 0) rows.pitch = view.strides[axis] / count;
-      if (view.strides[axis] != rows.pitch * count) return std::nullopt;
-    }
-    count *= extents[axis];
-  }
-  if (rows.pitch == 0) rows.pitch = extents[1];
-  return rows;
 }
 
 bool set_image(DirectPlan& plan, const Node& node, const View& x) {
@@ -145,12 +117,39 @@ bool set_epilogue(DirectPlan& plan, const Node& node, std::span<const View> oper
 
 }  // namespace
 
+const DirectTiles* direct_tiles_for(DType dtype) {
+  static const CpuFeatures features = cpu_features();
+  if (dtype == DType::f32) return features.avx512 ? direct_tiles_f32() : nullptr;
+  const bool suits = features.avx512_bf16 && !features.amx_bf16;
+  return dtype == DType::bf16 && suits ? direct_tiles_bf16() : nullptr;
+}
+
+std::optional<PixelRows> pixel_rows(const View& view) {
+  if (view.type.rank() != 4 || !is_direct_float(view.type.dtype)) return std::nullopt;
+  if (view.strides.size() != 4) return std::nullopt;
+  const std::vector<std::int64_t> extents = static_extents(view.type.shape);
+  if (extents[1] > 1 && view.strides[1] != 1) return std::nullopt;
+  PixelRows rows;
+  rows.type = view.type.dtype == DType::f32 ? Float::f32 : Float::bf16;
+  rows.pitch = 0;
+  std::int64_t count = 1;  // pixels inside of one step of the axis
+  for (const std::size_t axis : {3, 2, 0}) {
+    if (extents[axis] > 1) {
+      if (rows.pitch == 0) rows.pitch = view.strides[axis] / count;
+      if (view.strides[axis] != rows.pitch * count) return std::nullopt;
+    }
+    count *= extents[axis];
+  }
+  if (rows.pitch == 0) rows.pitch = extents[1];
+  return rows;
+}
+
 bool takes_direct(const Node& node) {
   if (!node.is("conv") && !node.is("conv_branches")) return false;
   const Value x = node.operand(0);
   const Value weight = node.operand(1);
   const std::int64_t channels = weight.shape()[1].factor;
-  return tiles_for(x.dtype()) != nullptr && weight.dtype() == x.dtype() &&
+  return direct_tiles_for(x.dtype()) != nullptr && weight.dtype() == x.dtype() &&
          node.attributes().integer("groups") == 1 && channels >= kFewestChannels &&
          (x.dtype() == DType::f32 || channels % 2 == 0) && suits_epilogue(node);
 }
@@ -181,7 +180,7 @@ std::unique_ptr<Kernel> lower_direct(const Node& node, std::span<const View> ope
                                      std::span<const View> results) {
   if (!takes_direct(node) || operands[1].type.layout != direct_weights_layout(node)) return nullptr;
   DirectPlan plan;
-  plan.tiles = tiles_for(node.operand(0).dtype());
+  plan.tiles = direct_tiles_for(node.operand(0).dtype());
   plan.vectors = vectors_for(node.operand(1).shape()[0].factor);
   if (!set_image(plan, node, operands[0]) || !set_results(plan, results) ||
       !set_epilogue(plan, node, operands)) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,12 @@ struct PixelRows {
   std::int64_t pitch = 0;
   Float type = Float::f32;
 };
+
+/// The image's rows, or none where pixels are not one distance apart or channels not contiguous.
+std::optional<PixelRows> pixel_rows(const View& view);
+/// Tiles for f32 or bf16. Null where the machine lacks the instructions, or has faster ones that
+/// oneDNN uses.
+const DirectTiles* direct_tiles_for(DType dtype);
 
 /// A channel range of the convolution that is a result of its own.
 struct DirectResult {

@@ -110,10 +110,29 @@ Program without_dead_code(const Program& program) {
   return result;
 }
 
+/// where(greater(x, 0), a, 0), the gradient of relu, is one function; what it no longer reads is dead.
+Program with_masks(Program program) {
+  const auto is_zero = [&](std::size_t value) {
+    return value >= program.inputs && value < program.first_result() &&
+           program.literals[value - program.inputs] == 0;
+  };
+  for (Instruction& instruction : program.instructions) {
+    if (instruction.function != Function::where || !is_zero(instruction.arguments[2])) continue;
+    if (instruction.arguments[0] < program.first_result()) continue;
+    const Instruction& condition =
+        program.instructions[instruction.arguments[0] - program.first_result()];
+    if (condition.function != Function::greater || !is_zero(condition.arguments[1])) continue;
+    instruction = {Function::where_positive, {condition.arguments[0], instruction.arguments[1]}};
+  }
+  return program;
+}
+
 }  // namespace
 
 Program make_program(const Node& node) {
-  if (node.is("elementwise")) return without_dead_code(read_elementwise(node));
+  if (node.is("elementwise")) {
+    return without_dead_code(with_masks(read_elementwise(node)));
+  }
   if (node.is("batch_norm")) return batch_norm(node);
   const auto inputs = static_cast<std::size_t>(node.operand_count());
   ProgramWriter writer(inputs);

@@ -31,6 +31,24 @@ using ProductSums = void (*)(Rows dy, Rows x, std::int64_t rows, std::int64_t co
 using NormalizeBwd = void (*)(Rows dy, Rows x, RowsOut dx, std::int64_t rows, std::int64_t cols,
                               const float* mean, const float* factor, const float* slope,
                               const float* bias);
+/// y = z > 0 ? z : slope[c] * z, z = (x - mean[c]) * factor[c] + bias[c] + r; without r (null)
+/// nothing is added. y may be x or r.
+using NormalizeTail = void (*)(Rows x, Rows r, RowsOut y, std::int64_t rows, std::int64_t cols,
+                               const float* mean, const float* factor, const float* bias,
+                               const float* slope);
+/// What the tail gets back: with z as above (no r), g = z > 0 ? dy : slope[c] * dy;
+/// sum[c] += g, product[c] += g * (x - mean[c]), dslope[c] += dy * min(z, 0) over all rows.
+using TailSums = void (*)(Rows dy, Rows x, std::int64_t rows, std::int64_t cols, const float* mean,
+                          const float* factor, const float* bias, const float* slope, float* sum,
+                          float* product, float* dslope);
+/// dx = g * a[c] + (x - mean[c]) * b[c] + d[c] with g as in TailSums; dx may be dy or x.
+using NormalizeTailBwd = void (*)(Rows dy, Rows x, RowsOut dx, std::int64_t rows, std::int64_t cols,
+                                  const float* mean, const float* factor, const float* bias,
+                                  const float* slope, const float* a, const float* b,
+                                  const float* d);
+/// g = y > 0 ? dy : 0; sum[c] += g, product[c] += g * (x - mean[c]) over all rows; g may be dy.
+using MaskedSums = void (*)(Rows dy, Rows x, Rows y, RowsOut g, std::int64_t rows,
+                            std::int64_t cols, const float* mean, float* sum, float* product);
 /// dx = dy * (x > 0 ? 1 : slope[c]), dslope[c] += dy * min(x, 0) over all rows; dx may be dy or x.
 using PreluBwd = void (*)(Rows dy, Rows x, RowsOut dx, std::int64_t rows, std::int64_t cols,
                           const float* slope, float* dslope);
@@ -74,18 +92,36 @@ using Ema = void (*)(float decay, float* average, const float* param, std::int64
 /// Sum of squares of n contiguous floats.
 using SquareSum = float (*)(const float* x, std::int64_t n);
 
+/// y[j * y_row + i] = x[i * x_row + j] for i < rows, j < cols, elements of 2 or 4 bytes; zeros for i
+/// from `rows` to the next multiple of kSpread.
+inline constexpr std::int64_t kSpread = 16;
+using Spread = void (*)(const void* x, std::int64_t x_row, std::int64_t rows, std::int64_t cols,
+                        void* y, std::int64_t y_row);
+/// Pixels in pairs: y[(p / 2 * lanes + c) * 2 + p % 2] = x[p * pitch + c] for p < pixels, c < cols,
+/// elements of 2 bytes; zeros for the missing pixel of an odd number and for c from cols to `lanes`,
+/// a multiple of 16.
+using PackPairs = void (*)(const void* x, std::int64_t pitch, std::int64_t pixels,
+                           std::int64_t cols, void* y, std::int64_t lanes);
+
 struct TrainLoops {
   const char* name;
   ShiftedSums shifted_sums[kFloats];
   Normalize normalize[kFloats];
   ProductSums product_sums[kFloats];
   NormalizeBwd normalize_bwd[kFloats];
+  NormalizeTail normalize_tail[kFloats];
+  TailSums tail_sums[kFloats];
+  NormalizeTailBwd normalize_tail_bwd[kFloats];
+  MaskedSums masked_sums[kFloats];
   PreluBwd prelu_bwd[kFloats];
   MaxPoolBwd max_pool_bwd[kFloats];
   Sgd sgd;
   Adam adam;
   Ema ema;
   SquareSum square_sum;
+  Spread spread16;  ///< elements of 2 bytes
+  Spread spread32;  ///< elements of 4 bytes
+  PackPairs pack_pairs;
 };
 
 /// The loops of each instruction set, or null when they were not compiled in.

@@ -35,11 +35,12 @@ enum class Function : std::uint8_t {
   prelu,
   greater,            ///< 1 where a > b, else 0
   where,              ///< b where a != 0, else c
+  where_positive,     ///< b where a > 0, else 0
   add_relu,           ///< max(a + b, 0)
   multiply_add,       ///< a * b + c
   multiply_add_relu,  ///< max(a * b + c, 0)
 };
-inline constexpr int kFunctions = 25;
+inline constexpr int kFunctions = 26;
 
 enum class Fold : std::uint8_t { sum, max };
 inline constexpr int kFolds = 2;
@@ -54,6 +55,7 @@ constexpr bool takes_bf16(Function function, int argument) {
     case Function::sub:
     case Function::mul:
     case Function::prelu:
+    case Function::where_positive:
     case Function::add_relu:
       return true;
     case Function::greater:

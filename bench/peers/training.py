@@ -1,0 +1,77 @@
+"""A whole training step in PyTorch, as `facet bench --train` times it: forward pass in training mode,
+softmax cross entropy of the network's logits (where it has embeddings only, of an ArcFace head with
+1000 classes), backward pass, SGD with momentum and weight decay. bf16 means autocast: parameters, their
+gradients, the head and the loss are float32."""
+
+import contextlib
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from zoo import MODELS
+
+HEAD_CLASSES = 1000
+MARGIN, SCALE = 0.5, 64
+
+
+class ArcFaceHead(nn.Module):
+    """ArcFace whose margin the gradient passes straight through."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(HEAD_CLASSES, width).normal_(0, 0.01))
+
+    def forward(self, embedding, labels):
+        cosine = F.linear(F.normalize(embedding), F.normalize(self.weight)).clamp(-1, 1)
+        with torch.no_grad():
+            target = cosine.gather(1, labels[:, None])
+            sine = (1 - target.square()).sqrt()
+            margin = torch.zeros_like(cosine).scatter_(
+                1, labels[:, None], target * math.cos(MARGIN) - sine * math.sin(MARGIN) - target)
+        return F.cross_entropy((cosine + margin) * SCALE, labels)
+
+
+class Loss(nn.Module):
+    """Of a model's outputs."""
+
+    def __init__(self, model, outputs):
+        super().__init__()
+        names = MODELS[model].outputs
+        logits = [i for i, name in enumerate(names) if name.endswith("logits")]
+        self.index = logits[0] if logits else names.index(MODELS[model].embedding)
+        width = outputs[self.index].shape[1]
+        self.head = None if logits else ArcFaceHead(width)
+        self.classes = width if logits else HEAD_CLASSES
+
+    def forward(self, outputs, labels):
+        y = outputs[self.index].float()
+        return self.head(y, labels) if self.head else F.cross_entropy(y, labels)
+
+
+def training_step(model, module, x, precision):
+    """A function that takes one step on `x` and returns the loss. Changes `module`."""
+    module = module.train().to(memory_format=torch.channels_last)
+    x = x.to(memory_format=torch.channels_last)
+    with torch.no_grad():  # two images tell the outputs' shapes, at little cost of memory
+        loss = Loss(model, module(x[:2]))
+    labels = torch.arange(len(x)) * 37 % loss.classes
+    parameters = [p for p in [*module.parameters(), *loss.parameters()] if p.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=5e-4, fused=True)
+
+    def autocast():
+        if precision == "f32":
+            return contextlib.nullcontext()
+        return torch.autocast("cpu", torch.bfloat16)
+
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        with autocast():
+            outputs = module(x)
+        value = loss(outputs, labels)
+        value.backward()
+        optimizer.step()
+        return value.item()
+
+    return step

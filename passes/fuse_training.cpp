@@ -1,0 +1,114 @@
+#include "passes/fuse_training.h"
+
+#include <set>
+
+#include "ir/op.h"
+#include "passes/pass.h"
+
+//   before   %1:5 = batch_norm_train(%x, ...)   %2 = add(%1.0, %r)   %3 = relu(%2)
+//   after    %1:5 = batch_norm_train(%x, ..., %r) {tail = ["add", "relu"]}      readers of %3 take %1.0
+
+namespace facet {
+namespace {
+
+/// The only reader of `value`, or null.
+Node* only_reader(const Graph& graph, Value value) {
+  if (graph.use_count(value) != 1) return nullptr;
+  const std::vector<Use> uses = value.node->uses(value.index);
+  return uses.size() == 1 ? uses[0].node : nullptr;
+}
+
+/// Whether `value` is computed from a result of `node`.
+bool depends_on(Value value, const Node* node) {
+  std::vector<const Node*> open{value.node};
+  std::set<const Node*> seen;
+  while (!open.empty()) {
+    const Node* at = open.back();
+    open.pop_back();
+    if (at == node) return true;
+    if (!seen.insert(at).second) continue;
+    for (const Value& operand : at->operands()) open.push_back(operand.node);
+  }
+  return false;
+}
+
+class NormFusion {
+ public:
+  NormFusion(Graph& graph, Node* norm) : graph_(graph), norm_(norm) {}
+
+  void run() {
+    if (!norm_->attributes().strings("tail").empty()) return;
+    take_addition(only_reader(graph_, norm_->result()));
+    take_activation(only_reader(graph_, chain_.empty() ? norm_->result() : chain_[0]->result()));
+    if (!chain_.empty()) rewrite();
+  }
+
+ private:
+  void take_addition(Node* node) {
+    if (node == nullptr || !node->is("add")) return;
+    const Value other = node->operand(node->operand(0) == norm_->result() ? 1 : 0);
+    if (!(other.type() == norm_->result().type()) || depends_on(other, norm_)) return;
+    tail_.push_back("add");
+    extra_ = other;
+    chain_.push_back(node);
+  }
+
+  void take_activation(Node* node) {
+    if (node == nullptr) return;
+    const bool is_prelu = node->is("prelu") && chain_.empty() && node->operand(0) == norm_->result();
+    if (!is_prelu && !node->is("relu")) return;
+    tail_.emplace_back(node->kind());
+    if (is_prelu) extra_ = node->operand(1);
+    chain_.push_back(node);
+  }
+
+  /// The new node stands where the last of the chain does: there the residual is known.
+  void rewrite() {
+    Node* last = chain_.back();
+    Builder build(graph_, last, provenance());
+    std::vector<Value> operands(norm_->operands().begin(), norm_->operands().end());
+    if (extra_) operands.push_back(extra_);
+    Attributes attributes = norm_->attributes();
+    attributes.set("tail", tail_);
+    Node* made = build.node("batch_norm_train", std::move(operands), std::move(attributes));
+    graph_.replace_uses(last->result(), made->result(0));
+    for (int i = 1; i < norm_->result_count(); ++i) {
+      graph_.replace_uses(norm_->result(i), made->result(i));
+    }
+    for (auto node = chain_.rbegin(); node != chain_.rend(); ++node) graph_.erase(*node);
+    graph_.erase(norm_);
+  }
+
+  Provenance provenance() const {
+    Provenance result = norm_->provenance();
+    result.origins = {result.scope};
+    for (const Node* node : chain_) {
+      if (node->provenance().scope != result.origins.back()) {
+        result.origins.push_back(node->provenance().scope);
+      }
+    }
+    return result;
+  }
+
+  Graph& graph_;
+  Node* norm_;
+  Strings tail_;
+  Value extra_;  // the residual or the slope
+  std::vector<Node*> chain_;
+};
+
+}  // namespace
+
+void fuse_for_training(Graph& graph) {
+  PassContext context;
+  merge_branches(graph, context);
+  std::vector<Node*> norms;  // what they take with them is erased
+  for (Node* node : graph.node_list()) {
+    if (node->is("batch_norm_train")) norms.push_back(node);
+  }
+  for (Node* norm : norms) NormFusion(graph, norm).run();
+  // A statistic that a later normalisation moves on may be read ahead of where it is made now.
+  graph.sort_topologically();
+}
+
+}  // namespace facet

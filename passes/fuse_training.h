@@ -1,0 +1,19 @@
+#pragma once
+
+#include "ir/graph.h"
+
+namespace facet {
+
+/// What is fused ahead of differentiation, so that the backward pass is fused with it:
+///
+///   sibling convolutions    one conv_branches (merge-branches), whose gradients are one wide data and
+///                           one wide weight gradient;
+///   batch_norm_train        takes a relu, prelu, addition, or addition and relu behind it as its tail:
+///                           one pass over memory forward, two backward.
+///
+/// `graph` is in training mode and not differentiated yet. Refused: a normalised value that others read
+/// too or that is an output; a residual that depends on statistics that are not there yet; one slope
+/// for channels of another axis.
+void fuse_for_training(Graph& graph);
+
+}  // namespace facet
