@@ -14,7 +14,7 @@ namespace {
 constexpr std::string_view resnet_prefix = "ResNet-";
 
 void check(const DcrOptions& options) {
-  const auto reject = [](const std::string& why) { throw usage_error("dcr: " + why); };
+  const auto reject = [&](const std::string& why) { throw usage_error(options.name + ": " + why); };
   const bool stock = options.backbone.starts_with(resnet_prefix);
   if (!options.use_bn && options.backbone != "NewDCRTrunk") {
     reject(fmt::format("use_bn=false needs backbone=NewDCRTrunk; {} cannot do without BN",
@@ -24,9 +24,10 @@ void check(const DcrOptions& options) {
     reject(fmt::format("layers belongs to DCRTrunk and NewDCRTrunk; {} has its own",
                        options.backbone));
   }
-  if (options.layers.size() != 4 ||
+  if (options.layers.size() != options.stages ||
       std::ranges::any_of(options.layers, [](auto n) { return n < 1; })) {
-    reject("layers takes four positive numbers, the blocks of each stage");
+    reject(fmt::format("layers takes {} positive numbers, the blocks of each stage",
+                       options.stages == 4 ? "four" : std::to_string(options.stages)));
   }
   if (options.input_size < 16) {
     reject(
@@ -44,7 +45,7 @@ void check(const DcrOptions& options) {
 
 Tensor features(Scope scope, Tensor x, const DcrOptions& options) {
   const std::string_view name = options.backbone;
-  if (name == "DCRTrunk") return dcr_trunk(scope, x, options.layers);
+  if (name == "DCRTrunk") return dcr_trunk(scope, x, options.layers, options.stem);
   if (name == "NewDCRTrunk") return new_dcr_trunk(scope, x, options.layers, options.use_bn);
   std::int64_t depth = 0;
   if (name.starts_with(resnet_prefix)) {
@@ -86,18 +87,23 @@ Head branch(Scope scope, Tensor t, const DcrOptions& options) {
 
 Graph dcr(const DcrOptions& options) {
   check(options);
-  Network network("dcr");
+  Network network(options.name);
   const Scope root = network.root();
   const Tensor image = network.input("input", {"N", 3, options.input_size, options.input_size});
   const Head shared = trunk(root / "trunk", image, options);
-  network.output("trunk_embeddings", shared.embedding);
-  if (!options.branch) network.output("trunk_logits", shared.logits);
+  const auto output = [&](const char* name, const char* plain_name, Tensor value) {
+    network.output(options.plain_outputs ? plain_name : name, value);
+  };
+  if (!options.branch || !options.plain_outputs) {
+    output("trunk_embeddings", "embedding", shared.embedding);
+  }
+  if (!options.branch) output("trunk_logits", "logits", shared.logits);
   // Every branch is declared, for the state_dict; what the chosen outputs do not need is dropped.
   for (std::int64_t i = 0; i < options.num_scales; ++i) {
     const Head own = branch(root / "branches" / i, shared.embedding, options);
     if (options.branch != i) continue;
-    network.output("branch_embeddings", own.embedding);
-    network.output("branch_logits", own.logits);
+    output("branch_embeddings", "embedding", own.embedding);
+    output("branch_logits", "logits", own.logits);
   }
   return network.finish();
 }

@@ -4,21 +4,27 @@
 #include <string>
 
 #include "ir/dsl.h"
+#include "zoo/blocks/resnet_stem.h"
 
 namespace facet::zoo {
 
 struct DcrOptions {
+  std::string name = "dcr";
   /// "DCRTrunk", "NewDCRTrunk", "ResNet-18", "ResNet-34", "ResNet-50", "ResNet-101", "ResNet-152".
   std::string backbone = "DCRTrunk";
   std::int64_t num_classes = 10575;
   std::int64_t num_scales = 5;             ///< one branch each; 0 is the full resolution
   std::optional<std::int64_t> branch = 0;  ///< the branch that runs; none: the trunk's classifier
-  Ints layers = {1, 2, 5, 3};              ///< residual blocks of the four stages; not for ResNet-*
-  bool use_bn = true;                      ///< false: no BN, NewDCRTrunk only
-  bool normalized_embeddings = false;      ///< embeddings of trunk and branch get length 1
-  std::int64_t out_channels = 512;         ///< width of the trunk's embedding
-  std::int64_t mid_channels = 512;         ///< width of a branch's embedding
-  std::int64_t input_size = 120;           ///< height and width of the image, pixels; at least 16
+  Ints layers = {1, 2, 5, 3};              ///< residual blocks of the stages; not for ResNet-*
+  std::size_t stages = 4;              ///< as many as `layers` has numbers; DCRTrunk takes others
+  ResNetStem stem = {};                ///< of DCRTrunk
+  bool use_bn = true;                  ///< false: no BN, NewDCRTrunk only
+  bool normalized_embeddings = false;  ///< embeddings of trunk and branch get length 1
+  std::int64_t out_channels = 512;     ///< width of the trunk's embedding
+  std::int64_t mid_channels = 512;     ///< width of a branch's embedding
+  std::int64_t input_size = 120;       ///< height and width of the image, pixels; at least 16
+  /// true: the outputs are `embedding` and `logits`, those of the branch or of the trunk alone.
+  bool plain_outputs = false;
 };
 
 /// Deep Coupled ResNet (Lu, Jiang and Kot, "Deep Coupled ResNet for Low-Resolution Face
@@ -26,7 +32,8 @@ struct DcrOptions {
 ///
 /// input [N, 3, S, S] -> trunk_embeddings [N, out_channels], and
 ///   with a branch: branch_embeddings [N, mid_channels] and branch_logits [N, num_classes];
-///   without:       trunk_logits [N, num_classes].
+///   without:       trunk_logits [N, num_classes];
+/// or embedding and logits alone with `plain_outputs`.
 /// The state_dict always holds the trunk's classifier and every branch.
 /// Throws Error(usage) when options are out of range or contradict each other.
 Graph dcr(const DcrOptions& options = {});

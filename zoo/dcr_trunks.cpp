@@ -16,22 +16,13 @@ Tensor global_mean(Scope scope, Tensor x) {
   return flatten((scope / "avgpool").output(mean(x, {2, 3})));
 }
 
-/// conv 7x7/2, BN, ReLU, max pool 3x3/2, four stages of `block`; all but the first halve the map.
-Tensor resnet(Scope scope, Tensor x, const Ints& layers, Block block) {
-  x = scope.conv("conv1", x,
-                 {.out = 64,
-                  .kernel = 7,
-                  .stride = 2,
-                  .padding = 3,
-                  .bias = false,
-                  .init = he_fan_out(7, 64)});
-  x = scope.batch_norm("bn1", x);
-  x = (scope / "relu").output(relu(x));
-  x = (scope / "maxpool").output(max_pool(x, {.kernel = 3, .stride = 2, .padding = 1}));
-  for (std::size_t stage = 0; stage < 4; ++stage) {
+/// The stem and a stage of `block` for each of `layers`; all but the first halve the map.
+Tensor resnet(Scope scope, Tensor x, const Ints& layers, Block block, const ResNetStem& stem = {}) {
+  x = resnet_stem(scope, x, stem);
+  for (std::size_t stage = 0; stage < layers.size(); ++stage) {
     const Scope layer = scope / fmt::format("layer{}", stage + 1);
     for (std::int64_t i = 0; i < layers[stage]; ++i) {
-      x = block(layer / i, x, std::int64_t{64} << stage, stage > 0 && i == 0 ? 2 : 1);
+      x = block(layer / i, x, stem.width << stage, stage > 0 && i == 0 ? 2 : 1);
     }
     x = layer.output(x);
   }
@@ -40,8 +31,8 @@ Tensor resnet(Scope scope, Tensor x, const Ints& layers, Block block) {
 
 }  // namespace
 
-Tensor dcr_trunk(Scope scope, Tensor x, const Ints& layers) {
-  return resnet(scope, x, layers, basic_block);
+Tensor dcr_trunk(Scope scope, Tensor x, const Ints& layers, const ResNetStem& stem) {
+  return resnet(scope, x, layers, basic_block, stem);
 }
 
 Tensor new_dcr_trunk(Scope scope, Tensor x, const Ints& layers, bool use_bn) {

@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "ir/error.h"
-#include "zoo/blocks/initializers.h"
 #include "zoo/blocks/residual_block.h"
 
 namespace facet::zoo {
@@ -16,10 +15,12 @@ void check(const LesaResNetOptions& options) {
     throw usage_error(fmt::format("{}: {}", options.name, why));
   };
   const auto take = [&](std::string_view name, const Ints& list, std::int64_t lo, std::int64_t hi) {
-    if (list.size() == 4 && std::ranges::all_of(list, [&](auto n) { return n >= lo && n <= hi; })) {
+    if (list.size() == options.stages &&
+        std::ranges::all_of(list, [&](auto n) { return n >= lo && n <= hi; })) {
       return;
     }
-    reject(fmt::format("{} takes four numbers, one a stage, {}", name,
+    reject(fmt::format("{} takes {} numbers, one a stage, {}", name,
+                       options.stages == 4 ? "four" : std::to_string(options.stages),
                        hi == 1 ? "0 or 1" : fmt::format("{} or more", lo)));
   };
   constexpr std::int64_t any = 1 << 20;
@@ -38,19 +39,6 @@ void check(const LesaResNetOptions& options) {
     reject(fmt::format("input_size={} leaves nothing behind the stem; use 4 or more",
                        options.input_size));
   }
-}
-
-Tensor stem(Scope root, Tensor x) {
-  x = root.conv("conv1", x,
-                {.out = 64,
-                 .kernel = 7,
-                 .stride = 2,
-                 .padding = 3,
-                 .bias = false,
-                 .init = he_fan_out(7, 64)});
-  x = root.batch_norm("bn1", x);
-  x = (root / "relu").output(relu(x));
-  return (root / "maxpool").output(max_pool(x, {.kernel = 3, .stride = 2, .padding = 1}));
 }
 
 Tensor lesa_block(Scope scope, Tensor x, Bottleneck block, const LesaResNetOptions& options,
@@ -76,10 +64,10 @@ Graph lesa_resnet(const LesaResNetOptions& options) {
   Network network(options.name);
   const Scope root = network.root();
   Tensor x = network.input("input", {"N", 3, options.input_size, options.input_size});
-  x = stem(root, x);
-  for (std::size_t stage = 0; stage < 4; ++stage) {
+  x = resnet_stem(root, x, options.stem);
+  for (std::size_t stage = 0; stage < options.stages; ++stage) {
     const Scope layer = root / fmt::format("layer{}", stage + 1);
-    const std::int64_t planes = std::int64_t{64} << stage;
+    const std::int64_t planes = options.stem.width << stage;
     const bool attends = options.lesa && options.stage_with_lesa[stage] != 0;
     for (std::int64_t i = 0; i < options.layers[stage]; ++i) {
       const Bottleneck block{.width = planes * options.base_width / 64,
@@ -92,6 +80,7 @@ Graph lesa_resnet(const LesaResNetOptions& options) {
     x = layer.output(x);
   }
   x = flatten((root / "avgpool").output(mean(x, {2, 3})));
+  if (options.embedding) network.output("embedding", x);
   network.output("logits", root.linear("fc", x, {.out = options.num_classes}));
   return network.finish();
 }

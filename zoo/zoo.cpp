@@ -11,6 +11,7 @@
 #include "zoo/iresnet.h"
 #include "zoo/lesa.h"
 #include "zoo/lscnn.h"
+#include "zoo/small_presets.h"
 
 namespace facet::zoo {
 namespace {
@@ -217,16 +218,32 @@ ModelSpec lesa_spec(std::string name, std::string doc) {
   return spec;
 }
 
+std::vector<ModelSpec> all_models() {
+  std::vector<ModelSpec> list = {
+      lscnn_spec(),
+      dcr_spec(),
+      arcface_spec<18>(),
+      arcface_spec<34>(),
+      arcface_spec<50>(),
+      arcface_spec<100>(),
+      arcface_spec<200>(),
+      mla_spec<18>(),
+      mla_spec<34>(),
+      mla_spec<50>(),
+      mla_spec<100>(),
+      mla_spec<200>(),
+      lesa_spec<64>("lesa_resnet50",
+                    "ResNet-50 with locally enhanced self-attention, for ImageNet"),
+      lesa_spec<128>("lesa_wrn50", "the same, twice as wide inside"),
+  };
+  for (ModelSpec& small : small_presets()) list.push_back(std::move(small));
+  return list;
+}
+
 }  // namespace
 
 const std::vector<ModelSpec>& models() {
-  static const std::vector<ModelSpec> list = {
-      lscnn_spec(),       dcr_spec(),          arcface_spec<18>(),  arcface_spec<34>(),
-      arcface_spec<50>(), arcface_spec<100>(), arcface_spec<200>(), mla_spec<18>(),
-      mla_spec<34>(),     mla_spec<50>(),      mla_spec<100>(),     mla_spec<200>(),
-      lesa_spec<64>("lesa_resnet50", "ResNet-50 with locally enhanced self-attention, for ImageNet"),
-      lesa_spec<128>("lesa_wrn50", "the same, twice as wide inside"),
-  };
+  static const std::vector<ModelSpec> list = all_models();
   return list;
 }
 

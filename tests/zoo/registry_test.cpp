@@ -45,7 +45,11 @@ TEST(Registry, ListsEveryModelOnce) {
                                           "mla_iresnet100",
                                           "mla_iresnet200",
                                           "lesa_resnet50",
-                                          "lesa_wrn50"};
+                                          "lesa_wrn50",
+                                          "lscnn_small",
+                                          "dcr_small",
+                                          "mla_small",
+                                          "lesa_small"};
   EXPECT_EQ(names, expected);
   EXPECT_EQ(models().size(), expected.size());
 }
