@@ -1,6 +1,11 @@
 #include "cli/recipes.h"
 
+#include <utility>
+
+#include "cli/common.h"
+#include "ir/error.h"
 #include "zoo/recipes.h"
+#include "zoo/zoo.h"
 
 namespace facet::cli {
 
@@ -9,6 +14,15 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
     return read_recipe(name, overrides);
   }
   return parse_recipe(zoo::recipe_text(name), "recipe " + name, overrides);
+}
+
+Graph recipe_network(const Recipe& recipe) {
+  const std::string& name = recipe.model.name;
+  if (!name.ends_with(".ir")) return zoo::build(name, recipe.model.settings);
+  if (!recipe.model.settings.empty()) {
+    throw usage_error("model.settings are for models of the zoo; " + name + " is taken as it is");
+  }
+  return std::move(load_model(name, {}).graph);
 }
 
 }  // namespace facet::cli

@@ -15,7 +15,6 @@
 #include "runtime/threads.h"
 #include "training/recipe_data.h"
 #include "training/trainer.h"
-#include "zoo/zoo.h"
 
 namespace facet::cli {
 namespace {
@@ -107,7 +106,7 @@ std::string summary(const TrainArguments& arguments, const TrainingResult& resul
 void run_train(const TrainArguments& arguments) {
   if (arguments.threads != 0) set_threads(arguments.threads);
   const Recipe recipe = load_recipe(arguments.recipe, arguments.overrides);
-  Graph network = zoo::build(recipe.model.name, recipe.model.settings);
+  Graph network = recipe_network(recipe);
   const RecipeData data = open_data(recipe.data);
   // Opened now: nobody wants to learn after hours that the folder is missing.
   std::unique_ptr<AtomicFile> json;

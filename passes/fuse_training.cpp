@@ -102,9 +102,10 @@ class NormFusion {
 void fuse_for_training(Graph& graph) {
   PassContext context;
   merge_branches(graph, context);
-  // Fusing erases what follows a normalisation, so the list holds the normalisations alone.
-  std::vector<Node*> norms = graph.node_list();
-  std::erase_if(norms, [](const Node* node) { return !node->is("batch_norm_train"); });
+  std::vector<Node*> norms;  // what they take with them is erased
+  for (Node* node : graph.node_list()) {
+    if (node->is("batch_norm_train")) norms.push_back(node);
+  }
   for (Node* norm : norms) NormFusion(graph, norm).run();
   // A statistic that a later normalisation moves on may be read ahead of where it is made now.
   graph.sort_topologically();

@@ -17,8 +17,8 @@
 //
 // Casts of weights are prepared values: they run once, when weights are bound. Ops of policy
 // `follow` compute in f32 inside and round once at their result; a concat needs one dtype, so its f32
-// operands are cast. Refused: integers; prepared values but where a product reads them; outputs that
-// were bf16 already.
+// operands are cast. New state is f32 as the outputs are. Refused: integers; inputs of rank below 2;
+// prepared values but where a product reads them; outputs that were bf16 already.
 
 namespace facet {
 namespace {
@@ -28,12 +28,15 @@ class Bf16Lowering {
   explicit Bf16Lowering(Graph& graph) : graph_(graph), prepared_(graph) {}
 
   bool run() {
-    std::vector<bool> was_f32;
-    for (const Output& output : graph_.outputs()) was_f32.push_back(output.value.dtype() == DType::f32);
+    std::vector<Value*> kept;  // what leaves the graph in f32: outputs and new state
+    for (std::vector<Output>* list : {&graph_.outputs(), &graph_.updates()}) {
+      for (Output& output : *list) {
+        if (output.value.dtype() == DType::f32) kept.push_back(&output.value);
+      }
+    }
     for (Node* node : graph_.node_list()) lower(node);
-    for (std::size_t i = 0; i < was_f32.size(); ++i) {
-      Value& value = graph_.outputs()[i].value;
-      if (was_f32[i] && value.dtype() == DType::bf16) value = cast(value, DType::f32, nullptr);
+    for (Value* value : kept) {
+      if (value->dtype() == DType::bf16) *value = cast(*value, DType::f32, nullptr);
     }
     return changed_;
   }
@@ -71,8 +74,9 @@ class Bf16Lowering {
   }
 
   /// Activations that descend from an f32 input become bf16 there. Casts read the input itself: they
-  /// say what they want of it.
+  /// say what they want of it. A vector is no activation but a setting (a learning rate, say).
   void lower_input(Node* input) {
+    if (input->result().type().rank() < 2) return;
     std::vector<Use> readers = input->uses(0);
     std::erase_if(readers, [](const Use& use) { return use.node->is("cast"); });
     if (input->result().dtype() != DType::f32 || readers.empty()) return;

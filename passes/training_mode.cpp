@@ -1,6 +1,7 @@
 #include "passes/training_mode.h"
 
 #include <map>
+#include <vector>
 
 #include "ir/op.h"
 
@@ -27,8 +28,8 @@ class TrainingMode {
         convert_dropout(node);
       }
     }
-    for (const auto& [parameter, value] : latest_) {
-      graph_.add_update(parameter.node->attributes().text("key"), value);
+    for (const Value& parameter : order_) {
+      graph_.add_update(parameter.node->attributes().text("key"), latest_.at(parameter));
     }
   }
 
@@ -43,10 +44,15 @@ class TrainingMode {
                              current(variance)},
                             {{"epsilon", node->attributes().number("epsilon")},
                              {"momentum", node->attributes().number("momentum")}});
-    latest_[mean] = made->result(3);
-    latest_[variance] = made->result(4);
+    move(mean, made->result(3));
+    move(variance, made->result(4));
     graph_.replace_uses(node->result(), made->result(0));
     graph_.erase(node);
+  }
+
+  void move(Value state, Value value) {
+    if (!latest_.contains(state)) order_.push_back(state);
+    latest_[state] = value;
   }
 
   Value current(Value statistic) const {
@@ -73,13 +79,14 @@ class TrainingMode {
     }
     step_ = graph_.read_parameter(kStepKey)->result();
     Builder build(graph_, nullptr, {kStepKey, {}, {}});
-    latest_[step_] = build("add", {step_, build.scalar(1)});
+    move(step_, build("add", {step_, build.scalar(1)}));
     return step_;
   }
 
   Graph& graph_;
   TrainingModeOptions options_;
-  std::map<Value, Value> latest_;  // of each running statistic, by the parameter's value
+  std::map<Value, Value> latest_;  // of each state, by the parameter's value
+  std::vector<Value> order_;       // the states as they were met: the same in every run
   std::uint64_t dropouts_ = 0;
   Value step_;
 };

@@ -1,48 +1,56 @@
 #!/usr/bin/env bash
-# Sets up the machine, builds Facet and shows it at work: three networks compiled, photos streamed
-# through them into embeddings, nearest neighbours as a PNG, the benchmark table, the graph as SVG.
+# Sets up the machine, builds Facet and shows it at work: trains a small attention network on
+# Fashion-MNIST, evaluates it in f32 and bf16, shows what was fused, finds nearest neighbours by its
+# embeddings, and times it.
 #
 #   scripts/demo.sh [photo.jpg|photo.png ...]     results in out/
 #
-# FACET_DEMO_IMAGES: how many Fashion-MNIST test images to embed (default 512).
+# FACET_DEMO_EPOCHS: how many epochs to train (default: the recipe's).
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 "$root/scripts/build.sh" -- facet
 facet="$root/build/bin/facet"
 out="$root/out"
-count=${FACET_DEMO_IMAGES:-512}
+model=mla_small
+recipe=fashion_demo
 mkdir -p "$out"
 
 fashion=$(dpkg -L dataset-fashion-mnist 2>/dev/null | grep -m1 't10k-images' || true)
 [ -n "$fashion" ] || { echo "demo: the package dataset-fashion-mnist is missing; run scripts/setup.sh" >&2; exit 1; }
 
-echo "== The zoo"
-"$facet" models
+echo "== Training $model on Fashion-MNIST (recipe $recipe)"
+rm -rf "$out/training"
+overrides=()
+[ -z "${FACET_DEMO_EPOCHS:-}" ] || overrides=("training.epochs=$FACET_DEMO_EPOCHS")
+"$facet" train "$recipe" "${overrides[@]}" --output "$out/training"
+weights="$out/training/weights.safetensors"
 
-for model in lscnn dcr mla_iresnet50; do
-  output=embedding
-  [ "$model" = dcr ] && output=branch_embeddings
-  echo
-  echo "== $model: $count Fashion-MNIST test images to embeddings (random weights: untrained features)"
-  "$facet" embed "$model" "$fashion" --weights random:1 --precision bf16 --limit "$count" \
-    --output-name "$output" --output "$out/$model.safetensors" --neighbors "$out/$model-neighbors.png"
-  "$facet" show "$model" --after all --format svg -o "$out/$model.svg"
-done
+echo
+echo "== Its accuracy on the 10,000 test pictures, in f32 and compiled to bf16"
+"$facet" eval --recipe "$recipe" --weights "$weights"
+"$facet" eval --recipe "$recipe" --weights "$weights" --precision bf16
+
+echo
+echo "== What the compiler fused"
+"$facet" explain "$model" >"$out/$model-explain.txt"
+head -n 30 "$out/$model-explain.txt"
+"$facet" show "$model" --after all --format svg -o "$out/$model.svg"
+
+echo
+echo "== Nearest neighbours of 512 test pictures by the embeddings it learned"
+"$facet" embed "$model" "$fashion" --weights "$weights" --precision bf16 --limit 512 \
+  --output "$out/$model.safetensors" --neighbors "$out/$model-neighbors.png"
 
 if [ "$#" -gt 0 ]; then
   echo
-  echo "== mla_iresnet50: your photos to embeddings"
+  echo "== mla_iresnet50: your photos to embeddings (random weights: untrained features)"
   "$facet" embed mla_iresnet50 "$@" --weights random:1 --output "$out/photos.safetensors"
 fi
 
 echo
-echo "== What the compiler fused in lscnn"
-"$facet" explain lscnn >"$out/lscnn-explain.txt"
-head -n 40 "$out/lscnn-explain.txt"
-
-echo
-echo "== Benchmark"
-"$facet" bench lscnn dcr mla_iresnet50 --batch 1,16 --precision f32,bf16 --seconds 1 --json "$out/bench.json"
+echo "== Benchmark: inference, then whole training steps"
+"$facet" bench "$model" lscnn --batch 1,16 --precision f32,bf16 --seconds 1 --json "$out/bench.json"
+"$facet" bench "$model" --train --batch 128 --precision f32,bf16 --seconds 1 --json "$out/bench-train.json"
 
 echo
 echo "Results in $out:"

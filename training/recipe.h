@@ -16,7 +16,7 @@
 namespace facet {
 
 struct ModelRecipe {
-  std::string name;                             ///< of the zoo, as `facet models` lists it
+  std::string name;                             ///< of the zoo, as `facet models` lists it, or a file *.ir
   std::map<std::string, std::string> settings;  ///< section [model.settings]: the network's options
   std::string init;  ///< safetensors file of initial weights; empty: fresh ones by the seed
 };

@@ -16,7 +16,7 @@ struct NamedRecipe {
 };
 
 constexpr NamedRecipe kRecipes[] = {
-#include "recipes.inc"
+#include "zoo/recipes.inc"
 };
 
 }  // namespace

@@ -36,8 +36,8 @@ Views views_of(const Node& node) {
 
 /// bf16 when both factors are, else f32.
 memory::data_type factor_type(const Views& views) {
-  const bool low = views.operands[0].type.dtype == DType::bf16 &&
-                   views.operands[1].type.dtype == DType::bf16;
+  const bool low =
+      views.operands[0].type.dtype == DType::bf16 && views.operands[1].type.dtype == DType::bf16;
   return low ? memory::data_type::bf16 : memory::data_type::f32;
 }
 
@@ -71,9 +71,16 @@ struct WindowOf {
       return any_format(d.get_dims(), type);
     };
     const memory::data_type type = x.get_data_type();
-    return {engine,  dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct,
-            any(x, type), any(weights, type), any(y, y.get_data_type()),
-            strides, dilations, before, after};
+    return {engine,
+            dnnl::prop_kind::forward_training,
+            dnnl::algorithm::convolution_direct,
+            any(x, type),
+            any(weights, type),
+            any(y, y.get_data_type()),
+            strides,
+            dilations,
+            before,
+            after};
   }
 
   memory::dims strides, dilations, before, after;
@@ -92,8 +99,7 @@ Recipe data_recipe(const TagTable& tags, const Node& node, const Views& views) {
   Recipe recipe;
   const WindowOf window(node.attributes());
   recipe.key = "conv_bwd_data " + window.key();
-  recipe.arguments.push_back(
-      image(tags, DNNL_ARG_DIFF_DST, false, 0, views.operands[0], type));
+  recipe.arguments.push_back(image(tags, DNNL_ARG_DIFF_DST, false, 0, views.operands[0], type));
   Descriptor weights =
       describe_weights(tags, views.operands[1], node.attributes().integer("groups"));
   Descriptor any = any_format(weights.get_dims(), type);
@@ -116,14 +122,12 @@ Recipe weights_recipe(const TagTable& tags, const Node& node, const Views& views
   Recipe recipe;
   const WindowOf window(node.attributes());
   recipe.key = "conv_bwd_weights " + window.key();
-  recipe.arguments.push_back(
-      image(tags, DNNL_ARG_DIFF_DST, false, 0, views.operands[0], type));
+  recipe.arguments.push_back(image(tags, DNNL_ARG_DIFF_DST, false, 0, views.operands[0], type));
   recipe.arguments.push_back(image(tags, DNNL_ARG_SRC, false, 1, views.operands[1], type));
   Descriptor gradient =
       describe_weights(tags, views.results[0], node.attributes().integer("groups"));
   Descriptor any = any_format(gradient.get_dims(), memory::data_type::f32);
-  recipe.arguments.push_back(
-      {DNNL_ARG_DIFF_WEIGHTS, true, 0, std::move(gradient), std::move(any)});
+  recipe.arguments.push_back({DNNL_ARG_DIFF_WEIGHTS, true, 0, std::move(gradient), std::move(any)});
   if (views.results.size() > 1) {
     const Descriptor bias = describe(tags, views.results[1]);
     recipe.arguments.push_back({DNNL_ARG_DIFF_BIAS, true, 1, bias, bias});
@@ -131,9 +135,9 @@ Recipe weights_recipe(const TagTable& tags, const Node& node, const Views& views
   recipe.make = [window](const dnnl::engine& engine,
                          std::span<const Descriptor> d) -> PrimitiveDesc {
     return dnnl::convolution_backward_weights::primitive_desc(
-        engine, dnnl::algorithm::convolution_direct, d[1], d[2],
-        d.size() > 3 ? d[3] : Descriptor(), d[0], window.strides, window.dilations, window.before,
-        window.after, window.hint(engine, d[1], d[2], d[0]), user_scratchpad());
+        engine, dnnl::algorithm::convolution_direct, d[1], d[2], d.size() > 3 ? d[3] : Descriptor(),
+        d[0], window.strides, window.dilations, window.before, window.after,
+        window.hint(engine, d[1], d[2], d[0]), user_scratchpad());
   };
   return recipe;
 }

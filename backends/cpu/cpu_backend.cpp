@@ -10,6 +10,7 @@
 #include "backends/cpu/kernels/direct_convolution.h"
 #include "backends/cpu/kernels/kernels.h"
 #include "backends/cpu/kernels/train_kernels.h"
+#include "backends/cpu/kernels/weights_reorder.h"
 #include "ir/elementwise_program.h"
 #include "ir/error.h"
 #include "ir/gate.h"
@@ -201,6 +202,7 @@ class CpuBackend : public Backend {
       case Family::copy:
         return cpu::lower_copy(node, operands, results);
       case Family::reorder:
+        if (auto packed = cpu::lower_weights_reorder(operands[0], results[0])) return packed;
         if (is_blocked(operands[0].type.layout) || is_blocked(results[0].type.layout)) {
           return cpu::lower_reorder(*device_, node, operands[0], results[0]);
         }

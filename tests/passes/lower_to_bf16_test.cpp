@@ -203,6 +203,41 @@ TEST(LowerToBf16, ABf16OutputStaysBf16) {
 )");
 }
 
+// The gradient is a bf16 product; the update reads it, the parameter and the learning rate in f32.
+TEST(LowerToBf16, UpdatesAreF32) {
+  expect_rewrite(kPass, R"(
+  %0 = input() {name = "x", type = "f32[4, 3]"} : f32[4, 3]
+  %1 = input() {name = "lr", type = "f32[1]"} : f32[1]
+  %2 = parameter() {key = "w", mutable = true, type = "f32[3, 3]"} : f32[3, 3]
+  %3 = parameter() {key = "w.v", mutable = true, type = "f32[3, 3]"} : f32[3, 3]
+  %4 = parameter() {key = "w.sum", mutable = true, type = "f32[3, 3]"} : f32[3, 3]
+  %5 = matmul(%0, %0) {transpose_a = true} : f32[3, 3]
+  %6 = add(%4, %5) : f32[3, 3]
+  %7:2 = sgd_update(%2, %3, %5, %1) : (f32[3, 3], f32[3, 3])
+  update "w" = %7.0
+  update "w.v" = %7.1
+  update "w.sum" = %6
+  return "y" = %5
+)",
+                 R"(
+  %0 = input() {name = "x", type = "f32[4, 3]"} : f32[4, 3]
+  %1 = cast(%0) {dtype = "bf16"} : bf16[4, 3]
+  %2 = input() {name = "lr", type = "f32[1]"} : f32[1]
+  %3 = parameter() {key = "w", mutable = true, type = "f32[3, 3]"} : f32[3, 3]
+  %4 = parameter() {key = "w.v", mutable = true, type = "f32[3, 3]"} : f32[3, 3]
+  %5 = parameter() {key = "w.sum", mutable = true, type = "f32[3, 3]"} : f32[3, 3]
+  %6 = matmul(%1, %1) {transpose_a = true} : bf16[3, 3]
+  %7 = add(%5, %6) : bf16[3, 3]
+  %8 = cast(%6) {dtype = "f32"} : f32[3, 3]
+  %9:2 = sgd_update(%3, %4, %8, %2) : (f32[3, 3], f32[3, 3])
+  %10 = cast(%7) {dtype = "f32"} : f32[3, 3]
+  update "w" = %9.0
+  update "w.v" = %9.1
+  update "w.sum" = %10
+  return "y" = %8
+)");
+}
+
 TEST(LowerToBf16, RefusesWhatIsLoweredAlready) {
   Graph graph = testing::parse_body(R"(
   %0 = input() {name = "x", type = "f32[N, 2, 4, 4]"} : f32[N, 2, 4, 4]

@@ -8,9 +8,10 @@
 #include "backends/cpu/kernels/planned_kernel.h"
 #include "backends/cpu/kernels/train_kernels.h"
 
-// Batch normalisation of a batch and its gradient. Both read their operands twice: once for the sums
-// over a channel, once for the result. Sums are f32 over kRowsInFloat rows and double beyond; parts
-// of the work keep their own, and are added in order, so that bits do not depend on the threads.
+// Batch normalisation of a batch and its gradient. Both read their operands twice: once for the
+// sums over a channel, once for the result. Sums are f32 over kRowsInFloat rows and double beyond;
+// parts of the work keep their own, and are added in order, so that bits do not depend on the
+// threads.
 
 namespace facet::cpu {
 namespace {

@@ -36,10 +36,12 @@ ChannelPlan plan_channels(const Node& node, std::span<const View> views) {
     plan.same_type = plan.same_type && plan.types.back() == plan.types.front();
   }
   plan.loops = collapse(extents, strides, 0);
-  const std::int64_t worth = std::clamp(plan.elements() / kPartElements, std::int64_t{1}, kMostParts);
-  plan.parts = plan.by_rows
-                   ? power_of_two_below(std::clamp(plan.places / kPartPlaces, std::int64_t{1}, worth))
-                   : std::min(worth, plan.channels);
+  const std::int64_t worth =
+      std::clamp(plan.elements() / kPartElements, std::int64_t{1}, kMostParts);
+  plan.parts =
+      plan.by_rows
+          ? power_of_two_below(std::clamp(plan.places / kPartPlaces, std::int64_t{1}, worth))
+          : std::min(worth, plan.channels);
   return plan;
 }
 
@@ -58,7 +60,8 @@ void ChannelWalk::open(std::span<std::byte* const> bases, const std::vector<std:
   block_.rows = rows;
   block_.cols = cols;
   bool direct = plan_.same_type;
-  for (std::size_t v = 0; v < plan_.types.size(); ++v) direct = direct && (col[v] == 1 || cols == 1);
+  for (std::size_t v = 0; v < plan_.types.size(); ++v)
+    direct = direct && (col[v] == 1 || cols == 1);
   block_.type = direct ? plan_.types[0] : Float::f32;
   for (std::size_t v = 0; v < plan_.types.size(); ++v) {
     const std::int64_t size = size_of(plan_.types[v]);
@@ -123,7 +126,8 @@ void ChannelSums::close(const ChannelBlock& block, double* part_sums) {
     if (plan_.by_rows) {
       for (std::int64_t c = 0; c < block.cols; ++c) to[c] += sums[c];
     } else {
-      to[block.channel] += vector_loops().fold_run[static_cast<int>(Fold::sum)][0](sums, block.cols);
+      to[block.channel] +=
+          vector_loops().fold_run[static_cast<int>(Fold::sum)][0](sums, block.cols);
     }
   }
 }

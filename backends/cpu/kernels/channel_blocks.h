@@ -11,10 +11,9 @@
 #include "backends/cpu/kernels/parallel.h"
 #include "backends/cpu/kernels/train_loops.h"
 
-/// How kernels walk maps [N, C, ...] when something is kept per channel: in blocks of rows x columns
-/// for the loops of train_loops.h. Where channels are contiguous, columns are channels; elsewhere
-/// they are rows of places of one channel after
-/// the other.
+/// How kernels walk maps [N, C, ...] when something is kept per channel: in blocks of rows x
+/// columns for the loops of train_loops.h. Where channels are contiguous, columns are channels;
+/// elsewhere they are rows of places of one channel after the other.
 namespace facet::cpu {
 
 /// Rows summed in f32 before they join a sum in double.
@@ -25,22 +24,22 @@ inline constexpr std::int64_t kPlaneColumns = 64;
 
 /// Rows x columns of all views of a plan.
 struct ChannelBlock {
-  std::vector<Rows> reads;        ///< per view that is read
-  RowsOut writes;                 ///< where the written view's block is to be made
-  Float type = Float::f32;        ///< of reads and writes
+  std::vector<Rows> reads;  ///< per view that is read
+  RowsOut writes;           ///< where the written view's block is to be made
+  Float type = Float::f32;  ///< of reads and writes
   std::int64_t rows = 0, cols = 0;
-  std::int64_t channel = 0;       ///< of the first column
+  std::int64_t channel = 0;  ///< of the first column
 };
 
 /// The plan: views in the order read..., written. All have the extents [N, C, ...].
 struct ChannelPlan {
   std::int64_t channels = 1;
-  std::int64_t places = 1;     ///< elements of one channel
-  bool by_rows = false;        ///< columns are channels
-  std::vector<Float> types;    ///< per view
+  std::int64_t places = 1;                  ///< elements of one channel
+  bool by_rows = false;                     ///< columns are channels
+  std::vector<Float> types;                 ///< per view
   std::vector<std::int64_t> channel_steps;  ///< per view
-  Loops loops;                 ///< over the places
-  std::int64_t parts = 1;      ///< shares of the work, whatever the number of threads
+  Loops loops;                              ///< over the places
+  std::int64_t parts = 1;                   ///< shares of the work, whatever the number of threads
   bool same_type = true;
 
   std::int64_t elements() const { return channels * places; }
@@ -72,8 +71,8 @@ class ChannelWalk {
   template <class Body>
   void run_planes(std::int64_t part, std::span<std::byte* const> bases, const Body& body);
 
-  /// Fills block_ for rows x cols elements at `offsets`; a row's neighbours are `row` and a column's
-  /// `col` elements apart.
+  /// Fills block_ for rows x cols elements at `offsets`; a row's neighbours are `row` and a
+  /// column's `col` elements apart.
   void open(std::span<std::byte* const> bases, const std::vector<std::int64_t>& offsets,
             std::int64_t rows, std::int64_t cols, const std::vector<std::int64_t>& row,
             const std::vector<std::int64_t>& col);
@@ -88,8 +87,7 @@ class ChannelWalk {
 };
 
 template <class Body>
-void ChannelWalk::run_rows(std::int64_t part, std::span<std::byte* const> bases,
-                           const Body& body) {
+void ChannelWalk::run_rows(std::int64_t part, std::span<std::byte* const> bases, const Body& body) {
   const Loops& loops = plan_.loops;
   const std::int64_t inner = loops.extents.back();
   const std::size_t views = plan_.types.size();

@@ -44,8 +44,7 @@ struct ColumnSumsPlan {
     for_each_position(outer, 0, outer.elements(), [&](const std::vector<std::int64_t>& at) {
       const std::int64_t row = position++ % outer.extents.back() * kRows;
       const std::int64_t here = std::min(kRows, count - row);
-      const std::byte* const x =
-          addresses.operands[0] + (at[0] + first * x_column) * size_of(type);
+      const std::byte* const x = addresses.operands[0] + (at[0] + first * x_column) * size_of(type);
       if (x_column == 1) {
         const std::int64_t counts[2] = {1, here};
         const std::int64_t strides[2] = {0, step};

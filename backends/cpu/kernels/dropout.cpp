@@ -1,3 +1,5 @@
+#include "ir/dropout.h"
+
 #include <cmath>
 #include <string>
 
@@ -6,7 +8,6 @@
 #include "backends/cpu/kernels/parallel.h"
 #include "backends/cpu/kernels/planned_kernel.h"
 #include "backends/cpu/kernels/train_kernels.h"
-#include "ir/dropout.h"
 
 namespace facet::cpu {
 namespace {
@@ -44,8 +45,8 @@ struct DropoutPlan {
             const auto number = static_cast<std::uint64_t>(row * columns + first + i);
             values[i] = mask.keeps(number) ? values[i] * scale : 0.0f;
           }
-          store_floats(to, values, a.results[0] + (at[1] + first * y.back()) * size_of(to), y.back(),
-                       width);
+          store_floats(to, values, a.results[0] + (at[1] + first * y.back()) * size_of(to),
+                       y.back(), width);
         }
         ++row;
       });

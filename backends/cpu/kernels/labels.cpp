@@ -25,8 +25,8 @@ struct Matrix {
 
   void load(const std::byte* base, std::int64_t row, std::int64_t first, std::int64_t count,
             float* to) const {
-    load_floats(type, base + (row * row_step + first * column_step) * size_of(type), column_step, to,
-                count);
+    load_floats(type, base + (row * row_step + first * column_step) * size_of(type), column_step,
+                to, count);
   }
   void store(std::byte* base, std::int64_t row, std::int64_t first, std::int64_t count,
              const float* from) const {
@@ -72,9 +72,8 @@ struct LabelsPlan {
   std::string implementation() const { return name; }
   std::size_t scratch_bytes() const { return 0; }
   void run(const Addresses& a) const {
-    parallel_for(count, elements, [&](std::int64_t begin, std::int64_t end) {
-      (this->*rows)(a, begin, end);
-    });
+    parallel_for(count, elements,
+                 [&](std::int64_t begin, std::int64_t end) { (this->*rows)(a, begin, end); });
   }
 
   std::int64_t label(const Addresses& a, std::int64_t row) const {
@@ -135,7 +134,8 @@ struct LabelsPlan {
           if (target >= first && target < first + width) {
             z[static_cast<std::size_t>(target - first)] -= static_cast<float>(1 - smoothing);
           }
-          for (std::int64_t i = 0; i < width; ++i) z[static_cast<std::size_t>(i)] = gradient * (z[static_cast<std::size_t>(i)] - uniform);
+          for (std::int64_t i = 0; i < width; ++i)
+            z[static_cast<std::size_t>(i)] = gradient * (z[static_cast<std::size_t>(i)] - uniform);
         }
         results[0].store(a.results[0], row, first, width, z.data());
       }
@@ -151,8 +151,8 @@ struct LabelsPlan {
   }
 
   /// Copies row `from` of a matrix, or zeros, into row `to` of the result.
-  void copy_row(const Matrix& source, const std::byte* base, std::int64_t from,
-                const Addresses& a, std::int64_t to) const {
+  void copy_row(const Matrix& source, const std::byte* base, std::int64_t from, const Addresses& a,
+                std::int64_t to) const {
     float values[kPiece] = {};
     for (std::int64_t first = 0; first < results[0].columns; first += kPiece) {
       const std::int64_t width = std::min(kPiece, results[0].columns - first);

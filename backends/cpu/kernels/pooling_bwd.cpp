@@ -62,10 +62,8 @@ struct PoolingBwdPlan {
     const std::int64_t last = std::min(first + band, h.in);
     const std::int64_t width = std::min(block, channels - channel);
     std::fill_n(sums, (last - first) * w.in * width, 0.0f);
-    const std::byte* const from =
-        a.operands[1] + (image * x[0] + channel) * size_of(x_type);
-    const std::byte* const gradient =
-        a.operands[0] + (image * dy[0] + channel) * size_of(dy_type);
+    const std::byte* const from = a.operands[1] + (image * x[0] + channel) * size_of(x_type);
+    const std::byte* const gradient = a.operands[0] + (image * dy[0] + channel) * size_of(dy_type);
     MaxWindow window;
     window.x_step[0] = x[2];
     window.x_step[1] = x[3];
@@ -150,8 +148,7 @@ struct PoolingBwdPlan {
     }
     for (std::int64_t r = 0; r < h.in; ++r) {
       store_floats(dx_type, sums.data() + r * w.in,
-                   a.results[0] +
-                       (image * dx[0] + channel * dx[1] + r * dx[2]) * size_of(dx_type),
+                   a.results[0] + (image * dx[0] + channel * dx[1] + r * dx[2]) * size_of(dx_type),
                    dx[3], w.in);
     }
   }

@@ -12,7 +12,7 @@ namespace {
 struct PreluBwdPlan {
   ChannelPlan channels;  ///< dy, x, dx
   Float slope_type = Float::f32;
-  std::int64_t slope_step = 0;   ///< 0 where all channels share one
+  std::int64_t slope_step = 0;  ///< 0 where all channels share one
   Float dslope_type = Float::f32;
   std::int64_t dslope_step = 1;
   bool shared = false;
@@ -36,8 +36,8 @@ struct PreluBwdPlan {
       ChannelSums totals(channels, 1);
       for (std::int64_t part = begin; part < end; ++part) {
         walk.run(part, views, [&](ChannelBlock& b) {
-          train_loops().prelu_bwd[static_cast<int>(b.type)](b.reads[0], b.reads[1], b.writes, b.rows,
-                                                            b.cols, arguments.at(b, 0),
+          train_loops().prelu_bwd[static_cast<int>(b.type)](b.reads[0], b.reads[1], b.writes,
+                                                            b.rows, b.cols, arguments.at(b, 0),
                                                             totals.open(b, 0));
           totals.close(b, part_sums(channels, sums, 1, part));
         });

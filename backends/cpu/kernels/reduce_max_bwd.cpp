@@ -59,9 +59,8 @@ struct ReduceMaxBwdPlan {
   }
 
   void run(const Addresses& a) const {
-    parallel_for(kept.elements(), elements, [&](std::int64_t begin, std::int64_t end) {
-      run_units(a, begin, end);
-    });
+    parallel_for(kept.elements(), elements,
+                 [&](std::int64_t begin, std::int64_t end) { run_units(a, begin, end); });
   }
 
  private:

@@ -92,8 +92,8 @@ std::unique_ptr<Kernel> lower_softmax_bwd(const Node& node, std::span<const View
   SoftmaxBwdPlan plan;
   plan.length = extents[axis];
   extents[axis] = 1;
-  plan.others = collapse(
-      extents, {operands[0].strides, operands[1].strides, results[0].strides}, 0);
+  plan.others =
+      collapse(extents, {operands[0].strides, operands[1].strides, results[0].strides}, 0);
   for (std::size_t v = 0; v < 3; ++v) {
     plan.types[v] = float_type(node, views[v]->type.dtype);
     plan.step[v] = plan.length == 1 ? 1 : views[v]->strides[axis];

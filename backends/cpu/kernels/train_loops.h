@@ -79,10 +79,10 @@ using Sgd = void (*)(const SgdStep& step, float* param, float* velocity, const f
 struct AdamStep {
   float beta1 = 0, beta2 = 0;
   float rest1 = 1, rest2 = 1;  ///< 1 - beta1, 1 - beta2
-  float added_decay = 0;  ///< of the parameter, added to the gradient
-  float keep = 1;         ///< factor of the parameter ahead of the step: 1 - lr * decoupled decay
-  float rate = 0;         ///< lr / (1 - beta1^step)
-  float root_scale = 1;   ///< 1 / sqrt(1 - beta2^step)
+  float added_decay = 0;       ///< of the parameter, added to the gradient
+  float keep = 1;        ///< factor of the parameter ahead of the step: 1 - lr * decoupled decay
+  float rate = 0;        ///< lr / (1 - beta1^step)
+  float root_scale = 1;  ///< 1 / sqrt(1 - beta2^step)
   float epsilon = 0;
 };
 using Adam = void (*)(const AdamStep& step, float* param, float* m, float* v, const float* grad,
@@ -92,14 +92,14 @@ using Ema = void (*)(float decay, float* average, const float* param, std::int64
 /// Sum of squares of n contiguous floats.
 using SquareSum = float (*)(const float* x, std::int64_t n);
 
-/// y[j * y_row + i] = x[i * x_row + j] for i < rows, j < cols, elements of 2 or 4 bytes; zeros for i
-/// from `rows` to the next multiple of kSpread.
+/// y[j * y_row + i] = x[i * x_row + j] for i < rows, j < cols, elements of 2 or 4 bytes; zeros for
+/// i from `rows` to the next multiple of kSpread.
 inline constexpr std::int64_t kSpread = 16;
 using Spread = void (*)(const void* x, std::int64_t x_row, std::int64_t rows, std::int64_t cols,
                         void* y, std::int64_t y_row);
 /// Pixels in pairs: y[(p / 2 * lanes + c) * 2 + p % 2] = x[p * pitch + c] for p < pixels, c < cols,
-/// elements of 2 bytes; zeros for the missing pixel of an odd number and for c from cols to `lanes`,
-/// a multiple of 16.
+/// elements of 2 bytes; zeros for the missing pixel of an odd number and for c from cols to
+/// `lanes`, a multiple of 16.
 using PackPairs = void (*)(const void* x, std::int64_t pitch, std::int64_t pixels,
                            std::int64_t cols, void* y, std::int64_t lanes);
 

@@ -11,8 +11,8 @@
 #include "ir/error.h"
 #include "ir/layout.h"
 
-// Optimizer steps. New state is written over the old one: where the memory plan gave a result another
-// place than its operand, the operand is copied there first.
+// Optimizer steps. New state is written over the old one: where the memory plan gave a result
+// another place than its operand, the operand is copied there first.
 
 namespace facet::cpu {
 namespace {
@@ -73,9 +73,8 @@ struct UpdatePlan {
 
   template <class Body>
   static void each(std::int64_t count, const Body& body) {
-    parallel_for(count, count, [&](std::int64_t begin, std::int64_t end) {
-      body(begin, end - begin);
-    });
+    parallel_for(count, count,
+                 [&](std::int64_t begin, std::int64_t end) { body(begin, end - begin); });
   }
 
   void run_sgd(const Addresses& a, const SgdStep& step) const {

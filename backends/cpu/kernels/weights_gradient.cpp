@@ -1,5 +1,7 @@
 #include "backends/cpu/kernels/weights_gradient.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -15,7 +17,8 @@
 //   1. dy is packed into blocks of channels, [block][row][pixel][lanes], bf16 in pairs of pixels;
 //   2. x is turned, [row][channel][phase][pixel], with zeros for padding; a stride takes apart the
 //      pixels into as many phases;
-//   3. every tile of gradients, [items][lanes], adds what the chunk's rows give. An item is a channel
+//   3. every tile of gradients, [items][lanes], adds what the chunk's rows give. An item is a
+//   channel
 //      under one tap; those of a tile share the tap's row.
 // Rows of a chunk are in the order [y][image]: the rows under which a tap's row lies inside of the
 // image are neighbours then, and no padding is multiplied at the top and the bottom.
@@ -25,8 +28,8 @@ namespace {
 
 /// Packed dy of a chunk and a block: it is read for every tile, from the second-level cache.
 constexpr std::int64_t kChunkBytes = 256 * 1024;
-/// Where all gradients are few enough to be added to often, everything of a chunk stays there; tiles
-/// still sum over a number of pixels.
+/// Where all gradients are few enough to be added to often, everything of a chunk stays there;
+/// tiles still sum over a number of pixels.
 constexpr std::int64_t kFewSums = 512 * 1024;
 constexpr std::int64_t kCachedBytes = 640 * 1024;
 constexpr std::int64_t kFewestPixels = 448;
@@ -43,10 +46,11 @@ struct WeightsGradientPlan {
   std::int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, pad[2] = {0, 0};
   std::int64_t x_pitch = 0, dy_pitch = 0;  ///< elements from pixel to pixel
 
-  int vectors = 1;  ///< of a block of dy's channels
-  std::int64_t row_pixels = 0;       ///< of a packed row of dy: even for bf16
-  std::int64_t line = 0;             ///< elements of a phase of a turned row
+  int vectors = 1;                                ///< of a block of dy's channels
+  std::int64_t row_pixels = 0;                    ///< of a packed row of dy: even for bf16
+  std::int64_t line = 0;                          ///< elements of a phase of a turned row
   std::int64_t chunk_images = 0, chunk_rows = 0;  ///< images, and rows of each, at most
+  std::int64_t buffers = 1;                       ///< two where there are several chunks
 
   std::string implementation() const { return std::string("weights_gradient:") + tiles->name; }
 
@@ -74,7 +78,7 @@ struct WeightsGradientPlan {
     return rounded_up((chunk_images * reach(chunk_rows) * turned_row() + kSpread) * size, 64);
   }
   std::size_t scratch_bytes() const {
-    return static_cast<std::size_t>(sums_bytes() + packed_bytes() + turned_bytes());
+    return static_cast<std::size_t>(sums_bytes() + buffers * (packed_bytes() + turned_bytes()));
   }
   void run(const Addresses& addresses) const;
 };
@@ -94,40 +98,71 @@ class Run {
         result_(reinterpret_cast<float*>(addresses.results[0])),
         sums_(reinterpret_cast<float*>(addresses.scratch)),
         packed_(addresses.scratch + p_.sums_bytes()),
-        turned_(packed_ + p_.packed_bytes()) {}
+        turned_(packed_ + p_.buffers * p_.packed_bytes()) {}
 
+  /// One team for the whole run: while a chunk is added the next one is prepared in the other
+  /// buffer, so that threads meet once per chunk.
   void all() {
-    // The padding in turned rows is written only here.
-    parallel_for(p_.turned_bytes() / 64, p_.turned_bytes(), [&](std::int64_t begin, std::int64_t end) {
-      std::memset(turned_ + begin * 64, 0, static_cast<std::size_t>((end - begin) * 64));
-    });
-    bool first = true;
-    for (std::int64_t image = 0; image < p_.images; image += p_.chunk_images) {
-      for (std::int64_t row = 0; row < p_.out_height; row += p_.chunk_rows) {
-        const Chunk chunk{image, std::min(p_.chunk_images, p_.images - image), row,
-                          std::min(p_.chunk_rows, p_.out_height - row)};
-        prepare(chunk);
-        add(chunk, first);
-        first = false;
+    const std::vector<Chunk> chunks = all_chunks();
+    const std::int64_t work = p_.images * p_.out_height * p_.out_width * p_.out_channels;
+#pragma omp parallel if (work * p_.channels >= kSerialBelow * 16)
+    {
+      // The padding in turned rows is written only here.
+      share(p_.buffers * p_.turned_bytes() / 64, [&](std::int64_t begin, std::int64_t end) {
+        std::memset(turned_ + begin * 64, 0, static_cast<std::size_t>((end - begin) * 64));
+      });
+#pragma omp barrier
+      prepare(chunks[0], 0);
+#pragma omp barrier
+      for (std::size_t i = 0; i < chunks.size(); ++i) {
+        if (i + 1 < chunks.size()) prepare(chunks[i + 1], (i + 1) % 2);
+        add(chunks[i], i % 2, i == 0);
+#pragma omp barrier
       }
+      conclude();
     }
-    conclude();
   }
 
  private:
-  void prepare(const Chunk& chunk) {
-    const std::int64_t rows = chunk.rows * chunk.images;
-    const std::int64_t reach = p_.reach(chunk.rows) * chunk.images;
-    const std::int64_t work = rows * p_.out_width * p_.out_channels + reach * p_.width * p_.channels;
-    parallel_for(rows + reach, work, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        i < rows ? pack(chunk, i) : turn(chunk, i - rows);
+  /// body(begin, end) on the calling thread's share of 0..count.
+  template <class Body>
+  static void share(std::int64_t count, const Body& body) {
+    const std::int64_t threads = omp_get_num_threads();
+    const std::int64_t thread = omp_get_thread_num();
+    const std::int64_t begin = count * thread / threads;
+    const std::int64_t end = count * (thread + 1) / threads;
+    if (begin < end) body(begin, end);
+  }
+
+  std::vector<Chunk> all_chunks() const {
+    std::vector<Chunk> chunks;
+    for (std::int64_t image = 0; image < p_.images; image += p_.chunk_images) {
+      for (std::int64_t row = 0; row < p_.out_height; row += p_.chunk_rows) {
+        chunks.push_back({image, std::min(p_.chunk_images, p_.images - image), row,
+                          std::min(p_.chunk_rows, p_.out_height - row)});
       }
+    }
+    return chunks;
+  }
+
+  std::byte* packed(std::size_t buffer) const {
+    return packed_ + static_cast<std::int64_t>(buffer) * p_.packed_bytes();
+  }
+  std::byte* turned(std::size_t buffer) const {
+    return turned_ + static_cast<std::int64_t>(buffer) * p_.turned_bytes();
+  }
+
+  void prepare(const Chunk& chunk, std::size_t buffer) {
+    share(chunk.rows * chunk.images, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) pack(chunk, packed(buffer), i);
+    });
+    share(p_.reach(chunk.rows) * chunk.images, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) turn(chunk, turned(buffer), i);
     });
   }
 
   /// Row `number` of the chunk's dy into all blocks.
-  void pack(const Chunk& chunk, std::int64_t number) {
+  void pack(const Chunk& chunk, std::byte* packed, std::int64_t number) {
     const std::int64_t image = chunk.image + number % chunk.images;
     const std::int64_t row = chunk.row + number / chunk.images;
     const std::byte* const from =
@@ -136,7 +171,7 @@ class Run {
     for (std::int64_t block = 0; block < p_.blocks(); ++block) {
       const std::int64_t channel = block * p_.lanes();
       const std::int64_t width = std::min(p_.lanes(), p_.out_channels - channel);
-      std::byte* to = packed_ + (block * chunk.images * chunk.rows + number) * row_bytes;
+      std::byte* to = packed + (block * chunk.images * chunk.rows + number) * row_bytes;
       const std::byte* const at = from + channel * p_.size;
       if (p_.size == 2) {
         train_loops().pack_pairs(at, p_.dy_pitch, p_.out_width, width, to, p_.lanes());
@@ -150,13 +185,12 @@ class Run {
   }
 
   /// Row `number` of those of x that the chunk reaches.
-  void turn(const Chunk& chunk, std::int64_t number) {
+  void turn(const Chunk& chunk, std::byte* turned, std::int64_t number) {
     const std::int64_t image = chunk.image + number % chunk.images;
     const std::int64_t row = chunk.row * p_.stride[0] - p_.pad[0] + number / chunk.images;
     if (row < 0 || row >= p_.height) return;
-    const std::byte* const from =
-        x_ + (image * p_.height + row) * p_.width * p_.x_pitch * p_.size;
-    std::byte* const to = turned_ + number * p_.turned_row() * p_.size;
+    const std::byte* const from = x_ + (image * p_.height + row) * p_.width * p_.x_pitch * p_.size;
+    std::byte* const to = turned + number * p_.turned_row() * p_.size;
     const Spread spread = p_.size == 2 ? train_loops().spread16 : train_loops().spread32;
     const std::int64_t stride = p_.stride[1];
     for (std::int64_t phase = 0; phase < stride; ++phase) {
@@ -182,12 +216,12 @@ class Run {
     return {total, (total + most - 1) / most};
   }
 
-  void add(const Chunk& chunk, bool is_first) {
+  void add(const Chunk& chunk, std::size_t buffer, bool is_first) {
     const Cut cut = cut_of(p_.vectors);
     const std::int64_t per_block = cut.tiles * p_.kernel[0];
     const std::int64_t rows = chunk.rows * chunk.images;
     const std::int64_t units = p_.blocks() * per_block;
-    parallel_for(units, units * rows * p_.row_pixels * 8, [&](std::int64_t begin, std::int64_t end) {
+    share(units, [&](std::int64_t begin, std::int64_t end) {
       std::vector<const void*> pointers(static_cast<std::size_t>(rows * kDirectPixels));
       std::int64_t listed = 0;  // items that `pointers` are for
       for (std::int64_t unit = begin; unit < end; ++unit) {
@@ -197,15 +231,15 @@ class Run {
         const std::int64_t block = unit / per_block;
         const std::int64_t down = unit % p_.kernel[0];
         if (!by_tap(p_.vectors)) {
-          list(chunk, pointers.data(), item, count);
-          run_tile(chunk, pointers.data(), block, down, item, count, 0, is_first);
+          list(chunk, turned(buffer), pointers.data(), item, count);
+          run_tile(chunk, packed(buffer), pointers.data(), block, down, item, count, 0, is_first);
           continue;
         }
-        if (listed != count) list(chunk, pointers.data(), 0, count);
+        if (listed != count) list(chunk, turned(buffer), pointers.data(), 0, count);
         listed = count;
         for (std::int64_t across = 0; across < p_.kernel[1]; ++across) {
-          run_tile(chunk, pointers.data(), block, down, across * p_.channels + item, count,
-                   place(across * p_.channels + item) - place(0), is_first);
+          run_tile(chunk, packed(buffer), pointers.data(), block, down, across * p_.channels + item,
+                   count, place(across * p_.channels + item) - place(0), is_first);
         }
       }
     });
@@ -219,21 +253,22 @@ class Run {
   }
 
   /// Under the window's first row: pointers[row * count + i] for items [item, item + count).
-  void list(const Chunk& chunk, const void** pointers, std::int64_t item, std::int64_t count) const {
+  void list(const Chunk& chunk, const std::byte* turned, const void** pointers, std::int64_t item,
+            std::int64_t count) const {
     std::int64_t offsets[kDirectPixels];
     for (std::int64_t i = 0; i < count; ++i) offsets[i] = place(item + i) * p_.size;
     for (std::int64_t row = 0; row < chunk.rows; ++row) {
       for (std::int64_t image = 0; image < chunk.images; ++image) {
         const std::int64_t number = row * p_.stride[0] * chunk.images + image;
-        const std::byte* const line = turned_ + number * p_.turned_row() * p_.size;
+        const std::byte* const line = turned + number * p_.turned_row() * p_.size;
         for (std::int64_t i = 0; i < count; ++i) *pointers++ = line + offsets[i];
       }
     }
   }
 
-  void run_tile(const Chunk& chunk, const void* const* pointers, std::int64_t block,
-                std::int64_t down, std::int64_t item, std::int64_t count, std::int64_t x_offset,
-                bool is_first) const {
+  void run_tile(const Chunk& chunk, const std::byte* packed, const void* const* pointers,
+                std::int64_t block, std::int64_t down, std::int64_t item, std::int64_t count,
+                std::int64_t x_offset, bool is_first) const {
     const int vectors = p_.vectors_of(block);
     // Rows of dy whose row of x under the tap lies inside of the image.
     const std::int64_t above = p_.pad[0] - down * p_.dilation[0];
@@ -244,16 +279,14 @@ class Run {
     const std::int64_t last = std::clamp(high - chunk.row, first, chunk.rows);
     const std::int64_t row_elements = p_.row_pixels * p_.lanes();
     const std::int64_t block_rows = chunk.images * chunk.rows;
-    float* const sums =
-        sums_ + ((block * p_.kernel[0] + down) * p_.items() * p_.lanes() + item * vectors * kDirectLanes);
+    float* const sums = sums_ + ((block * p_.kernel[0] + down) * p_.items() * p_.lanes() +
+                                 item * vectors * kDirectLanes);
     DirectTile tile;
     tile.x = pointers + first * chunk.images * count;
-    tile.x_offset =
-        (down * p_.dilation[0] * chunk.images * p_.turned_row() + x_offset) * p_.size;
+    tile.x_offset = (down * p_.dilation[0] * chunk.images * p_.turned_row() + x_offset) * p_.size;
     tile.taps = (last - first) * chunk.images;
     tile.channels = p_.row_pixels;
-    tile.weights =
-        packed_ + (block * block_rows + first * chunk.images) * row_elements * p_.size;
+    tile.weights = packed + (block * block_rows + first * chunk.images) * row_elements * p_.size;
     tile.weights_step = p_.lanes() * (p_.size == 2 ? 2 : 1);
     tile.weights_tap_step = row_elements;
     tile.init = is_first ? reinterpret_cast<const float*>(kZeros) : sums;
@@ -266,8 +299,7 @@ class Run {
   void conclude() {
     const std::int64_t most = std::max<std::int64_t>(256 / p_.taps(), 1);  // channels at once
     const std::int64_t pieces = (p_.channels + most - 1) / most;
-    const std::int64_t work = p_.out_channels * p_.channels * p_.taps();
-    parallel_for(p_.blocks() * pieces, work, [&](std::int64_t begin, std::int64_t end) {
+    share(p_.blocks() * pieces, [&](std::int64_t begin, std::int64_t end) {
       std::vector<float> rows(static_cast<std::size_t>(most * p_.taps() * p_.lanes()));
       for (std::int64_t unit = begin; unit < end; ++unit) {
         const std::int64_t block = unit / pieces;
@@ -279,10 +311,9 @@ class Run {
           for (std::int64_t tap = 0; tap < p_.taps(); ++tap, to += lanes) {
             const std::int64_t down = tap / p_.kernel[1];
             const std::int64_t item = tap % p_.kernel[1] * p_.channels + channel;
-            std::memcpy(to,
-                        sums_ + (block * p_.kernel[0] + down) * p_.items() * p_.lanes() +
-                            item * lanes,
-                        static_cast<std::size_t>(lanes) * sizeof(float));
+            std::memcpy(
+                to, sums_ + (block * p_.kernel[0] + down) * p_.items() * p_.lanes() + item * lanes,
+                static_cast<std::size_t>(lanes) * sizeof(float));
           }
         }
         const std::int64_t row = p_.channels * p_.taps();
@@ -336,8 +367,8 @@ int vectors_for(std::int64_t channels) {
   return vectors % 3 == 0 ? 3 : 4;
 }
 
-/// Fewer channels are turned one by one; a window of one pixel with few products for each element is
-/// bound by the packing.
+/// Fewer channels are turned one by one; a window of one pixel with few products for each element
+/// is bound by the packing.
 constexpr std::int64_t kFewestChannels = 16;
 constexpr std::int64_t kFewestProducts = 200;
 
@@ -385,14 +416,16 @@ std::unique_ptr<Kernel> lower_weights_gradient(const Node& node, std::span<const
   if (!is_worth_packing(plan)) return nullptr;
   plan.vectors = vectors_for(plan.out_channels);
   plan.row_pixels = plan.size == 2 ? rounded_up(plan.out_width, 2) : plan.out_width;
-  // A tap reads row_pixels elements from its own on; a phase's pixels are written behind the padding,
-  // up to a multiple of kSpread.
+  // A tap reads row_pixels elements from its own on; a phase's pixels are written behind the
+  // padding, up to a multiple of kSpread.
   const std::int64_t stride = plan.stride[1];
   const std::int64_t read = (plan.kernel[1] - 1) * plan.dilation[1] / stride + plan.row_pixels;
-  const std::int64_t written = (plan.pad[1] + stride - 1) / stride +
-                               rounded_up((plan.width + stride - 1) / stride, kSpread);
+  const std::int64_t written =
+      (plan.pad[1] + stride - 1) / stride + rounded_up((plan.width + stride - 1) / stride, kSpread);
   plan.line = rounded_up(std::max(read, written), 2);
   cut_chunks(plan);
+  const bool single = plan.chunk_images == plan.images && plan.chunk_rows == plan.out_height;
+  plan.buffers = single ? 1 : 2;
   return make_kernel(std::move(plan));
 }
 
