@@ -184,10 +184,9 @@ TEST_P(GoldenTrainCpu, Bf16GradientsTurnLittleMoreThanRoundedWeightsMakeThem) {
   const Comparison bf16 = compare(exact, found, keys);
   RecordProperty("angle", std::to_string(bf16.angle));
   RecordProperty("angle_of_rounded_weights", std::to_string(least.angle));
-          least.angle, bf16.ratio);
-          EXPECT_LE(bf16.angle, 2 * least.angle);
-          EXPECT_GT(bf16.ratio, 1.0 / 3);
-          EXPECT_LT(bf16.ratio, 3);
+  EXPECT_LE(bf16.angle, 2 * least.angle);
+  EXPECT_GT(bf16.ratio, 1.0 / 3);
+  EXPECT_LT(bf16.ratio, 3);
 }
 
 // As networks are trained: fresh weights and a batch of some size.
