@@ -13,6 +13,7 @@ facet="$root/build/bin/facet"
 out="$root/out"
 model=mla_small
 recipe=fashion_demo
+settings=(--set width=16 --set layers=1,1,1 --set embedding_size=64) # the recipe's
 mkdir -p "$out"
 
 fashion=$(dpkg -L dataset-fashion-mnist 2>/dev/null | grep -m1 't10k-images' || true)
@@ -32,13 +33,13 @@ echo "== Its accuracy on the 10,000 test pictures, in f32 and compiled to bf16"
 
 echo
 echo "== What the compiler fused"
-"$facet" explain "$model" >"$out/$model-explain.txt"
+"$facet" explain "$model" "${settings[@]}" >"$out/$model-explain.txt"
 head -n 30 "$out/$model-explain.txt"
-"$facet" show "$model" --after all --format svg -o "$out/$model.svg"
+"$facet" show "$model" "${settings[@]}" --after all --format svg -o "$out/$model.svg"
 
 echo
 echo "== Nearest neighbours of 512 test pictures by the embeddings it learned"
-"$facet" embed "$model" "$fashion" --weights "$weights" --precision bf16 --limit 512 \
+"$facet" embed "$model" "${settings[@]}" "$fashion" --weights "$weights" --precision bf16 --limit 512 \
   --output "$out/$model.safetensors" --neighbors "$out/$model-neighbors.png"
 
 if [ "$#" -gt 0 ]; then
@@ -49,8 +50,8 @@ fi
 
 echo
 echo "== Benchmark: inference, then whole training steps"
-"$facet" bench "$model" lscnn --batch 1,16 --precision f32,bf16 --seconds 1 --json "$out/bench.json"
-"$facet" bench "$model" --train --batch 128 --precision f32,bf16 --seconds 1 --json "$out/bench-train.json"
+"$facet" bench "$model" "${settings[@]}" --batch 1,128 --precision f32,bf16 --seconds 1 --json "$out/bench.json"
+"$facet" bench "$model" "${settings[@]}" --train --batch 128 --precision f32,bf16 --seconds 1 --json "$out/bench-train.json"
 
 echo
 echo "Results in $out:"
