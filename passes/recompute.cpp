@@ -18,8 +18,8 @@
 //   after    %1 = relu(%0)   %2 = exp(%1)   return loss = ...    %8 = relu(%0)  %9 = mul(%7, %8)
 //
 // The forward pass ends with the step that makes the first output, the loss. batch_norm_train is
-// repeated as batch_norm_apply on the statistics that it gave: they are kept, and no running statistic
-// moves twice. What only the repetition's readers read is moved, not repeated.
+// repeated as batch_norm_apply on the statistics that it gave: they are kept, and no running
+// statistic moves twice. What only the repetition's readers read is moved, not repeated.
 //
 // Refused: update ops, and what reads state that one has moved on already; outputs. Ops are pure
 // (dropout_train counts instead of drawing), so all others give the same bits again.
@@ -76,12 +76,13 @@ class Repetition {
     std::vector<Value> operands;
     for (std::size_t k = 0; k < step.operands.size(); ++k) {
       const Value value = from->operand(static_cast<int>(k));
-      operands.push_back(step.operands[k] < 0 ? value
-                                              : repetition(value, model_.producer(step.operands[k])));
+      operands.push_back(
+          step.operands[k] < 0 ? value : repetition(value, model_.producer(step.operands[k])));
     }
-    Node* made = keeps_statistics(*from) ? apply(from, std::move(operands))
-                                         : graph_.create(from->op(), std::move(operands), from->attributes(),
-                                                         from->provenance(), reader_);
+    Node* made = keeps_statistics(*from)
+                     ? apply(from, std::move(operands))
+                     : graph_.create(from->op(), std::move(operands), from->attributes(),
+                                     from->provenance(), reader_);
     for (int i = 0; i < made->result_count(); ++i) {
       made->set_result_type(i, from->result_types()[static_cast<std::size_t>(i)]);
     }
@@ -94,7 +95,8 @@ class Repetition {
     operands[3] = from->result(1);
     operands[4] = from->result(2);
     return graph_.create("batch_norm_apply", std::move(operands),
-                         {{"tail", from->attributes().strings("tail")}}, from->provenance(), reader_);
+                         {{"tail", from->attributes().strings("tail")}}, from->provenance(),
+                         reader_);
   }
 
   Graph& graph_;
@@ -105,22 +107,27 @@ class Repetition {
   std::vector<Node*> order_;
 };
 
-std::string megabytes(std::int64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) * 1e-6); }
+std::string megabytes(std::int64_t bytes) {
+  return fmt::format("{:.1f} MB", static_cast<double>(bytes) * 1e-6);
+}
 
 RepeatedSteps choose(RecomputeModel& model, const PassContext& context, std::int64_t plain_peak) {
   const RecomputePolicy& policy = context.recompute;
   if (policy.kind == RecomputePolicy::Kind::scope) return choose_by_scope(model, policy.scopes);
   const std::int64_t budget =
-      policy.bytes > 0 ? policy.bytes
-                       : static_cast<std::int64_t>(policy.fraction * static_cast<double>(plain_peak));
+      policy.bytes > 0
+          ? policy.bytes
+          : static_cast<std::int64_t>(policy.fraction * static_cast<double>(plain_peak));
   const std::int64_t wanted = budget - context.recompute_reserve;
   RepeatedSteps again = choose_by_budget(model, wanted);
   const std::int64_t peak = model.estimate(again).peak;
   if (peak > wanted) {
-    throw usage_error(fmt::format(
-        "a recompute budget of {} cannot be met: this step needs {} without recomputation and about {} at "
-        "the least; ask for more, or make the batch smaller", megabytes(budget),
-        megabytes(plain_peak + context.recompute_reserve), megabytes(peak + context.recompute_reserve)));
+    throw usage_error(
+        fmt::format("a recompute budget of {} cannot be met: this step needs {} without "
+                    "recomputation and about {} at "
+                    "the least; ask for more, or make the batch smaller",
+                    megabytes(budget), megabytes(plain_peak + context.recompute_reserve),
+                    megabytes(peak + context.recompute_reserve)));
   }
   return again;
 }
@@ -129,16 +136,21 @@ void report(PassContext& context, const std::vector<Node*>& made) {
   const RecomputeReport& done = context.recomputed;
   for (const Node* node : made) context.applied(*node, fmt::format("{} again", node->kind()));
   context.remarks.push_back(
-      {Remark::Kind::applied, std::string(context.pass), "",
-       fmt::format("{}: {} steps run again, {} kept less, {:+.1f} % flops", to_string(context.recompute),
-                   done.values, megabytes(done.kept_less), 100 * done.flops / std::max(done.all_flops, 1.0)),
-       {}, {}});
+      {Remark::Kind::applied,
+       std::string(context.pass),
+       "",
+       fmt::format("{}: {} steps run again, {} kept less, {:+.1f} % flops",
+                   to_string(context.recompute), done.values, megabytes(done.kept_less),
+                   100 * done.flops / std::max(done.all_flops, 1.0)),
+       {},
+       {}});
 }
 
 }  // namespace
 
 bool recompute(Graph& graph, PassContext& context) {
-  if (context.recompute.kind == RecomputePolicy::Kind::none || context.target == nullptr) return false;
+  if (context.recompute.kind == RecomputePolicy::Kind::none || context.target == nullptr)
+    return false;
   if (graph.outputs().empty()) return false;
   const bool moved = sink_updates(graph, context);  // the order is that of the program
   RecomputeModel model(graph, *context.target, context.scratch_bytes);

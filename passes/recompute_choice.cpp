@@ -9,11 +9,11 @@
 
 #include "ir/op.h"
 
-// The budget is met greedily. A candidate is one step, or a step with those before it whose operands
-// would otherwise have to be kept for it; of all candidates the one is taken that lowers what lies
-// above the budget (bytes x steps) most for its cost. Scores are old until a candidate comes first:
-// then it is scored again, and goes back into the queue if others are better now. At the end, what
-// turned out not to be needed is taken out again, the most expensive first.
+// The budget is met greedily. A candidate is one step, or a step with those before it whose
+// operands would otherwise have to be kept for it; of all candidates the one is taken that lowers
+// what lies above the budget (bytes x steps) most for its cost. Scores are old until a candidate
+// comes first: then it is scored again, and goes back into the queue if others are better now. At
+// the end, what turned out not to be needed is taken out again, the most expensive first.
 
 namespace facet {
 namespace {
@@ -21,7 +21,10 @@ namespace {
 /// Steps with much arithmetic that a candidate may have.
 constexpr int kComputeSteps[] = {0, 1, 3, 8};
 /// All candidates are scored anew after so many choices.
-constexpr int kRefresh = 12;
+constexpr int kRefresh = 32;
+/// A candidate must be able to take this share of what is above the budget: others are not worth a
+/// step, and would only make the search longer.
+constexpr std::int64_t kShares = 1000;
 /// A value this much smaller than what it helps to make again may be kept for it.
 constexpr std::int64_t kSmall = 16;
 
@@ -65,6 +68,7 @@ class BudgetChoice {
     const RecomputeModel::Estimate& estimate = model_.estimate(again_);
     excess_ = excess_of(estimate);
     cost_ = estimate.cost;
+    peak_ = estimate.peak;
   }
 
   double score(const Steps& steps) {
@@ -81,8 +85,8 @@ class BudgetChoice {
     return !readers.empty() && readers.back() > model_.boundary();
   }
 
-  /// The step and those before it that make what it reads and nothing else keeps, as far as they may
-  /// be repeated and have few steps with much arithmetic among them.
+  /// The step and those before it that make what it reads and nothing else keeps, as far as they
+  /// may be repeated and have few steps with much arithmetic among them.
   Steps chain(int last, int compute_steps) {
     Steps steps{last};
     const std::int64_t size = model_.bytes(step(last).first_result);
@@ -99,6 +103,12 @@ class BudgetChoice {
     return steps;
   }
 
+  std::int64_t result_bytes(int i) const {
+    std::int64_t bytes = 0;
+    for (int r = 0; r < step(i).results; ++r) bytes += model_.bytes(step(i).first_result + r);
+    return bytes;
+  }
+
   void refresh() {
     std::set<Steps> seen;
     queue_ = {};
@@ -108,8 +118,9 @@ class BudgetChoice {
       const double now = score(steps);
       if (now > 0) queue_.push({now, std::move(steps)});
     };
+    const std::int64_t least = (peak_ - bytes_) / kShares;
     for (int i = 0; i <= model_.boundary(); ++i) {
-      if (!step(i).may_repeat || again(i)) continue;
+      if (!step(i).may_repeat || again(i) || result_bytes(i) < least) continue;
       add({i});
       for (const int count : kComputeSteps) add(chain(i, count));
     }
@@ -145,8 +156,10 @@ class BudgetChoice {
     for (const int i : chosen) {
       again(i) = 0;
       const RecomputeModel::Estimate& estimate = model_.estimate(again_);
-      if (estimate.peak > bytes_ || estimate.cost > cost_) again(i) = 1;
-      else cost_ = estimate.cost;
+      if (estimate.peak > bytes_ || estimate.cost > cost_)
+        again(i) = 1;
+      else
+        cost_ = estimate.cost;
     }
   }
 
@@ -155,6 +168,7 @@ class BudgetChoice {
   RepeatedSteps again_;
   double excess_ = 0;  ///< bytes above the budget, summed over the steps
   double cost_ = 0;
+  std::int64_t peak_ = 0;
   std::priority_queue<Candidate> queue_;
 };
 

@@ -16,6 +16,7 @@ RepeatedSteps choose_by_budget(RecomputeModel& model, std::int64_t bytes);
 
 /// Every step inside the scopes but those that make what other scopes read in the forward pass.
 /// Throws Error(usage) for a pattern that fits no scope of the forward pass, with the nearest ones.
-RepeatedSteps choose_by_scope(const RecomputeModel& model, const std::vector<std::string>& patterns);
+RepeatedSteps choose_by_scope(const RecomputeModel& model,
+                              const std::vector<std::string>& patterns);
 
 }  // namespace facet

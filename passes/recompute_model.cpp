@@ -59,12 +59,14 @@ RecomputeModel::RecomputeModel(const Graph& graph, const Target& target,
     const int buffer = storage.placements.at(step.node->result()).buffer;
     for (int k = 0; k < step.node->operand_count(); ++k) {
       const auto found = storage.placements.find(step.node->operand(k));
-      if (found != storage.placements.end() && found->second.buffer == buffer) step.slices.push_back(k);
+      if (found != storage.placements.end() && found->second.buffer == buffer)
+        step.slices.push_back(k);
     }
   }
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     describe(steps_[i]);
-    steps_[i].may_repeat = static_cast<int>(i) <= boundary_ && repeats_exactly(*steps_[i].node, graph);
+    steps_[i].may_repeat =
+        static_cast<int>(i) <= boundary_ && repeats_exactly(*steps_[i].node, graph);
   }
 }
 
@@ -81,7 +83,8 @@ void RecomputeModel::number_values(const Graph& graph) {
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     RecomputeStep& step = steps_[i];
     for (int r = 0; r < step.node->result_count(); ++r) {
-      if (state_behind(step.node->result(r)) != nullptr) continue;  // of an update op, or none at all
+      if (state_behind(step.node->result(r)) != nullptr)
+        continue;  // of an update op, or none at all
       if (step.results++ == 0) step.first_result = static_cast<int>(bytes_.size());
       add(step.node->result(r), static_cast<int>(i));
     }
@@ -106,7 +109,8 @@ void RecomputeModel::describe(RecomputeStep& step) {
   double bytes = 0;
   for (const Value& value : node.operands()) bytes += static_cast<double>(byte_size(value.type()));
   for (const Type& type : node.result_types()) bytes += static_cast<double>(byte_size(type));
-  step.cost = (node.op().cost.is_compute() ? step.flops : 0) + kFlopsPerByte * bytes + kFlopsPerStep;
+  step.cost =
+      (node.op().cost.is_compute() ? step.flops : 0) + kFlopsPerByte * bytes + kFlopsPerStep;
 }
 
 /// Steps whose readers are all behind the boundary and read the repetition: it is their only run.
@@ -126,7 +130,8 @@ void RecomputeModel::find_skipped(const std::vector<char>& again) {
 }
 
 int RecomputeModel::root(int id) {
-  while (lives_[static_cast<std::size_t>(id)].root != id) id = lives_[static_cast<std::size_t>(id)].root;
+  while (lives_[static_cast<std::size_t>(id)].root != id)
+    id = lives_[static_cast<std::size_t>(id)].root;
   return id;
 }
 

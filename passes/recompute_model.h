@@ -7,18 +7,18 @@
 #include "ir/graph.h"
 #include "passes/target.h"
 
-/// What `recompute` knows of a training step: its steps in order, and what they would need of memory
-/// if some of the forward pass were computed again behind it.
+/// What `recompute` knows of a training step: its steps in order, and what they would need of
+/// memory if some of the forward pass were computed again behind it.
 namespace facet {
 
 /// One step that runs. Values are numbered; -1 is one that does not lie in the arena (state).
 struct RecomputeStep {
   Node* node = nullptr;
   bool may_repeat = false;  ///< of the forward pass, and gives the same again
-  bool is_free = false;     ///< moves nothing: a view, or a concat whose operands lie in their slices
-  bool in_place = false;    ///< its result may overwrite what it reads for the last time
+  bool is_free = false;   ///< moves nothing: a view, or a concat whose operands lie in their slices
+  bool in_place = false;  ///< its result may overwrite what it reads for the last time
   double flops = 0;
-  double cost = 0;          ///< of running it once, in the time of so many flops
+  double cost = 0;  ///< of running it once, in the time of so many flops
   std::int64_t scratch = 0;
   std::vector<int> operands;
   std::vector<int> slices;  ///< concat: operands that are written where the result has them
@@ -41,17 +41,20 @@ class RecomputeModel {
   int producer(int value) const { return producer_[static_cast<std::size_t>(value)]; }
   std::int64_t bytes(int value) const { return bytes_[static_cast<std::size_t>(value)]; }
   /// Steps that read the value, in order.
-  const std::vector<int>& readers(int value) const { return readers_[static_cast<std::size_t>(value)]; }
+  const std::vector<int>& readers(int value) const {
+    return readers_[static_cast<std::size_t>(value)];
+  }
 
   struct Estimate {
-    std::vector<std::int64_t> live;  ///< per step: most bytes in use then, or in repeated steps before it
+    std::vector<std::int64_t>
+        live;  ///< per step: most bytes in use then, or in repeated steps before it
     std::int64_t peak = 0;
-    double cost = 0;   ///< of the repeated steps
+    double cost = 0;  ///< of the repeated steps
     double flops = 0;
     int repeated = 0;  ///< steps that run twice
   };
-  /// `again[i]`: the readers of step i behind the boundary read what a repetition of it makes, which
-  /// runs directly before the first of them. Not thread-safe.
+  /// `again[i]`: the readers of step i behind the boundary read what a repetition of it makes,
+  /// which runs directly before the first of them. Not thread-safe.
   const Estimate& estimate(const std::vector<char>& again);
   /// Of the last estimate: steps that need not run in the forward pass any more.
   const std::vector<char>& skipped() const { return skipped_; }
@@ -83,8 +86,8 @@ class RecomputeModel {
   };
   std::vector<Life> lives_;
   std::vector<char> repeated_, skipped_;
-  std::vector<int> times_;     // base step at or behind each point of time
-  std::vector<int> time_step_; // step that runs then
+  std::vector<int> times_;      // base step at or behind each point of time
+  std::vector<int> time_step_;  // step that runs then
   std::vector<std::int64_t> change_;
   Estimate estimate_;
 };

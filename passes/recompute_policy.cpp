@@ -14,8 +14,12 @@
 namespace facet {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, double>, 6> kUnits = {
-    {{"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}}};
+constexpr std::array<std::pair<std::string_view, double>, 6> kUnits = {{{"KiB", 1024.0},
+                                                                        {"MiB", 1048576.0},
+                                                                        {"GiB", 1073741824.0},
+                                                                        {"kB", 1e3},
+                                                                        {"MB", 1e6},
+                                                                        {"GB", 1e9}}};
 
 /// Why a text is no policy.
 struct Refusal {
@@ -86,8 +90,8 @@ RecomputePolicy parse_recompute(std::string_view text, std::string_view where) {
   } catch (const Refusal& refusal) {
     throw usage_error(fmt::format(
         "{}{}is \"{}\": {}; it must be none, scope:PATTERN,... (scope:layer1, scope:layer*.*), "
-        "budget:FRACTION (budget:0.5) or budget:BYTES (budget:800MB)", where, where.empty() ? "" : " ",
-        text, refusal.why));
+        "budget:FRACTION (budget:0.5) or budget:BYTES (budget:800MB)",
+        where, where.empty() ? "" : " ", text, refusal.why));
   }
 }
 

@@ -42,8 +42,9 @@ std::string matched(const std::vector<std::string>& pattern, const std::string& 
   for (std::size_t i = 0; i < pattern.size(); ++i) {
     if (!fits(pattern[i], parts[i])) return {};
   }
-  return fmt::format("{}", fmt::join(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(
-                                                                        pattern.size()), "."));
+  return fmt::format(
+      "{}",
+      fmt::join(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(pattern.size()), "."));
 }
 
 /// The scope of every step that one of the patterns matches; "" for the others.
@@ -59,8 +60,9 @@ std::vector<std::string> segments_of(const RecomputeModel& model,
       const std::string& scope = model.steps()[i].node->provenance().scope;
       const std::vector<std::string> names = parts_of(scope);
       if (names.size() >= parts.size()) {
-        known.insert(fmt::format("{}", fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(
-                                                                                    parts.size()), ".")));
+        known.insert(fmt::format(
+            "{}", fmt::join(names.begin(),
+                            names.begin() + static_cast<std::ptrdiff_t>(parts.size()), ".")));
       }
       const std::string segment = matched(parts, scope);
       found |= !segment.empty();
@@ -69,15 +71,16 @@ std::vector<std::string> segments_of(const RecomputeModel& model,
     if (found) continue;
     std::string hint = did_you_mean(pattern, {known.begin(), known.end()});
     if (hint.empty()) hint = fmt::format("there are {}", fmt::join(known, ", "));
-    throw usage_error(fmt::format("recompute scope '{}' fits no scope of the forward pass; {}", pattern,
-                                  hint));
+    throw usage_error(
+        fmt::format("recompute scope '{}' fits no scope of the forward pass; {}", pattern, hint));
   }
   return segments;
 }
 
 }  // namespace
 
-RepeatedSteps choose_by_scope(const RecomputeModel& model, const std::vector<std::string>& patterns) {
+RepeatedSteps choose_by_scope(const RecomputeModel& model,
+                              const std::vector<std::string>& patterns) {
   const std::vector<std::string> segments = segments_of(model, patterns);
   RepeatedSteps again(model.steps().size(), 0);
   for (std::size_t i = 0; i < segments.size(); ++i) {
@@ -86,7 +89,8 @@ RepeatedSteps choose_by_scope(const RecomputeModel& model, const std::vector<std
     bool leaves = false;
     for (int r = 0; r < (keeps_statistics(*step.node) ? 1 : step.results); ++r) {
       for (const int reader : model.readers(step.first_result + r)) {
-        leaves |= reader <= model.boundary() && segments[static_cast<std::size_t>(reader)] != segments[i];
+        leaves |=
+            reader <= model.boundary() && segments[static_cast<std::size_t>(reader)] != segments[i];
       }
     }
     again[i] = !leaves;

@@ -49,7 +49,7 @@ struct NormScratch {
 
 /// What follows the normalisation; see the ops.
 struct NormTail {
-  bool adds = false;    ///< a residual
+  bool adds = false;  ///< a residual
   bool has_slope = false;
   bool relu = false;
   PerChannel slope;

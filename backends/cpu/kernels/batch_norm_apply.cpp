@@ -44,18 +44,16 @@ void Normalization::run(std::span<std::byte* const> views, const Factors& factor
   const auto normalize = [&](ChannelBlock& b, ChannelArguments& arguments) {
     const auto type = static_cast<int>(b.type);
     if (tail.empty()) {
-      return train_loops().normalize[type](b.reads[0], b.writes, b.rows, b.cols,
-                                           arguments.at(b, 0), arguments.at(b, 1),
-                                           arguments.at(b, 2));
+      return train_loops().normalize[type](b.reads[0], b.writes, b.rows, b.cols, arguments.at(b, 0),
+                                           arguments.at(b, 1), arguments.at(b, 2));
     }
-    train_loops().normalize_tail[type](b.reads[0], tail.adds ? b.reads[1] : Rows{}, b.writes, b.rows,
-                                       b.cols, arguments.at(b, 0), arguments.at(b, 1),
+    train_loops().normalize_tail[type](b.reads[0], tail.adds ? b.reads[1] : Rows{}, b.writes,
+                                       b.rows, b.cols, arguments.at(b, 0), arguments.at(b, 1),
                                        arguments.at(b, 2), arguments.at(b, 3));
   };
   parallel_for(plan.parts, plan.elements(), [&](std::int64_t begin, std::int64_t end) {
     ChannelWalk walk(plan, /*written=*/true);
-    ChannelArguments arguments(plan,
-                               {factors.mean, factors.factor, factors.bias, factors.slope});
+    ChannelArguments arguments(plan, {factors.mean, factors.factor, factors.bias, factors.slope});
     for (std::int64_t part = begin; part < end; ++part) {
       walk.run(part, views, [&](ChannelBlock& b) { normalize(b, arguments); });
     }
