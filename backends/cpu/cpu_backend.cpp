@@ -72,8 +72,10 @@ Family family_of(const Node& node) {
   }
   if (node.is("dropout_train")) return Family::dropout;
   if (node.op().aliasing == Aliasing::update) return Family::update;
-  if (is_one_of({"transpose", "concat", "slice", "pad", "reverse", "expand", "reshape", "cast"}))
+  if (is_one_of({"transpose", "concat", "slice", "strided_slice", "pad", "reverse", "expand",
+                 "reshape", "cast"})) {
     return Family::copy;
+  }
   if (node.is("reorder")) return Family::reorder;
   return Family::unknown;
 }

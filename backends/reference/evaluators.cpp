@@ -19,6 +19,9 @@ const EvaluatorTable& evaluators() {
     add_gate_ops(all);
     add_label_ops(all);
     add_update_ops(all);
+    add_indexing_ops(all);
+    add_grid_sample_ops(all);
+    add_roi_align_ops(all);
     return all;
   }();
   return table;

@@ -48,6 +48,9 @@ void add_attention_ops(EvaluatorTable& table);
 void add_gate_ops(EvaluatorTable& table);
 void add_label_ops(EvaluatorTable& table);
 void add_update_ops(EvaluatorTable& table);
+void add_indexing_ops(EvaluatorTable& table);
+void add_grid_sample_ops(EvaluatorTable& table);
+void add_roi_align_ops(EvaluatorTable& table);
 
 /// Product of extents [first, last).
 std::int64_t product(const Extents& extents, std::size_t first, std::size_t last);
