@@ -9,6 +9,7 @@
 
 // Gradients of ops that read and write by index. What is read at an index gets its cotangent added
 // there; what is written at an index reads the cotangent there. Shapes are static, as in all rules.
+// Sampling between elements has backward ops of its own.
 
 namespace facet::ops {
 namespace {
@@ -39,9 +40,7 @@ struct Access {
   std::string_view scatter, gather;
   Attributes scatter_attributes, gather_attributes;
 
-  Value read(Value x) const {
-    return build(gather, {x, node.operand(1)}, gather_attributes);
-  }
+  Value read(Value x) const { return build(gather, {x, node.operand(1)}, gather_attributes); }
   Value write(Value x, Value updates, std::string_view reduction) const {
     Attributes attributes = scatter_attributes;
     attributes.set("reduction", std::string(reduction));
@@ -181,12 +180,25 @@ Values strided_slice_gradient(Builder& build, Node& node, Cotangents cotangents)
   return {build("pad", {dx}, {{"axis", along}, {"before", start}, {"after", after}})};
 }
 
+Values grid_sample_gradient(Builder& build, Node& node, Cotangents cotangents) {
+  Node* both = build.node("grid_sample_bwd", {cotangents[0], node.operand(0), node.operand(1)},
+                          node.attributes());
+  return {both->result(0), both->result(1)};
+}
+
+Values roi_align_gradient(Builder& build, Node& node, Cotangents cotangents) {
+  Node* both = build.node("roi_align_bwd",
+                          {cotangents[0], node.operand(0), node.operand(1), node.operand(2)},
+                          node.attributes());
+  return {both->result(0), both->result(1), Value{}};
+}
+
 Values decompose_scatter_add(Builder& build, Node& node) {
   const Value x = node.operand(0), indices = node.operand(1);
   const Type& result = node.result_types()[0];
   if (!is_static(x.shape()) || !is_static(indices.shape())) {
-    throw usage_error(fmt::format("scatter_add of {} needs a fixed shape to be decomposed",
-                                  to_string(x.type())));
+    throw usage_error(
+        fmt::format("scatter_add of {} needs a fixed shape to be decomposed", to_string(x.type())));
   }
   const auto axis = node.attributes().integer("axis");
   const std::int64_t count = element_count(indices.shape()).factor;

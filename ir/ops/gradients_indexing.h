@@ -2,8 +2,8 @@
 
 #include "ir/ops/gradients.h"
 
-/// Gradient rules of the ops that read and write by index (gradients_indexing.cpp), and of those
-/// that sample images at points (gradients_sampling.cpp).
+/// Gradient rules of the ops that read and write by index, and of those that sample images at
+/// points.
 namespace facet::ops {
 
 Values gather_gradient(Builder& build, Node& node, Cotangents cotangents);

@@ -104,8 +104,8 @@ Values pad_gradient(Builder& build, Node& node, Cotangents cotangents) {
   const std::int64_t extent = extent_of(node.operand(0), axis);
   const Attributes& a = node.attributes();
   Value sum;
-  for (const PadRun& run : pad_runs(parse_pad_mode(a.text("mode")), extent, a.integer("before"),
-                                    a.integer("after"))) {
+  for (const PadRun& run :
+       pad_runs(parse_pad_mode(a.text("mode")), extent, a.integer("before"), a.integer("after"))) {
     if (run.from < 0 || run.count == 0) continue;
     // What the stretch was read from gets its cotangent, in the order of x.
     Value part = slice_of(build, cotangents[0], axis, run.to, run.count);

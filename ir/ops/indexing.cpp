@@ -1,12 +1,14 @@
+#include "ir/ops/indexing.h"
+
 #include <fmt/format.h>
 
 #include "ir/error.h"
 #include "ir/ops/families.h"
 #include "ir/ops/gradients_indexing.h"
-#include "ir/ops/indexing.h"
 
-// Ops that read by index. An index counts from the front, a negative one from the end; one that lies
-// outside the axis reads zeros and writes nothing. Elements are of any dtype, indices are integers.
+// Ops that read by index. An index counts from the front, a negative one from the end; one that
+// lies outside the axis reads zeros and writes nothing. Elements are of any dtype, indices are
+// integers.
 
 namespace facet::ops {
 
@@ -38,9 +40,10 @@ void require_smaller(const InferContext& context, std::size_t operand, std::int6
            indices.shape[i].factor <= x.shape[i].factor;
   }
   if (fits) return;
-  throw usage_error(fmt::format("'{}' takes indices that are no larger than {}, but for axis {}; "
-                                "not {}",
-                                context.op.name, to_string(x), free_axis, to_string(indices)));
+  throw usage_error(
+      fmt::format("'{}' takes indices that are no larger than {}, but for axis {}; "
+                  "not {}",
+                  context.op.name, to_string(x), free_axis, to_string(indices)));
 }
 
 OpDef indexing_op(IndexingOp op) {
@@ -82,9 +85,10 @@ std::vector<Type> infer_scatter_add(const InferContext& context) {
   require_extent("extent", extent, 1);
   if (axis < 0 || axis + count > x.rank() ||
       !std::equal(indices.begin(), indices.end(), x.shape.begin() + axis)) {
-    throw usage_error(fmt::format("scatter_add takes indices {} that are the axes of {} from axis "
-                                  "{} on",
-                                  to_string(indices), to_string(x), axis));
+    throw usage_error(
+        fmt::format("scatter_add takes indices {} that are the axes of {} from axis "
+                    "{} on",
+                    to_string(indices), to_string(x), axis));
   }
   if (x.dtype == DType::boolean) throw usage_error("scatter_add adds numbers, not truth values");
   Type result{x.dtype, x.shape, {}};
@@ -126,9 +130,10 @@ std::vector<Type> infer_top_k(const InferContext& context) {
   const auto axis =
       static_cast<std::size_t>(normalize_axis(context.attributes.integer("axis"), x.rank()));
   if (!x.shape[axis].is_static() || k < 1 || k > x.shape[axis].factor) {
-    throw usage_error(fmt::format("top_k takes between 1 and all elements of a fixed axis, not {} "
-                                  "of axis {} of {}",
-                                  k, axis, to_string(x)));
+    throw usage_error(
+        fmt::format("top_k takes between 1 and all elements of a fixed axis, not {} "
+                    "of axis {} of {}",
+                    k, axis, to_string(x)));
   }
   Type values{x.dtype, x.shape, {}};
   values.shape[axis] = k;
@@ -143,9 +148,10 @@ std::vector<Type> infer_reverse_sequence(const InferContext& context) {
   if (x.rank() < 2 || batch == time || batch < 0 || time < 0 || batch >= x.rank() ||
       time >= x.rank() ||
       !(context.operand(1).shape == Shape{x.shape[static_cast<std::size_t>(batch)]})) {
-    throw usage_error(fmt::format("reverse_sequence takes two different axes and a length for each "
-                                  "of the batch, not {} along {}, {} and lengths {}",
-                                  to_string(x), batch, time, to_string(context.operand(1))));
+    throw usage_error(
+        fmt::format("reverse_sequence takes two different axes and a length for each "
+                    "of the batch, not {} along {}, {} and lengths {}",
+                    to_string(x), batch, time, to_string(context.operand(1))));
   }
   return {x};
 }
@@ -229,9 +235,9 @@ std::vector<OpDef> indexing_ops() {
                        std::vector<AttributeSpec> attributes,
                        std::vector<Type> (*infer)(const InferContext&), Gradient::Rule gradient,
                        OnnxMapping onnx, Samples::Make samples) {
-    list.push_back(indexing_op({name, doc, std::move(signature), std::move(attributes), infer,
-                                gradient, plain, PrecisionPolicy::follow, primitive, onnx,
-                                samples}));
+    list.push_back(
+        indexing_op({name, doc, std::move(signature), std::move(attributes), infer, gradient, plain,
+                     PrecisionPolicy::follow, primitive, onnx, samples}));
   };
   add("gather", "The slices of x along one axis that the indices name.",
       Signature({"x", "indices"}, {"y"}), {axis}, infer_gather, gather_gradient,
@@ -242,7 +248,8 @@ std::vector<OpDef> indexing_ops() {
       Signature({"x", "indices"}, {"y"}), {axis}, infer_gather_elements, gather_elements_gradient,
       OnnxMapping::op("GatherElements", 11), gather_elements_samples);
   add("gather_nd",
-      "The last axis of the indices holds places along the axes of x behind the first `batch_dims`, "
+      "The last axis of the indices holds places along the axes of x behind the first "
+      "`batch_dims`, "
       "which both have: y is what lies there.",
       Signature({"x", "indices"}, {"y"}), {{"batch_dims", std::int64_t{0}}}, infer_gather_nd,
       gather_nd_gradient, OnnxMapping::op("GatherND", 12), gather_nd_samples);
@@ -253,19 +260,25 @@ std::vector<OpDef> indexing_ops() {
       {{"k", std::int64_t{1}, true}, {"axis", std::int64_t{-1}}, {"largest", true}}, infer_top_k,
       top_k_gradient, OnnxMapping::op("TopK", 11), top_k_samples);
   add("reverse_sequence",
-      "x with the first lengths[b] elements along `time_axis` in the opposite order for each b along "
+      "x with the first lengths[b] elements along `time_axis` in the opposite order for each b "
+      "along "
       "`batch_axis`.",
       Signature({"x", "lengths"}, {"y"}),
       {{"batch_axis", std::int64_t{0}, true}, {"time_axis", std::int64_t{0}, true}},
       infer_reverse_sequence, reverse_sequence_gradient, OnnxMapping::op("ReverseSequence", 10),
       reverse_sequence_samples);
-  list.push_back(indexing_op(
-      {"scatter_add", "The adjoint of gather: sums of the slices of x that have the same index.",
-       Signature({"x", "indices"}, {"y"}),
-       {{"axis", std::int64_t{0}}, {"extent", std::int64_t{1}, true}}, infer_scatter_add,
-       scatter_add_gradient, plain, PrecisionPolicy::f32,
-       Decomposition::rule(decompose_scatter_add), OnnxMapping::decomposed(),
-       scatter_add_samples}));
+  list.push_back(
+      indexing_op({"scatter_add",
+                   "The adjoint of gather: sums of the slices of x that have the same index.",
+                   Signature({"x", "indices"}, {"y"}),
+                   {{"axis", std::int64_t{0}}, {"extent", std::int64_t{1}, true}},
+                   infer_scatter_add,
+                   scatter_add_gradient,
+                   plain,
+                   PrecisionPolicy::f32,
+                   Decomposition::rule(decompose_scatter_add),
+                   OnnxMapping::decomposed(),
+                   scatter_add_samples}));
   list.push_back(indexing_op({"strided_slice",
                               "`count` elements along one axis, from `start` in steps of `step`, "
                               "which may be negative.",
@@ -274,8 +287,12 @@ std::vector<OpDef> indexing_ops() {
                                {"start", std::int64_t{0}, true},
                                {"count", std::int64_t{1}, true},
                                {"step", std::int64_t{1}, true}},
-                              infer_strided_slice, strided_slice_gradient, axis_aware,
-                              PrecisionPolicy::follow, primitive, OnnxMapping::op("Slice", 10),
+                              infer_strided_slice,
+                              strided_slice_gradient,
+                              axis_aware,
+                              PrecisionPolicy::follow,
+                              primitive,
+                              OnnxMapping::op("Slice", 10),
                               strided_slice_samples}));
   return list;
 }

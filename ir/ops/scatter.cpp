@@ -80,17 +80,27 @@ std::vector<OpDef> scatter_ops() {
        "index says: in place of what is there (none), added, multiplied, or where it is larger "
        "(max) or smaller (min).",
        Signature({"x", "indices", "updates"}, {"y"}),
-       {{"axis", std::int64_t{0}}, reduction_attribute}, infer_scatter_elements,
-       scatter_elements_gradient, LayoutRole::plain, PrecisionPolicy::f32,
-       Decomposition::primitive(), OnnxMapping::op("ScatterElements", 11),
+       {{"axis", std::int64_t{0}}, reduction_attribute},
+       infer_scatter_elements,
+       scatter_elements_gradient,
+       LayoutRole::plain,
+       PrecisionPolicy::f32,
+       Decomposition::primitive(),
+       OnnxMapping::op("ScatterElements", 11),
        scatter_elements_samples}));
-  list.push_back(indexing_op(
-      {"scatter_nd",
-       "x; the last axis of the indices holds places along the leading axes of x, where the updates "
-       "are written, reduced as by scatter_elements.",
-       Signature({"x", "indices", "updates"}, {"y"}), {reduction_attribute}, infer_scatter_nd,
-       scatter_nd_gradient, LayoutRole::plain, PrecisionPolicy::f32, Decomposition::primitive(),
-       OnnxMapping::op("ScatterND", 11), scatter_nd_samples}));
+  list.push_back(indexing_op({"scatter_nd",
+                              "x; the last axis of the indices holds places along the leading axes "
+                              "of x, where the updates "
+                              "are written, reduced as by scatter_elements.",
+                              Signature({"x", "indices", "updates"}, {"y"}),
+                              {reduction_attribute},
+                              infer_scatter_nd,
+                              scatter_nd_gradient,
+                              LayoutRole::plain,
+                              PrecisionPolicy::f32,
+                              Decomposition::primitive(),
+                              OnnxMapping::op("ScatterND", 11),
+                              scatter_nd_samples}));
   return list;
 }
 
