@@ -5,7 +5,10 @@ namespace {
 
 HandlerTable make_table() {
   HandlerTable table;
-  for (auto* family : {add_core_handlers}) family(table);
+  for (auto* family : {add_core_handlers, add_index_handlers, add_layout_handlers, add_sampling_handlers,
+                       add_signal_handlers}) {
+    family(table);
+  }
   return table;
 }
 

@@ -181,5 +181,9 @@ const HandlerTable& handlers();
 
 // The families; handlers.cpp lists them.
 void add_core_handlers(HandlerTable& table);
+void add_index_handlers(HandlerTable& table);
+void add_layout_handlers(HandlerTable& table);
+void add_sampling_handlers(HandlerTable& table);
+void add_signal_handlers(HandlerTable& table);
 
 }  // namespace facet::onnx_import
