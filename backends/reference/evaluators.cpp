@@ -19,6 +19,10 @@ const EvaluatorTable& evaluators() {
     add_gate_ops(all);
     add_label_ops(all);
     add_update_ops(all);
+    add_volume_ops(all);
+    add_windowed_max_ops(all);
+    add_resize_ops(all);
+    add_deform_ops(all);
     return all;
   }();
   return table;
