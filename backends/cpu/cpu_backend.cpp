@@ -12,6 +12,7 @@
 #include "backends/cpu/kernels/train_kernels.h"
 #include "backends/cpu/kernels/weights_reorder.h"
 #include "backends/cpu/oracle_kernel.h"
+#include "backends/cpu/volume.h"
 #include "ir/elementwise_program.h"
 #include "ir/error.h"
 #include "ir/gate.h"
@@ -26,6 +27,8 @@ enum class Family {
   compute,
   backward,
   branches,
+  volume,
+  resize,
   elementwise,
   reduce,
   pooling,
@@ -54,6 +57,8 @@ Family family_of(const Node& node) {
   if (cpu::is_compute(node)) return Family::compute;
   if (cpu::is_backward_compute(node)) return Family::backward;
   if (node.is("conv_branches")) return Family::branches;
+  if (cpu::is_volume(node)) return Family::volume;
+  if (is_one_of({"resize", "resize_bwd"})) return Family::resize;
   if (is_one_of({"elementwise", "batch_norm"}) || elementwise_arity(node.kind()) > 0) {
     return Family::elementwise;
   }
@@ -149,6 +154,12 @@ class CpuBackend : public Backend {
         return cpu::lower_compute(*device_, node, operands, results[0]);
       case Family::backward:
         return cpu::lower_backward(*device_, node, operands, results);
+      case Family::volume:
+        if (auto volume = cpu::lower_volume(*device_, node, operands, results[0])) return volume;
+        return cpu::lower_oracle(node, operands, results);
+      case Family::resize:
+        if (auto resize = cpu::lower_resize(node, operands[0], results[0])) return resize;
+        return cpu::lower_oracle(node, operands, results);
       case Family::elementwise:
         return cpu::lower_elementwise(node, operands, results);
       case Family::reduce:
