@@ -158,8 +158,7 @@ class CpuBackend : public Backend {
         if (auto volume = cpu::lower_volume(*device_, node, operands, results[0])) return volume;
         return cpu::lower_oracle(node, operands, results);
       case Family::resize:
-        if (auto resize = cpu::lower_resize(node, operands[0], results[0])) return resize;
-        return cpu::lower_oracle(node, operands, results);
+        return cpu::lower_resize(node, operands[0], results[0]);
       case Family::elementwise:
         return cpu::lower_elementwise(node, operands, results);
       case Family::reduce:

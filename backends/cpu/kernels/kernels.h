@@ -28,7 +28,7 @@ std::unique_ptr<Kernel> lower_pooling(const Node& node, std::span<const View> op
                                       std::span<const View> results);
 
 /// resize and resize_bwd, one axis after the other; fast where an axis that is not resized (channels)
-/// is contiguous. Null where elements outside of x have a value of their own.
+/// is contiguous.
 std::unique_ptr<Kernel> lower_resize(const Node& node, const View& operand, const View& result);
 
 /// softmax along any axis. The result may share the operand's bytes if the views are the same.

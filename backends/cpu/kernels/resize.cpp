@@ -35,8 +35,16 @@ struct Pass {
   Loops loops;             ///< over the other axes; views: from, to, number of the result's element
 };
 
+/// Elements of the result that lie outside of x.
+struct Outside {
+  std::int64_t offset = 0;  ///< of the first one, in elements
+  Loops loops;
+};
+
 struct ResizePlan {
   std::vector<Pass> passes;
+  std::vector<Outside> outside;
+  float extrapolation = 0;
   std::int64_t even_floats = 0, odd_floats = 0;
 
   std::string implementation() const { return std::string("resize:") + vector_loops().name; }
@@ -67,6 +75,14 @@ struct ResizePlan {
                      pass.lane < 0 ? walk(pass, from, to, begin, end)
                                    : blend(pass, from, to, begin, end);
                    });
+    }
+    const Float type = passes.back().to.type;
+    for (const Outside& part : outside) {
+      for_each_position(part.loops, 0, part.loops.elements(),
+                        [&](const std::vector<std::int64_t>& at) {
+                          store_floats(type, &extrapolation,
+                                       a.results[0] + (part.offset + at[0]) * size_of(type), 1, 1);
+                        });
     }
   }
 
@@ -176,6 +192,25 @@ void arrange(Pass& pass, const Extents& extents) {
   if (pass.loops.extents.empty()) pad_loops(pass.loops, 1);
 }
 
+/// Results of `extents` that a table has no taps for: places of the resampled axis, all of the
+/// others.
+void append_outside(const ResampleTable& table, std::int64_t axis, const Side& to,
+                    const Extents& extents, std::vector<Outside>& list) {
+  Loops loops;
+  loops.strides.resize(1);
+  for (std::size_t i = 0; i < extents.size(); ++i) {
+    if (static_cast<std::int64_t>(i) == axis) continue;
+    loops.extents.push_back(extents[i]);
+    loops.strides[0].push_back(to.strides[i]);
+  }
+  if (loops.extents.empty()) pad_loops(loops, 1);
+  for (std::int64_t o = 0; o < table.out(); ++o) {
+    const auto i = static_cast<std::size_t>(o);
+    if (table.first[i] != table.first[i + 1]) continue;
+    list.push_back({o * to.strides[static_cast<std::size_t>(axis)], loops});
+  }
+}
+
 /// The node's tables by axis, those that shrink x most first.
 std::vector<std::pair<std::int64_t, ResampleTable>> tables_of(const Node& node, const Extents& x,
                                                               const Extents& y) {
@@ -209,16 +244,15 @@ std::vector<std::pair<std::int64_t, ResampleTable>> tables_of(const Node& node, 
 std::unique_ptr<Kernel> lower_resize(const Node& node, const View& operand, const View& result) {
   check_unblocked(node, std::span(&operand, 1), std::span(&result, 1));
   Extents extents = static_extents(operand.type.shape);
-  if (extents.empty()) return nullptr;
-  auto tables = tables_of(node, extents, static_extents(result.type.shape));
-  const bool extrapolates = node.attributes().number("extrapolation") != 0;
+  const Extents made = static_extents(result.type.shape);
+  auto tables = tables_of(node, extents, made);
   ResizePlan plan;
+  plan.extrapolation = static_cast<float>(node.attributes().number("extrapolation"));
   Side from{Store::operand, float_type(node, operand.type.dtype), operand.strides};
   for (std::size_t i = 0; i < tables.size(); ++i) {
     Pass pass;
     pass.axis = tables[i].first;
     pass.table = std::move(tables[i].second);
-    if (extrapolates && node.is("resize") && pass.table.has_outside()) return nullptr;
     pass.weights.assign(pass.table.weight.begin(), pass.table.weight.end());
     pass.from = from;
     extents[static_cast<std::size_t>(pass.axis)] = pass.table.out();
@@ -234,6 +268,11 @@ std::unique_ptr<Kernel> lower_resize(const Node& node, const View& operand, cons
     from = pass.to;
     arrange(pass, extents);
     plan.passes.push_back(std::move(pass));
+  }
+  if (plan.extrapolation != 0 && node.is("resize")) {
+    for (const Pass& pass : plan.passes) {
+      append_outside(pass.table, pass.axis, plan.passes.back().to, made, plan.outside);
+    }
   }
   return make_kernel(std::move(plan));
 }
