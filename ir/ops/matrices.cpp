@@ -27,7 +27,7 @@ std::vector<Type> infer_det(const InferContext& context) {
   if (!(result.shape.back() == result.shape.end()[-2])) {
     throw usage_error("det takes square matrices, not " + to_string(result));
   }
-  result.shape.resize(result.shape.size() - 2);
+  result.shape.erase(result.shape.end() - 2, result.shape.end());
   return {result};
 }
 

@@ -1,3 +1,4 @@
+#include "runtime/formats/onnx/import_math.h"
 #include "runtime/formats/onnx/node_reader.h"
 
 namespace facet::onnx_import {
@@ -5,7 +6,7 @@ namespace {
 
 HandlerTable make_table() {
   HandlerTable table;
-  for (auto* family : {add_core_handlers}) family(table);
+  for (auto* family : {add_core_handlers, add_arithmetic_handlers}) family(table);
   return table;
 }
 
