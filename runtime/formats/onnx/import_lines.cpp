@@ -34,10 +34,9 @@ void import_hardmax(NodeReader& node) {
     const Dim& depth = x.shape()[static_cast<std::size_t>(axis)];
     if (!depth.is_static()) node.unsupported("its axis has a dynamic extent");
     const Value first = node.make("arg_max", {x}, {{"axis", axis}, {"keepdims", false}});
-    return node.make("one_hot", {first},
-                     {{"depth", depth.factor},
-                      {"axis", axis},
-                      {"dtype", std::string(to_string(x.dtype()))}});
+    return node.make(
+        "one_hot", {first},
+        {{"depth", depth.factor}, {"axis", axis}, {"dtype", std::string(to_string(x.dtype()))}});
   });
 }
 

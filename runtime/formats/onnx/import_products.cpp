@@ -12,7 +12,8 @@ Value scaled(NodeReader& node, Value x, const char* name) {
   const double factor = node.number(name, 1);
   if (factor == 1) return x;
   if (is_float(x.dtype())) return node.make("mul", {x, node.scalar(factor, x)});
-  const Value product = node.make("mul", {node.cast(x, DType::f64), node.scalar(factor, DType::f64)});
+  const Value product =
+      node.make("mul", {node.cast(x, DType::f64), node.scalar(factor, DType::f64)});
   return node.cast(product, x.dtype());
 }
 
@@ -37,7 +38,8 @@ void import_gemm(NodeReader& node) {
     }
     return node.set(node.make("linear", std::move(operands), {{"epilogue", std::move(epilogue)}}));
   }
-  Value y = node.make("matmul", {a, b}, {{"transpose_a", transpose_a}, {"transpose_b", transpose_b}});
+  Value y =
+      node.make("matmul", {a, b}, {{"transpose_a", transpose_a}, {"transpose_b", transpose_b}});
   y = scaled(node, y, "alpha");
   if (node.has_input(2) && node.number("beta", 1) != 0) {
     const Value c = scaled(node, node.input(2, ParameterRole::bias), "beta");
