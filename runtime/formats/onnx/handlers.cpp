@@ -6,7 +6,10 @@ namespace {
 
 HandlerTable make_table() {
   HandlerTable table;
-  for (auto* family : {add_core_handlers, add_arithmetic_handlers}) family(table);
+  for (auto* family : {add_compute_handlers, add_core_handlers, add_shape_handlers,
+                       add_arithmetic_handlers, add_refusals}) {
+    family(table);
+  }
   return table;
 }
 

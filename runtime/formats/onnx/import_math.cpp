@@ -62,8 +62,10 @@ void import_pow(NodeReader& node) {
   Value base = node.input(0), exponent = node.input(1);
   const DType dtype = base.dtype();
   if (is_float(dtype)) {
-    const std::optional<double> number = constant_number(exponent);
-    if (number == 2.0) return node.set(node.make("square", {base}));
+    const bool keeps_shape = exponent.type().rank() <= base.type().rank();
+    const double number = keeps_shape ? constant_number(exponent).value_or(0) : 0;
+    if (number == 1) return node.pass_through(0, 0);
+    if (number == 2) return node.set(node.make("square", {base}));
     if (number == 0.5) return node.set(node.make("sqrt", {base}));
     exponent = node.cast(exponent, dtype);
   } else if (is_float(exponent.dtype())) {
@@ -114,13 +116,12 @@ void import_clip(NodeReader& node) {
   node.set(x);
 }
 
-void import_cast(NodeReader& node) {
-  node.set(as_number(node, node.input(0), NodeReader::dtype(node.integer("to", 0))));
+void cast_to(NodeReader& node, DType dtype) {
+  if (node.type(0).dtype == dtype) return node.pass_through(0, 0);
+  node.set(as_number(node, node.input(0), dtype));
 }
-
-void import_cast_like(NodeReader& node) {
-  node.set(as_number(node, node.input(0), node.type(1).dtype));
-}
+void import_cast(NodeReader& node) { cast_to(node, NodeReader::dtype(node.integer("to", 0))); }
+void import_cast_like(NodeReader& node) { cast_to(node, node.type(1).dtype); }
 
 }  // namespace
 

@@ -1,8 +1,7 @@
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "runtime/formats/onnx/import_math.h"
+#include "runtime/formats/onnx/windows.h"
 
 // Operators of quantised tensors, as arithmetic on what their numbers stand for: whole numbers
 // minus their zero point. Products are exact, in i32 or f64; a result is rounded to even and
@@ -157,35 +156,14 @@ void import_q_linear_mat_mul(NodeReader& node) {
                        of_columns(node, node.input(6)), of_columns(node, node.input(7))));
 }
 
-/// Padding ahead and behind for ceil(in / stride) windows; the odd one behind, or ahead for
-/// `lower`.
-void same_padding(Ints& pads, std::size_t axis, std::int64_t in, std::int64_t span,
-                  std::int64_t stride, bool lower) {
-  const std::int64_t out = (in + stride - 1) / stride;
-  const std::int64_t total = std::max<std::int64_t>((out - 1) * stride + span - in, 0);
-  pads[axis] = (total + (lower ? 1 : 0)) / 2;
-  pads[axis + 2] = total - pads[axis];
-}
-
 Attributes window_of(NodeReader& node, const Shape& x, const Shape& weight) {
   if (x.size() != 4 || weight.size() != 4 || !is_static(weight)) {
     node.unsupported("it is no convolution of images");
   }
-  const Ints strides = node.ints("strides", {1, 1}), dilations = node.ints("dilations", {1, 1});
-  Ints pads = node.ints("pads", {0, 0, 0, 0});
-  const std::string automatic = node.text("auto_pad", "NOTSET");
-  if (automatic == "VALID") pads = {0, 0, 0, 0};
-  if (automatic.starts_with("SAME")) {
-    pads = {0, 0, 0, 0};
-    for (std::size_t i = 0; i < 2 && strides.size() == 2 && dilations.size() == 2; ++i) {
-      if (!x[i + 2].is_static() || strides[i] < 1) node.unsupported("its padding is not known");
-      same_padding(pads, i, x[i + 2].factor, dilations[i] * (weight[i + 2].factor - 1) + 1,
-                   strides[i], automatic == "SAME_LOWER");
-    }
-  }
-  return {{"strides", strides},
-          {"pads", pads},
-          {"dilations", dilations},
+  const Windows windows = read_windows(node, {weight[2].factor, weight[3].factor});
+  return {{"strides", windows.strides},
+          {"pads", windows.pads()},
+          {"dilations", windows.dilations},
           {"groups", node.integer("group", 1)},
           {"epilogue", Strings{}}};
 }
