@@ -100,11 +100,32 @@ LayoutChoice gate_layouts(const Node& node) {
   return choice;
 }
 
+bool is_empty(const Type& type) {
+  return std::any_of(type.shape.begin(), type.shape.end(),
+                     [](const Dim& dim) { return dim.factor == 0; });
+}
+
+/// Whether there is not one element to compute.
+bool writes_nothing(const Node& node) {
+  const auto results = node.result_types();
+  return !results.empty() && std::all_of(results.begin(), results.end(), is_empty);
+}
+
+class NothingToDo final : public Kernel {
+ public:
+  std::string implementation() const override { return "nothing"; }
+  std::function<void()> bind(std::span<std::byte* const>, std::span<std::byte* const>,
+                             std::byte*) const override {
+    return [] {};
+  }
+};
+
 class CpuBackend : public Backend {
  public:
   std::string_view name() const override { return "cpu"; }
 
   bool supports(const Node& node) const override {
+    if (writes_nothing(node)) return true;
     return runs_oracle(node) ? cpu::takes_oracle(node) : has_kernel(node);
   }
 
@@ -115,7 +136,7 @@ class CpuBackend : public Backend {
   }
 
   LayoutChoice choose_layouts(const Node& node) const override {
-    if (runs_oracle(node)) return row_major(node);
+    if (runs_oracle(node) || writes_nothing(node)) return row_major(node);
     if (runs_direct(node)) return cpu::direct_layouts(node);
     if (family_of(node) == Family::backward) {
       return cpu::choose_backward_layouts(*device_, node);
@@ -145,6 +166,7 @@ class CpuBackend : public Backend {
 
   std::unique_ptr<Kernel> lower(const Node& node, std::span<const View> operands,
                                 std::span<const View> results) const override {
+    if (writes_nothing(node)) return std::make_unique<NothingToDo>();
     if (runs_oracle(node)) return cpu::lower_oracle(node, operands, results);
     if (runs_direct(node)) {
       if (auto direct = cpu::lower_direct(node, operands, results)) return direct;
@@ -214,7 +236,9 @@ class CpuBackend : public Backend {
     const auto operands = node.operands();
     const auto results = node.result_types();
     const bool reads_labels = family == Family::labels;
+    // Kernels divide their work by the number of elements; the oracle knows the sum of none.
     return !std::all_of(operands.begin(), operands.end(), [&](const Value& value) {
+      if (is_empty(value.type())) return false;
       return is_kernel_float(value.dtype()) || (reads_labels && value.dtype() == DType::i64);
     }) || !std::all_of(results.begin(), results.end(), [](const Type& type) {
       return is_kernel_float(type.dtype);

@@ -250,6 +250,10 @@ inline void check_everywhere(std::string_view name, const std::vector<Sample>& m
   const OpDef& op = find_op(name);
   std::vector<Sample> samples = op.samples.make();
   samples.insert(samples.end(), more.begin(), more.end());
+  std::erase_if(samples, [](const Sample& sample) {  // whole numbers run by the oracle itself
+    return !std::all_of(sample.operands.begin(), sample.operands.end(),
+                        [](const Type& type) { return is_float(type.dtype); });
+  });
   for (const Sample& sample : samples) {
     for (const DType dtype : kDtypes) {
       const Problem problem(op, sample, dtype, DType::f32);
