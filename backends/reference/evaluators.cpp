@@ -25,6 +25,9 @@ const EvaluatorTable& evaluators() {
     add_deform_ops(all);
     add_whole_number_ops(all);
     add_line_ops(all);
+    add_indexing_ops(all);
+    add_grid_sample_ops(all);
+    add_roi_align_ops(all);
     return all;
   }();
   return table;

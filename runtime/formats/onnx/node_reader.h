@@ -194,5 +194,9 @@ void add_resize_handlers(HandlerTable& table);
 void add_normalization_handlers(HandlerTable& table);
 void add_shape_handlers(HandlerTable& table);
 void add_refusals(HandlerTable& table);
+void add_index_handlers(HandlerTable& table);
+void add_layout_handlers(HandlerTable& table);
+void add_sampling_handlers(HandlerTable& table);
+void add_signal_handlers(HandlerTable& table);
 
 }  // namespace facet::onnx_import
