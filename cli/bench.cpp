@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -91,8 +92,14 @@ Subject training_subject(const Model& model, std::int64_t batch) {
   step.optimizer.weight_decay = 5e-4;
   step.batch = batch;
   Subject subject{make_training_step(model.graph.clone(), step), {}};
-  subject.weights = random_weights(subject.graph, 0);
-  for (auto& [key, tensor] : trial_weights(model.graph, 0)) subject.weights[key] = tensor;
+  // What the step does not read (other branches of the module) would count as its memory.
+  std::set<std::string> read;
+  for (const auto& node : subject.graph.nodes()) {
+    if (node->is("parameter")) read.insert(node->attributes().text("key"));
+  }
+  std::erase_if(subject.graph.parameters(),
+                [&](const Parameter& parameter) { return !read.contains(parameter.key); });
+  subject.weights = trial_weights(subject.graph, 0);
   return subject;
 }
 
@@ -116,10 +123,11 @@ std::vector<Row> prepare(const BenchArguments& arguments, const CompileOptions& 
       CompileOptions options = base;
       options.precision = parse_precision(precision);
       for (const std::int64_t batch : arguments.train ? arguments.batches : std::vector<std::int64_t>()) {
-        const Subject subject = training_subject(model, batch);
+        Subject subject = training_subject(model, batch);
         const auto executable = compile(subject.graph, subject.weights, options, 1);
+        subject.weights.clear();
         rows.push_back({model.name, options.precision, batch, 1, executable,
-                        executable->make_context(), 0, 0, {}});
+                        executable->make_context(executable->take_state()), 0, 0, {}});
         warm_up(rows.back());
         progress.advance();
       }
