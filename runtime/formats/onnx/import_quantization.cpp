@@ -32,14 +32,14 @@ Value along(NodeReader& node, Value v, const Shape& x, std::int64_t axis, std::i
   if (v.type().rank() != rank || !x[a].is_static() || !v.shape()[a].is_static()) {
     node.unsupported("its blocks are not of a known extent");
   }
+  if (block < 0 || block > x[a].factor) node.unsupported("its blocks are longer than its input");
   Shape shape = v.shape();
   shape.insert(shape.begin() + axis + 1, Dim(1));
   Shape repeated = shape;
   repeated[a + 1] = block;
   Shape joined = v.shape();
   joined[a] = joined[a].factor * block;
-  if (block < 0 || joined[a].factor < x[a].factor)
-    node.unsupported("its blocks do not cover its input");
+  if (joined[a].factor < x[a].factor) node.unsupported("its blocks do not cover its input");
   v = node.reshape(node.expand(node.reshape(v, shape), repeated), joined);
   if (joined[a] == x[a]) return v;
   return node.make("slice", {v},
