@@ -105,7 +105,9 @@ void import_dynamic_quantize(NodeReader& node) {
     return node.make(function, {y, node.scalar(0, x)});
   };
   const Value most = extreme("reduce_max", "maximum"), least = extreme("reduce_min", "minimum");
-  const Value scale = node.make("div", {node.make("sub", {most, least}), node.scalar(255, x)});
+  const Value spread = node.make("sub", {most, least});
+  const Value step = node.make("div", {spread, node.scalar(255, x)});
+  const Value scale = node.make("where", {spread, step, node.scalar(1, x)});  // 1 for zeros alone
   const Value below = node.make("div", {node.make("neg", {least}), scale});
   const Value zero =
       node.make("round", {node.make("clamp", {below}, {{"min", 0.0}, {"max", 255.0}})});
