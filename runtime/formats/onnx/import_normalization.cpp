@@ -143,8 +143,9 @@ void import_batch_normalization(NodeReader& node) {
   if (node.flag("training_mode", false) || old_training) {
     return train_batch_norm(node, operands, epsilon);
   }
-  node.set(node.make("batch_norm", operands,
-                     {{"epsilon", epsilon}, {"momentum", 1 - node.number("momentum", 0.9)}}));
+  // ONNX's momentum is what stays of the old statistics, ours what comes of the new.
+  const double momentum = NodeReader::decimal(static_cast<float>(1 - node.number("momentum", 0.9)));
+  node.set(node.make("batch_norm", operands, {{"epsilon", epsilon}, {"momentum", momentum}}));
 }
 
 /// x / (bias + alpha * mean of x^2 over neighbouring channels)^beta. The mean over `size` channels,
