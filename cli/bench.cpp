@@ -30,6 +30,7 @@ constexpr int kRounds = 5;
 struct BenchArguments {
   std::vector<std::string> models;
   std::vector<std::string> settings;
+  std::vector<std::string> dims;
   std::vector<std::int64_t> batches = {1};
   std::vector<std::string> precisions = {"f32"};
   CompileArguments compile;  ///< but for its precision
@@ -80,6 +81,10 @@ struct Subject {
   TensorMap weights;
 };
 
+TensorMap weights_to_time(const Model& model) {
+  return model.weights.empty() ? trial_weights(model.graph, 0) : model.weights;
+}
+
 Subject training_subject(const Model& model, std::int64_t batch) {
   StepOptions step;
   const auto& outputs = model.graph.outputs();
@@ -100,6 +105,9 @@ Subject training_subject(const Model& model, std::int64_t batch) {
   std::erase_if(subject.graph.parameters(),
                 [&](const Parameter& parameter) { return !read.contains(parameter.key); });
   subject.weights = trial_weights(subject.graph, 0);
+  for (const auto& [key, tensor] : model.weights) {
+    if (subject.weights.contains(key)) subject.weights[key] = tensor;
+  }
   return subject;
 }
 
@@ -117,8 +125,8 @@ std::vector<Row> prepare(const BenchArguments& arguments, const CompileOptions& 
       arguments.models.size() * arguments.precisions.size() * arguments.batches.size());
   Progress progress("compile", programs, "programs");
   for (const std::string& name : arguments.models) {
-    const Model model = load_model(name, arguments.settings);
-    const TensorMap weights = arguments.train ? TensorMap() : trial_weights(model.graph, 0);
+    const Model model = load_model(name, arguments.settings, arguments.dims);
+    const TensorMap weights = arguments.train ? TensorMap() : weights_to_time(model);
     for (const std::string& precision : arguments.precisions) {
       CompileOptions options = base;
       options.precision = parse_precision(precision);
@@ -271,7 +279,7 @@ void run_bench(const BenchArguments& arguments) {
   }
   if (!(arguments.seconds > 0)) throw usage_error("--seconds must be above 0");
   const std::int64_t baseline_rss = resident_memory().current;  // before any network is made
-  for (const std::string& name : arguments.models) load_model(name, arguments.settings);
+  for (const std::string& name : arguments.models) load_model(name, arguments.settings, arguments.dims);
   // Opened now: nobody wants to learn after minutes that the folder is missing.
   std::optional<AtomicFile> json;
   if (!arguments.json.empty()) json.emplace(arguments.json);
@@ -300,6 +308,7 @@ void add_bench_command(CLI::App& app) {
       ->required()
       ->type_name("MODEL");
   add_set_option(*command, arguments->settings);
+  add_dim_option(*command, arguments->dims);
   command->add_option("--batch", arguments->batches, "Batch sizes, e.g. 1,16")
       ->delimiter(',')
       ->allow_extra_args(false)

@@ -66,6 +66,7 @@ void import_pow(NodeReader& node) {
     const double number = keeps_shape ? constant_number(exponent).value_or(0) : 0;
     if (number == 1) return node.pass_through(0, 0);
     if (number == 2) return node.set(node.make("square", {base}));
+    if (number == 3) return node.set(node.make("mul", {node.make("square", {base}), base}));
     if (number == 0.5) return node.set(node.make("sqrt", {base}));
     exponent = node.cast(exponent, dtype);
   } else if (is_float(exponent.dtype())) {
