@@ -186,9 +186,8 @@ void import_dropout(NodeReader& node) {
     node.pass_through(0, 0);
   }
   if (!node.wants(1)) return;
-  HostTensor mask(DType::boolean, static_extents(x.shape()));
-  std::fill_n(mask.mutable_data(), mask.byte_count(), std::byte{1});
-  node.set(1, node.opset() < 10 ? mask.cast(x.dtype()) : mask);
+  const DType dtype = node.opset() < 10 ? x.dtype() : DType::boolean;
+  node.set(1, node.expand(node.scalar(1, dtype), x.shape()));
 }
 
 }  // namespace
