@@ -125,6 +125,11 @@ Value channel_slope(NodeReader& node, Value x, Value slope) {
 
 void import_prelu(NodeReader& node) {
   const Value x = node.input(0), slope = node.input(1, ParameterRole::prelu_slope);
+  // Up to opset 6 a vector was one slope per channel; the version converter leaves it so.
+  const Shape& shape = x.shape();
+  if (shape.size() > 2 && slope.shape() == Shape{shape[1]} && !(shape.back() == shape[1])) {
+    return node.set(node.make("prelu", {x, slope}));
+  }
   if (!(broadcast(x.shape(), slope.shape()) == x.shape())) {
     node.unsupported("its slope does not broadcast to its input");
   }

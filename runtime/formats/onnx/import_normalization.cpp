@@ -196,7 +196,7 @@ void import_dropout(NodeReader& node) {
   const Value x = node.input(0);
   const double rate = node.has_input(1) ? node.number_input(1) : node.number("ratio", 0.5);
   const bool training = node.has_input(2) && node.number_input(2) != 0;
-  if (training && rate != 0) node.unsupported("training mode draws random numbers");
+  if (training && rate != 0) throw out_of_scope("random numbers");
   if (rate > 0 && rate < 1) {
     node.set(0, node.make("dropout", {x}, {{"rate", rate}}));
   } else {
