@@ -5,7 +5,7 @@ namespace {
 
 HandlerTable make_table() {
   HandlerTable table;
-  for (auto* family : {add_core_handlers}) family(table);
+  for (auto* family : {add_compute_handlers, add_core_handlers, add_shape_handlers}) family(table);
   return table;
 }
 

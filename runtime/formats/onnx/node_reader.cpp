@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+
 #include "runtime/formats/onnx/node_source.h"
 #include "runtime/formats/onnx/tensor_proto.h"
 #include "runtime/formats/onnx/value_table.h"
@@ -40,6 +42,9 @@ Entry& NodeReader::entry(int i) const {
   if (!has_input(i)) unsupported(fmt::format("input {} is missing", i));
   Entry* found = values_.find(source_.input(i));
   if (found == nullptr) unsupported(fmt::format("input '{}' is not defined", source_.input(i)));
+  if (found->kind == Entry::Kind::unavailable) {
+    unsupported(fmt::format("input '{}': {}", source_.input(i), found->problem));
+  }
   return *found;
 }
 
@@ -98,6 +103,12 @@ Shape NodeReader::dims(int i) {
   return dims;
 }
 
+std::optional<DimTensor> NodeReader::given_dims(int i) {
+  const Entry& found = entry(i);
+  if (found.dims) return found.dims;
+  return found.tensor.empty() ? std::nullopt : dim_tensor(found.tensor);
+}
+
 Doubles NodeReader::numbers(int i) { return tensor(i).to_doubles(); }
 
 double NodeReader::number_input(int i) {
@@ -142,6 +153,13 @@ const AttributeProto* attribute_of(const NodeSource& source, std::string_view na
 
 }  // namespace
 
+double NodeReader::decimal(float value) {
+  double result = static_cast<double>(value);
+  const std::string text = fmt::format("{}", value);
+  std::from_chars(text.data(), text.data() + text.size(), result);
+  return result;
+}
+
 bool NodeReader::has(std::string_view attribute) const {
   return source_.attribute(attribute) != nullptr;
 }
@@ -157,7 +175,7 @@ bool NodeReader::flag(std::string_view attribute, bool fallback) const {
 
 double NodeReader::number(std::string_view attribute, double fallback) const {
   const AttributeProto* found = attribute_of(source_, attribute, AttributeProto::FLOAT);
-  return found != nullptr ? static_cast<double>(found->f()) : fallback;
+  return found != nullptr ? decimal(found->f()) : fallback;
 }
 
 std::string NodeReader::text(std::string_view attribute, std::string fallback) const {
@@ -172,7 +190,10 @@ Ints NodeReader::ints(std::string_view attribute, Ints fallback) const {
 
 Doubles NodeReader::doubles(std::string_view attribute, Doubles fallback) const {
   const AttributeProto* found = attribute_of(source_, attribute, AttributeProto::FLOATS);
-  return found != nullptr ? Doubles(found->floats().begin(), found->floats().end()) : std::move(fallback);
+  if (found == nullptr) return fallback;
+  Doubles values;
+  for (const float value : found->floats()) values.push_back(decimal(value));
+  return values;
 }
 
 Strings NodeReader::strings(std::string_view attribute, Strings fallback) const {
@@ -220,6 +241,15 @@ void NodeReader::set(int i, HostTensor value) {
   entry.kind = Entry::Kind::constant;
   entry.type = Type{value.dtype(), Shape(value.shape().begin(), value.shape().end()), {}};
   entry.tensor = std::move(value);
+  values_.define(source_.proto.output(i), std::move(entry));
+}
+
+void NodeReader::set_filled(int i, Type type, HostTensor fill) {
+  if (!wants(i)) return;
+  Entry entry;
+  entry.kind = Entry::Kind::filled;
+  entry.type = std::move(type);
+  entry.fill = std::move(fill);
   values_.define(source_.proto.output(i), std::move(entry));
 }
 

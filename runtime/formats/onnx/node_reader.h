@@ -71,6 +71,8 @@ class NodeReader {
   Ints integers(int i);
   /// Integers that may be multiples of a symbol, as a shape.
   Shape dims(int i);
+  /// What shape arithmetic sees: small whole-numbered tensors that are known without computing.
+  std::optional<DimTensor> given_dims(int i);
   /// Numbers of any dtype, in row-major order.
   Doubles numbers(int i);
   /// A tensor of one element.
@@ -84,7 +86,9 @@ class NodeReader {
   bool has(std::string_view attribute) const;
   std::int64_t integer(std::string_view attribute, std::int64_t fallback) const;
   bool flag(std::string_view attribute, bool fallback) const;
+  /// The number that was written: the shortest decimal of the float, 0.1 and not 0.100000001.
   double number(std::string_view attribute, double fallback) const;
+  static double decimal(float value);
   std::string text(std::string_view attribute, std::string fallback) const;
   Ints ints(std::string_view attribute, Ints fallback) const;
   Doubles doubles(std::string_view attribute, Doubles fallback) const;
@@ -130,6 +134,8 @@ class NodeReader {
   /// A known integer tensor (i64 unless said) of rank 1 whose elements may be multiples of symbols.
   void set_dims(int i, Shape elements, DType dtype = DType::i64);
   void set_dims(int i, DimTensor dims);
+  /// A static tensor with the one element of `fill` everywhere; its bytes are made when it is read.
+  void set_filled(int i, Type type, HostTensor fill);
   /// Result i is input `from`, whatever is known of it.
   void pass_through(int i, int from);
 
@@ -180,6 +186,8 @@ class HandlerTable {
 const HandlerTable& handlers();
 
 // The families; handlers.cpp lists them.
+void add_compute_handlers(HandlerTable& table);
 void add_core_handlers(HandlerTable& table);
+void add_shape_handlers(HandlerTable& table);
 
 }  // namespace facet::onnx_import

@@ -45,6 +45,7 @@ struct Entry {
   HostTensor tensor;
   HostTensor fill;  ///< one element
   std::optional<DimTensor> dims;
+  std::string problem;  ///< why it is unavailable; empty: its own node says so
   std::int64_t order = 0;  ///< of initializers in the file
 };
 
