@@ -51,24 +51,52 @@ bool is_parameter(Value value, std::int64_t rank) {
   return value.node->is("parameter") && value.type().rank() == rank;
 }
 
-/// A matrix product with a transposed weight is what `linear` means.
+/// Computed from one parameter or constant by moving its elements.
+bool is_weight(Value value) {
+  const Node* node = value.node;
+  while (node->is("transpose") || node->is("reshape")) node = node->operand(0).node;
+  return value.type().rank() == 2 && (node->is("parameter") || node->is("constant"));
+}
+
+/// A matrix product with a weight is what `linear` means.
 bool to_linear(Graph& graph, Node* node) {
   const Attributes& a = node->attributes();
-  const bool fits = !a.boolean("transpose_a") && a.boolean("transpose_b") &&
-                    is_parameter(node->operand(1), 2) && is_float(node->operand(0).dtype());
-  if (!fits) return false;
-  replace(graph, node, "linear", {node->operand(0), node->operand(1)});
+  const Value x = node->operand(0);
+  Value weight = node->operand(1);
+  if (a.boolean("transpose_a") || !is_weight(weight) || !is_float(x.dtype())) return false;
+  if (!a.boolean("transpose_b")) {
+    weight = graph.create("transpose", {weight}, {{"permutation", Ints{1, 0}}}, node->provenance(), node)
+                 ->result();
+  }
+  replace(graph, node, "linear", {x, weight});
+  return true;
+}
+
+/// Unless it reads columns: matrix products can, `linear` cannot.
+bool to_matmul(Graph& graph, Node* node) {
+  const Node* columns = node->operand(0).node;
+  if (!columns->is("transpose") || !swaps_last_axes(*columns) || node->operand_count() != 2 ||
+      !node->attributes().strings("epilogue").empty()) {
+    return false;
+  }
+  const Value weight = node->operand(1);
+  const bool twice = weight.node->is("transpose");  // of rank 2: there and back
+  replace(graph, node, "matmul", {columns->operand(0), twice ? weight.node->operand(0) : weight},
+          {{"transpose_a", true}, {"transpose_b", !twice}});
   return true;
 }
 
 bool take_bias(Graph& graph, Node* node) {
-  Node* linear = producer(*node, 0, "linear");
-  if (linear == nullptr || !linear->attributes().strings("epilogue").empty()) return false;
-  const Value bias = node->operand(1);
-  if (!is_parameter(bias, 1) || bias.shape()[0] != linear->operand(1).shape()[0]) return false;
-  replace(graph, node, "linear", {linear->operand(0), linear->operand(1), bias},
-          {{"epilogue", Strings{"bias"}}});
-  return true;
+  for (const int i : {0, 1}) {
+    Node* linear = producer(*node, i, "linear");
+    if (linear == nullptr || !linear->attributes().strings("epilogue").empty()) continue;
+    const Value bias = node->operand(1 - i);
+    if (!is_parameter(bias, 1) || !(bias.shape()[0] == linear->result().shape().back())) continue;
+    replace(graph, node, "linear", {linear->operand(0), linear->operand(1), bias},
+            {{"epilogue", Strings{"bias"}}});
+    return true;
+  }
+  return false;
 }
 
 std::int64_t extent(Value value, std::int64_t from_end) {
@@ -155,6 +183,7 @@ bool to_unskew(Graph& graph, Node* node) {
 
 bool visit(Graph& graph, Node* node) {
   if (node->is("matmul")) return absorb_transposes(node) | to_linear(graph, node);
+  if (node->is("linear")) return to_matmul(graph, node);
   if (node->is("add")) return take_bias(graph, node);
   if (node->is("reciprocal")) {
     Node* sqrt = producer(*node, 0, "sqrt");
