@@ -19,6 +19,8 @@ const EvaluatorTable& evaluators() {
     add_gate_ops(all);
     add_label_ops(all);
     add_update_ops(all);
+    add_whole_number_ops(all);
+    add_line_ops(all);
     return all;
   }();
   return table;

@@ -48,6 +48,8 @@ void add_attention_ops(EvaluatorTable& table);
 void add_gate_ops(EvaluatorTable& table);
 void add_label_ops(EvaluatorTable& table);
 void add_update_ops(EvaluatorTable& table);
+void add_whole_number_ops(EvaluatorTable& table);
+void add_line_ops(EvaluatorTable& table);
 
 /// Product of extents [first, last).
 std::int64_t product(const Extents& extents, std::size_t first, std::size_t last);

@@ -19,6 +19,9 @@ std::vector<OpDef> backward_ops();
 std::vector<OpDef> label_ops();     ///< losses, and rows by label
 std::vector<OpDef> training_ops();  ///< what steers differentiation
 std::vector<OpDef> update_ops();    ///< optimizer steps
+std::vector<OpDef> math_ops();      ///< rounding, trigonometry, comparisons, bits
+std::vector<OpDef> line_ops();      ///< positions of extremes, running sums, one-hot rows
+std::vector<OpDef> matrix_ops();    ///< triangles and determinants
 OpDef sdpa_op();           ///< one of attention_ops, with a file of its own
 OpDef gate_op();           ///< the same
 OpDef conv_branches_op();  ///< one of compute_ops, likewise

@@ -1,3 +1,4 @@
+#include "runtime/formats/onnx/import_math.h"
 #include "runtime/formats/onnx/node_reader.h"
 
 namespace facet::onnx_import {
@@ -5,7 +6,10 @@ namespace {
 
 HandlerTable make_table() {
   HandlerTable table;
-  for (auto* family : {add_compute_handlers, add_core_handlers, add_shape_handlers}) family(table);
+  for (auto* family : {add_compute_handlers, add_core_handlers, add_shape_handlers,
+                       add_arithmetic_handlers}) {
+    family(table);
+  }
   return table;
 }
 
