@@ -21,6 +21,10 @@ const EvaluatorTable& evaluators() {
     add_update_ops(all);
     add_whole_number_ops(all);
     add_line_ops(all);
+    add_volume_ops(all);
+    add_windowed_max_ops(all);
+    add_resize_ops(all);
+    add_deform_ops(all);
     return all;
   }();
   return table;

@@ -12,6 +12,10 @@ std::vector<OpDef> compute_ops();
 std::vector<OpDef> elementwise_ops();
 std::vector<OpDef> reduction_ops();
 std::vector<OpDef> pooling_ops();
+std::vector<OpDef> windowed_max_ops();  ///< dilated windows, and where maxima stand
+std::vector<OpDef> volume_ops();        ///< convolution of [N, C, D, H, W]
+std::vector<OpDef> resize_ops();
+std::vector<OpDef> deform_ops();
 std::vector<OpDef> shape_ops();
 std::vector<OpDef> attention_ops();
 std::vector<OpDef> normalization_ops();  ///< batch statistics and their gradient
@@ -25,6 +29,7 @@ std::vector<OpDef> matrix_ops();    ///< triangles and determinants
 OpDef sdpa_op();           ///< one of attention_ops, with a file of its own
 OpDef gate_op();           ///< the same
 OpDef conv_branches_op();  ///< one of compute_ops, likewise
+OpDef conv_transpose_op();  ///< the same
 
 /// Type of a conv, epilogue checked. Throws Error(usage).
 Type infer_convolution(const InferContext& context);

@@ -189,5 +189,9 @@ const HandlerTable& handlers();
 void add_compute_handlers(HandlerTable& table);
 void add_core_handlers(HandlerTable& table);
 void add_shape_handlers(HandlerTable& table);
+void add_vision_handlers(HandlerTable& table);         ///< convolutions
+void add_pooling_handlers(HandlerTable& table);
+void add_resize_handlers(HandlerTable& table);
+void add_normalization_handlers(HandlerTable& table);
 
 }  // namespace facet::onnx_import
