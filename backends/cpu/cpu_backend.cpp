@@ -8,6 +8,7 @@
 #include "backends/cpu/backward.h"
 #include "backends/cpu/compute.h"
 #include "backends/cpu/kernels/direct_convolution.h"
+#include "backends/cpu/kernels/gather.h"
 #include "backends/cpu/kernels/kernels.h"
 #include "backends/cpu/kernels/train_kernels.h"
 #include "backends/cpu/kernels/weights_reorder.h"
@@ -40,6 +41,7 @@ enum class Family {
   labels,
   dropout,
   update,
+  gather,
   copy,
   reorder,
   unknown
@@ -73,8 +75,11 @@ Family family_of(const Node& node) {
   }
   if (node.is("dropout_train")) return Family::dropout;
   if (node.op().aliasing == Aliasing::update) return Family::update;
-  if (is_one_of({"transpose", "concat", "slice", "pad", "reverse", "expand", "reshape", "cast"}))
+  if (is_one_of({"transpose", "concat", "slice", "strided_slice", "pad", "reverse", "expand",
+                 "reshape", "cast"})) {
     return Family::copy;
+  }
+  if (cpu::takes_gather(node)) return Family::gather;
   if (node.is("reorder")) return Family::reorder;
   return Family::unknown;
 }
@@ -178,6 +183,8 @@ class CpuBackend : public Backend {
         return cpu::lower_dropout_train(node, operands, results);
       case Family::update:
         return cpu::lower_update(node, operands, results);
+      case Family::gather:
+        return cpu::lower_gather(node, operands, results);
       case Family::copy:
         return cpu::lower_copy(node, operands, results);
       case Family::reorder:
@@ -199,7 +206,10 @@ class CpuBackend : public Backend {
   /// Whether no kernel was made for such nodes: the oracle stands in.
   static bool runs_oracle(const Node& node) {
     const Family family = family_of(node);
-    if (family == Family::leaf || family == Family::copy || family == Family::reorder) return false;
+    if (family == Family::leaf || family == Family::copy || family == Family::gather ||
+        family == Family::reorder) {
+      return false;
+    }
     if (family == Family::unknown) return true;
     const auto operands = node.operands();
     const auto results = node.result_types();

@@ -25,6 +25,9 @@ const EvaluatorTable& evaluators() {
     add_windowed_max_ops(all);
     add_resize_ops(all);
     add_deform_ops(all);
+    add_indexing_ops(all);
+    add_grid_sample_ops(all);
+    add_roi_align_ops(all);
     return all;
   }();
   return table;

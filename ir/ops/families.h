@@ -26,6 +26,9 @@ std::vector<OpDef> update_ops();    ///< optimizer steps
 std::vector<OpDef> math_ops();      ///< rounding, trigonometry, comparisons, bits
 std::vector<OpDef> line_ops();      ///< positions of extremes, running sums, one-hot rows
 std::vector<OpDef> matrix_ops();    ///< triangles and determinants
+std::vector<OpDef> indexing_ops();  ///< reads by index
+std::vector<OpDef> scatter_ops();   ///< writes by index
+std::vector<OpDef> sampling_ops();  ///< images read at points between their elements
 OpDef sdpa_op();           ///< one of attention_ops, with a file of its own
 OpDef gate_op();           ///< the same
 OpDef conv_branches_op();  ///< one of compute_ops, likewise

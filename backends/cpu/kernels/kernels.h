@@ -43,8 +43,8 @@ std::unique_ptr<Kernel> lower_sdpa(const Node& node, std::span<const View> opera
 std::unique_ptr<Kernel> lower_gate(const Node& node, std::span<const View> operands,
                                    std::span<const View> results);
 
-/// transpose, concat, slice, pad, reverse, expand, reshape, reorder between layouts without blocks, and
-/// cast: elements move, and change their dtype on the way where operand and result differ in it. An
+/// transpose, concat, slice, strided_slice, pad, reverse, expand, reshape, reorder between layouts
+/// without blocks, and cast: elements move, and change their dtype on the way where operand and result differ in it. An
 /// operand that already lies where it belongs in the result costs nothing. A reshape needs its
 /// operand or its result dense and row-major.
 std::unique_ptr<Kernel> lower_copy(const Node& node, std::span<const View> operands,
