@@ -27,24 +27,17 @@ void check_options(const OnnxExportOptions& options) {
                                 kLastOnnxOpset, options.opset));
 }
 
-bool is_writable(const Node& node, int opset) {
-  if (node.is("input") || node.is("parameter")) return true;
+/// Why the node cannot be written at the opset; empty if it can.
+std::string obstacle_of(const Node& node, int opset) {
+  if (node.is("input") || node.is("parameter")) return "";
   if (const WriterEntry* entry = writers().find(node.kind())) {
-    return opset >= entry->since_opset && (entry->takes == nullptr || entry->takes(node, opset));
+    return entry->obstacle != nullptr ? entry->obstacle(node, opset) : "";
   }
-  return maps_one_to_one(node.op(), opset);
-}
-
-std::string refusal(const Node& node, int opset) {
   const OnnxMapping& mapping = node.op().onnx;
-  const int since = writers().find(node.kind()) != nullptr ? writers().find(node.kind())->since_opset
-                                                           : mapping.since_opset();
-  std::string reason(mapping.reason());
-  if (reason.empty() && since > opset) {
-    reason = fmt::format("{} is in ONNX since opset {}", mapping.name(), since);
-  }
-  if (reason.empty()) reason = "ONNX has no operator for this form of it";
-  return fmt::format("\n  {} ({}): {}", node.provenance().scope, node.kind(), reason);
+  if (maps_one_to_one(node.op(), opset)) return "";
+  if (!mapping.reason().empty()) return std::string(mapping.reason());
+  const std::string early = missing_before(mapping.since_opset(), opset, mapping.name());
+  return early.empty() ? "ONNX has no operator for it" : early;
 }
 
 /// Decomposes what cannot be written, and the parts of that, and so on.
@@ -53,11 +46,13 @@ void legalize(Graph& graph, int opset) {
   for (bool changed = true; changed && refusals.empty();) {
     changed = false;
     for (Node* node : graph.node_list()) {
-      if (is_writable(*node, opset)) continue;
+      const std::string obstacle = obstacle_of(*node, opset);
+      if (obstacle.empty()) continue;
+      const std::string where = fmt::format("\n  {} ({}): ", node->provenance().scope, node->kind());
       if (decompose(graph, node)) {
         changed = true;
       } else {
-        refusals += refusal(*node, opset);
+        refusals += where + obstacle;
       }
     }
   }
@@ -152,12 +147,18 @@ void check(const ::onnx::ModelProto& model, const std::vector<const Node*>& para
 
 }  // namespace
 
+std::string missing_before(int since, int opset, std::string_view name) {
+  return opset >= since ? "" : fmt::format("{} is in ONNX since opset {}", name, since);
+}
+
 const WriterTable& writers() {
   static const WriterTable instance = [] {
     WriterTable table;
     add_network_writers(table);
     add_math_writers(table);
     add_shape_writers(table);
+    add_index_writers(table);
+    add_vision_writers(table);
     return table;
   }();
   return instance;

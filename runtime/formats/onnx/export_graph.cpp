@@ -301,12 +301,13 @@ std::string NodeWriter::transpose(std::string name, const Ints& permutation) {
   return add("Transpose", {std::move(name)}, {{"perm", permutation}});
 }
 
-void NodeWriter::result(std::string_view op, Names inputs, Attributes attributes, int extra_outputs) {
+void NodeWriter::result(std::string_view op, Names inputs, Attributes attributes, int extra_outputs,
+                        int first) {
   const std::string name = graph_.node_name(node_, op);
   Names outputs = graph_.result_names(node_, name);
-  for (int i = 0; i < extra_outputs; ++i) {
-    outputs.push_back(graph_.fresh_name(fmt::format("{}:{}", name, outputs.size())));
-  }
+  const auto unread = [&] { return graph_.fresh_name(fmt::format("{}:{}", name, outputs.size())); };
+  for (int i = 0; i < first; ++i) outputs.insert(outputs.begin(), unread());
+  for (int i = 0; i < extra_outputs; ++i) outputs.push_back(unread());
   graph_.add_node(name, op, inputs, outputs, attributes);
 }
 

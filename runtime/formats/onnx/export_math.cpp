@@ -75,17 +75,53 @@ void write_reduction(NodeWriter& w) {
   w.result(op, std::move(inputs), std::move(attributes));
 }
 
+/// ONNX's Mod of floats is the truncated one.
+void write_mod(NodeWriter& w) {
+  const DType dtype = common_dtype(w.node(), 0);
+  const Names operands = in_dtype(w, 0, dtype);
+  const bool truncated = w.attributes().boolean("truncated");
+  if (truncated || !is_float(dtype)) {
+    if (w.result_type().dtype == dtype) return w.result("Mod", operands, {{"fmod", truncated}});
+    return w.result("Cast", {w.add("Mod", operands, {{"fmod", truncated}})},
+                    {{"to", onnx_dtype_number(w.result_type().dtype)}});
+  }
+  const std::string quotient = w.add("Floor", {w.add("Div", operands)});
+  finish(w, "Sub", {operands[0], w.add("Mul", {quotient, operands[1]})}, dtype);
+}
+
+std::string bitwise_obstacle(const Node& node, int opset) {
+  const DType dtype = node.operand(0).dtype();
+  if (node.attributes().text("function").starts_with("shift")) {
+    return dtype == DType::u8 ? "" : "BitShift takes unsigned integers";
+  }
+  return dtype == DType::boolean ? "" : missing_before(18, opset, "the bitwise operators");
+}
+
+void write_bitwise(NodeWriter& w) {
+  const std::string& function = w.attributes().text("function");
+  if (function.starts_with("shift_")) {
+    return w.result("BitShift", w.operands(),
+                    {{"direction", std::string(function == "shift_left" ? "LEFT" : "RIGHT")}});
+  }
+  const std::string name = function == "and" ? "And" : function == "or" ? "Or" : "Xor";
+  w.result(w.type(0).dtype == DType::boolean ? name : "Bitwise" + name, w.operands());
+}
+
 }  // namespace
 
 void add_math_writers(WriterTable& table) {
   for (const char* op : {"add", "sub", "mul", "div", "maximum", "minimum", "pow"}) {
     table.add(op, write_binary);
   }
-  table.add("greater", write_comparison);
+  for (const char* op : {"greater", "greater_equal", "equal"}) table.add(op, write_comparison);
+  table.add("mod", write_mod);
+  table.add("bitwise", write_bitwise, bitwise_obstacle);
   table.add("where", write_where);
   table.add("clamp", write_clamp);
   table.add("cast", write_cast);
-  for (const char* op : {"reduce_mean", "reduce_sum", "reduce_max"}) table.add(op, write_reduction);
+  for (const char* op : {"reduce_mean", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod"}) {
+    table.add(op, write_reduction);
+  }
 }
 
 }  // namespace facet::onnx_export

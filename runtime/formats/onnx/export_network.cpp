@@ -8,9 +8,9 @@ namespace facet::onnx_export {
 namespace {
 
 /// A bias ahead of all else is an input of ONNX's Conv and Gemm; other epilogues decompose.
-bool has_bias_only(const Node& node, int) {
+std::string more_than_bias(const Node& node, int) {
   const Strings& epilogue = node.attributes().strings("epilogue");
-  return epilogue.empty() || epilogue == Strings{"bias"};
+  return epilogue.empty() || epilogue == Strings{"bias"} ? "" : "an epilogue beyond a bias";
 }
 
 void write_conv(NodeWriter& w) {
@@ -98,8 +98,9 @@ void write_prelu(NodeWriter& w) {
 }  // namespace
 
 void add_network_writers(WriterTable& table) {
-  table.add("conv", write_conv, 1, has_bias_only);
-  table.add("linear", write_linear, 1, has_bias_only);
+  table.add("conv", write_conv, more_than_bias);
+  table.add("conv3d", write_conv);
+  table.add("linear", write_linear, more_than_bias);
   table.add("matmul", write_matmul);
   table.add("max_pool", write_pool);
   table.add("avg_pool", write_pool);

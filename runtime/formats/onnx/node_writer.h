@@ -51,9 +51,10 @@ class NodeWriter {
   std::string reshape(std::string name, const Ints& shape);
   std::string transpose(std::string name, const Ints& permutation);
 
-  /// The ONNX node whose first outputs are the node's results. Further outputs that the operator has
-  /// get fresh names (`extra_outputs`).
-  void result(std::string_view op, Names inputs, Attributes attributes = {}, int extra_outputs = 0);
+  /// The ONNX node whose first outputs are the node's results, or those from `first` on. The outputs
+  /// ahead and `extra_outputs` behind get names that nobody reads.
+  void result(std::string_view op, Names inputs, Attributes attributes = {}, int extra_outputs = 0,
+              int first = 0);
   /// The result is this value. (An Identity, as a value has one name.)
   void result_is(const std::string& name) { result("Identity", {name}); }
 
@@ -67,18 +68,18 @@ using Writer = void (*)(NodeWriter&);
 /// How one op is written.
 struct WriterEntry {
   Writer write = nullptr;
-  int since_opset = 1;
-  /// Whether this node can be written at the opset; null: always. Otherwise it is decomposed.
-  bool (*takes)(const Node& node, int opset) = nullptr;
+  /// Why this node cannot be written at the opset, or an empty text; null: it always can. What cannot
+  /// be written is decomposed, and refused with the reason if it is a plain op.
+  std::string (*obstacle)(const Node& node, int opset) = nullptr;
 };
 
 /// Writers by Facet op. Ops that are not in it are written by their OnnxMapping alone: the operator
 /// of that name with the operands as inputs and the attributes of the same names and kinds.
 class WriterTable {
  public:
-  void add(std::string_view op, Writer write, int since_opset = 1,
-           bool (*takes)(const Node&, int) = nullptr) {
-    entries_[op] = {write, since_opset, takes};
+  void add(std::string_view op, Writer write,
+           std::string (*obstacle)(const Node&, int) = nullptr) {
+    entries_[op] = {write, obstacle};
   }
   const WriterEntry* find(std::string_view op) const {
     const auto it = entries_.find(op);
@@ -96,6 +97,11 @@ const WriterTable& writers();
 void add_network_writers(WriterTable& table);
 void add_math_writers(WriterTable& table);
 void add_shape_writers(WriterTable& table);
+void add_index_writers(WriterTable& table);
+void add_vision_writers(WriterTable& table);
+
+/// "NAME is in ONNX since opset 18", or an empty text where it is there.
+std::string missing_before(int since, int opset, std::string_view name);
 
 /// Whether the operator that the op's mapping names exists at the opset with all attributes of the
 /// op, so that the node is written without a writer of its own.

@@ -121,8 +121,9 @@ std::optional<Value> sliced(Value value, std::int64_t start, std::int64_t end, b
 
 std::optional<Value> padded(Value value, std::int64_t before, std::int64_t after) {
   const Node& node = *value.node;
-  const bool fits = node.is("pad") && is_last_axis(node) && node.attributes().integer("before") == before &&
-                    node.attributes().integer("after") == after;
+  const Attributes& a = node.attributes();
+  const bool fits = node.is("pad") && is_last_axis(node) && a.integer("before") == before &&
+                    a.integer("after") == after && a.text("mode") == "constant" && a.number("value") == 0;
   if (fits) return node.operand(0);
   return before == 0 && after == 0 ? std::optional(value) : std::nullopt;
 }
