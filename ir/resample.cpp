@@ -143,10 +143,6 @@ bool ResampleTable::is_identity() const {
   return true;
 }
 
-bool ResampleTable::has_outside() const {
-  return std::adjacent_find(first.begin(), first.end()) != first.end();
-}
-
 ResampleTable ResampleTable::transposed() const {
   ResampleTable result;
   result.in = out();

@@ -18,7 +18,6 @@ struct ResampleTable {
   std::int64_t out() const { return static_cast<std::int64_t>(first.size()) - 1; }
   /// Whether every element is x's of the same place.
   bool is_identity() const;
-  bool has_outside() const;
   /// The adjoint: from results to elements of x.
   ResampleTable transposed() const;
 };

@@ -88,7 +88,9 @@ std::vector<HostTensor> prelu_bwd(const Call& call) {
 
 std::vector<HostTensor> prelu(const Call& call) {
   const HostTensor& x = call.operand(0);
-  const HostTensor slope = along_axis(call.operand(1), 1, x.rank());
+  const HostTensor& one_or_more = call.operand(1);
+  const HostTensor slope = one_or_more.element_count() == 1 ? one_or_more.reshaped({})
+                                                            : along_axis(one_or_more, 1, x.rank());
   return {apply(binary_function("prelu"), x, broadcast_to(slope, x.shape()))};
 }
 

@@ -78,8 +78,9 @@ std::vector<HostTensor> one_hot(const Call& call) {
   for (std::int64_t line = 0; line < lines.count; ++line) {
     const double index = indices.at(line) < 0 ? indices.at(line) + depth : indices.at(line);
     if (index < 0 || index >= depth) continue;
-    result.as_mutable<double>()[lines.first(line) +
-                                static_cast<std::int64_t>(index) * lines.stride] = 1;
+    result
+        .as_mutable<double>()[lines.first(line) + static_cast<std::int64_t>(index) * lines.stride] =
+        1;
   }
   return {result};
 }

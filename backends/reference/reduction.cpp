@@ -55,7 +55,9 @@ std::vector<HostTensor> reduce_mean(const Call& call) {
 
 /// The extreme of no elements: the other end of the dtype's range.
 double end_of_range(const Call& call, double infinity) {
-  return HostTensor::scalar(result_dtype(call), infinity).at(0);
+  const DType dtype = result_dtype(call);
+  if (dtype == DType::boolean) return infinity > 0 ? 1 : 0;
+  return HostTensor::scalar(dtype, infinity).at(0);
 }
 
 std::vector<HostTensor> reduce_max(const Call& call) {

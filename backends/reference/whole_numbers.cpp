@@ -26,11 +26,16 @@ Whole whole(double value) {  // of a value that may be beyond i64, or NaN
 
 Whole wrap(Whole value, DType dtype) {
   switch (dtype) {
-    case DType::i32: return static_cast<std::int32_t>(value);
-    case DType::i8: return static_cast<std::int8_t>(value);
-    case DType::u8: return static_cast<std::uint8_t>(value);
-    case DType::boolean: return value != 0 ? 1 : 0;
-    default: return value;
+    case DType::i32:
+      return static_cast<std::int32_t>(value);
+    case DType::i8:
+      return static_cast<std::int8_t>(value);
+    case DType::u8:
+      return static_cast<std::uint8_t>(value);
+    case DType::boolean:
+      return value != 0 ? 1 : 0;
+    default:
+      return value;
   }
 }
 

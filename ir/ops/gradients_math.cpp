@@ -78,18 +78,20 @@ Values mod_gradient(Builder& build, Node& node, Cotangents cotangents) {
 
 /// The first smallest element of x is the first largest of -x.
 Values reduce_min_gradient(Builder& build, Node& node, Cotangents cotangents) {
-  return {build("reduce_max_bwd", {cotangents[0], negated(build, node.operand(0))},
-                node.attributes())};
+  if (!takes_cotangent(node.operand(0))) return {Value{}};
+  return {
+      build("reduce_max_bwd", {cotangents[0], negated(build, node.operand(0))}, node.attributes())};
 }
 
 Values reduce_prod_gradient(Builder& build, Node& node, Cotangents cotangents) {
+  if (!takes_cotangent(node.operand(0))) return {Value{}};
   return {build("reduce_prod_bwd", {cotangents[0], node.operand(0)}, node.attributes())};
 }
 
 /// dx = dy - softmax(x) * sum(dy), and softmax(x) = exp(y).
 Values log_softmax_gradient(Builder& build, Node& node, Cotangents cotangents) {
-  const Value sum = build("reduce_sum", {cotangents[0]},
-                          {{"axes", Ints{node.attributes().integer("axis")}}});
+  const Value sum =
+      build("reduce_sum", {cotangents[0]}, {{"axes", Ints{node.attributes().integer("axis")}}});
   const Value share = build("mul", {build("exp", {node.result()}), sum});
   return {build("sub", {cotangents[0], share})};
 }

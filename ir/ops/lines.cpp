@@ -148,17 +148,18 @@ std::vector<OpDef> line_ops() {
                         "Where along the axis the smallest element stands, the first (or last) of "
                         "equal ones; i64.",
                         "ArgMin"));
-  list.push_back(line_op({"cum_sum",
-                          "Sums of the elements up to each one along the axis, without itself when "
-                          "exclusive, from the end when reverse.",
-                          {{"axis", std::int64_t{0}, true}, {"exclusive", false}, {"reverse", false}},
-                          infer_cum_sum,
-                          Gradient::rule(cum_sum_gradient),
-                          PrecisionPolicy::f32,
-                          Decomposition::primitive(),
-                          Cost::memory(elements_read),
-                          OnnxMapping::op("CumSum", 11),
-                          cum_sum_samples}));
+  list.push_back(
+      line_op({"cum_sum",
+               "Sums of the elements up to each one along the axis, without itself when "
+               "exclusive, from the end when reverse.",
+               {{"axis", std::int64_t{0}, true}, {"exclusive", false}, {"reverse", false}},
+               infer_cum_sum,
+               Gradient::rule(cum_sum_gradient),
+               PrecisionPolicy::f32,
+               Decomposition::primitive(),
+               Cost::memory(elements_read),
+               OnnxMapping::op("CumSum", 11),
+               cum_sum_samples}));
   list.push_back(line_op({"one_hot",
                           "1 at each index along a new axis of `depth`, else 0. Negative indices "
                           "count from the end, others outside give zeros.",

@@ -32,9 +32,10 @@ std::vector<Type> infer_pair(const InferContext& context) {
 std::vector<Type> infer_bitwise(const InferContext& context) {
   const std::string& function = context.attributes.text("function");
   if (std::find(kBitFunctions.begin(), kBitFunctions.end(), function) == kBitFunctions.end()) {
-    throw usage_error(fmt::format("bitwise has no function '{}'; it has and, or, xor, shift_left and "
-                                  "shift_right",
-                                  function));
+    throw usage_error(
+        fmt::format("bitwise has no function '{}'; it has and, or, xor, shift_left and "
+                    "shift_right",
+                    function));
   }
   for (const Type& type : context.operands) {
     if (!is_float(type.dtype)) continue;
@@ -46,7 +47,8 @@ std::vector<Type> infer_bitwise(const InferContext& context) {
 double one_per_element(const Node& node) { return result_elements(node); }
 
 std::vector<Sample> cases(double lo, double hi) {
-  return {{{f32({2, 3, 5, 7})}, {}, lo, hi}, {{f32({33})}, {}, lo, hi},
+  return {{{f32({2, 3, 5, 7})}, {}, lo, hi},
+          {{f32({33})}, {}, lo, hi},
           {{f32({2, 16, 4, 4})}, {}, lo, hi}};
 }
 std::vector<Sample> wide_samples() { return cases(-4, 4); }
@@ -79,7 +81,8 @@ std::vector<Sample> bitwise_samples() {
   std::vector<Sample> samples;
   const Type bytes{DType::u8, {4, 6}, {}};
   for (const std::string_view function : kBitFunctions) {
-    samples.push_back({{bytes, Type{DType::u8, {6}, {}}}, {{"function", std::string(function)}}, 0, 8});
+    samples.push_back(
+        {{bytes, Type{DType::u8, {6}, {}}}, {{"function", std::string(function)}}, 0, 8});
   }
   samples.push_back({{whole({2, 9}), whole({2, 1})}, {{"function", std::string("xor")}}, -99, 99});
   return samples;
@@ -136,8 +139,8 @@ std::vector<OpDef> math_ops() {
   for (const Function& function : std::initializer_list<Function>{
            {"floor", "The largest whole number <= x.", zero_gradient, "Floor", 6, wide_samples},
            {"ceil", "The smallest whole number >= x.", zero_gradient, "Ceil", 6, wide_samples},
-           {"round", "The nearest whole number, halves to the even one.", zero_gradient, "Round", 11,
-            wide_samples},
+           {"round", "The nearest whole number, halves to the even one.", zero_gradient, "Round",
+            11, wide_samples},
            {"sign", "1, 0 or -1; NaN stays.", zero_gradient, "Sign", 9, sign_samples, infer_any},
            {"sin", "sin(x)", sin_gradient, "Sin", 7, wide_samples},
            {"cos", "cos(x)", cos_gradient, "Cos", 7, wide_samples},
@@ -160,16 +163,16 @@ std::vector<OpDef> math_ops() {
             "GreaterOrEqual", 12, comparison_samples, infer_pair}}) {
     list.push_back(scalar_op(function, Signature({"a", "b"}, {"y"})));
   }
-  list.push_back(plain_pair("mod",
-                            "a - q * b, q = a / b rounded down, or towards 0 when truncated. A whole "
-                            "number modulo 0 is 0.",
-                            {"truncated", false}, infer_pair, Gradient::rule(mod_gradient),
-                            OnnxMapping::op("Mod", 13), mod_samples));
-  list.push_back(plain_pair("bitwise",
-                            "and, or, xor, shift_left or shift_right of whole numbers and booleans.",
-                            {"function", std::string(), true}, infer_bitwise,
-                            Gradient::none("bits have no derivative"),
-                            OnnxMapping::op("BitwiseAnd", 18), bitwise_samples));
+  list.push_back(
+      plain_pair("mod",
+                 "a - q * b, q = a / b rounded down, or towards 0 when truncated. A whole "
+                 "number modulo 0 is 0.",
+                 {"truncated", false}, infer_pair, Gradient::rule(mod_gradient),
+                 OnnxMapping::op("Mod", 13), mod_samples));
+  list.push_back(plain_pair(
+      "bitwise", "and, or, xor, shift_left or shift_right of whole numbers and booleans.",
+      {"function", std::string(), true}, infer_bitwise, Gradient::none("bits have no derivative"),
+      OnnxMapping::op("BitwiseAnd", 18), bitwise_samples));
   return list;
 }
 

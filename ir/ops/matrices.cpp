@@ -54,8 +54,9 @@ std::vector<Sample> det_samples() { return {{{f32({3, 3})}, {}}, {{f32({2, 4, 2,
 std::vector<OpDef> matrix_ops() {
   std::vector<OpDef> list;
   list.push_back(OpDef{.name = "triangle",
-                       .doc = "The elements [i, j] with j - i >= diagonal (upper) or <= diagonal of "
-                              "each matrix, the others 0.",
+                       .doc =
+                           "The elements [i, j] with j - i >= diagonal (upper) or <= diagonal of "
+                           "each matrix, the others 0.",
                        .signature = Signature({"x"}, {"y"}),
                        .attributes = {{"upper", true}, {"diagonal", std::int64_t{0}}},
                        .infer = infer_triangle,

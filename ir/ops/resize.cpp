@@ -56,7 +56,7 @@ void check_scale(double scale, std::int64_t in, std::int64_t out) {
 Type resized(const Attributes& attributes, const Type& x) {
   check_modes(attributes, x);
   const Ints& sizes = attributes.ints("sizes");
-  if (sizes.size() != x.shape.size()) {
+  if (sizes.empty() || sizes.size() != x.shape.size()) {
     throw usage_error(
         fmt::format("resize takes an extent for every axis of {}, 0 to keep it", to_string(x)));
   }

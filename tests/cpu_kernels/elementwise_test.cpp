@@ -29,7 +29,8 @@ TEST_P(Binary, FollowsTheOracle) {
 }
 INSTANTIATE_TEST_SUITE_P(Ops, Binary,
                          ::testing::Values("add", "sub", "mul", "div", "maximum", "minimum",
-                                           "pow", "greater", "greater_equal"));
+                                           "pow", "greater", "greater_equal",
+                                           "equal"));
 
 TEST(Elementwise, PreluAndBatchNorm) {
   const Type x = f32({2, 37, 15, 15});

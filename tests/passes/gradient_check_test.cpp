@@ -33,6 +33,9 @@ bool is_zero_by_definition(std::string_view op, std::size_t operand, const Sampl
   static const std::set<std::pair<std::string_view, std::size_t>> pairs = {
       {"greater", 0},       {"greater", 1},          {"where", 0},
       {"dropout_train", 1}, {"batch_norm_train", 3}, {"batch_norm_train", 4},
+      {"equal", 0},         {"equal", 1},            {"greater_equal", 0},
+      {"greater_equal", 1}, {"floor", 0},            {"ceil", 0},
+      {"round", 0},         {"sign", 0},
   };
   return pairs.contains({op, operand});
 }

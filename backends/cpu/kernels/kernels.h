@@ -27,6 +27,10 @@ std::unique_ptr<Kernel> lower_reduce(const Node& node, std::span<const View> ope
 std::unique_ptr<Kernel> lower_pooling(const Node& node, std::span<const View> operands,
                                       std::span<const View> results);
 
+/// resize and resize_bwd, one axis after the other; fast where an axis that is not resized (channels)
+/// is contiguous.
+std::unique_ptr<Kernel> lower_resize(const Node& node, const View& operand, const View& result);
+
 /// softmax along any axis. The result may share the operand's bytes if the views are the same.
 std::unique_ptr<Kernel> lower_softmax(const Node& node, std::span<const View> operands,
                                       std::span<const View> results);

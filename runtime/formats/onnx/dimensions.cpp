@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "ir/error.h"
+#include "runtime/formats/onnx/node_reader.h"
 #include "runtime/formats/onnx/tensor_proto.h"
 
 namespace facet::onnx_import {
@@ -56,8 +57,7 @@ void Dimensions::fit(const std::string& input, const Type& type,
 
 Type Dimensions::declare(const ::onnx::ValueInfoProto& input) {
   if (!input.type().has_tensor_type()) {
-    throw failure(fmt::format("input '{}' is no tensor: sequences, maps and optionals are out of scope",
-                              input.name()));
+    throw out_of_scope("sequences, maps and optional values");
   }
   const auto& tensor = input.type().tensor_type();
   Type type{facet_dtype(tensor.elem_type()), {}, {}};

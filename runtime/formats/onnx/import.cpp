@@ -15,6 +15,7 @@
 #include "runtime/formats/onnx/shape_arithmetic.h"
 #include "runtime/formats/onnx/tensor_proto.h"
 #include "runtime/formats/onnx/value_table.h"
+#include "runtime/formats/onnx/wire_scan.h"
 
 namespace facet {
 namespace onnx_import {
@@ -156,10 +157,7 @@ class Importer {
 
   void build(const NodeSource& source) {
     const Handler handler = handlers().find(source.op);
-    if (handler == nullptr) {
-      const std::string reason = handlers().reason(source.op);
-      throw Unsupported(reason.empty() ? "there is no such operator in Facet" : reason);
-    }
+    if (handler == nullptr) throw Unsupported(handlers().reason(source.op));
     for (const std::string& input : source.proto.input()) {
       if (input.empty()) continue;
       const Entry* entry = values_.find(input);
@@ -241,7 +239,59 @@ class Importer {
 };
 
 }  // namespace
+
+OnnxSignature signature_of(const ModelFile& file) {
+  OnnxSignature signature;
+  const GraphProto& proto = file.proto.graph();
+  signature.graph.set_name(proto.name());
+  const ImportOptions options;
+  Dimensions dimensions(options);
+  for (const ::onnx::ValueInfoProto& input : proto.input()) {
+    if (file.payloads.contains(input.name())) continue;
+    signature.inputs.push_back(input.name());
+    try {
+      const Type type = dimensions.declare(input);
+      signature.graph.create("input", {}, {{"name", input.name()}, {"type", to_string(type)}});
+    } catch (const Error&) {
+      continue;  // of a type Facet has not, or without a shape
+    }
+  }
+  for (const ::onnx::ValueInfoProto& output : proto.output()) signature.outputs.push_back(output.name());
+  return signature;
+}
+
 }  // namespace onnx_import
+
+namespace {
+
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+}  // namespace
+
+OnnxSignature read_onnx_signature(const std::filesystem::path& path) {
+  const auto file = MappedFile::open(path);
+  try {
+    return onnx_import::signature_of(onnx_import::read_model(file->bytes(), folder_of(path)));
+  } catch (const Error& error) {
+    throw Error(error.kind(), fmt::format("{}: {}", path.string(), error.what()));
+  }
+}
+
+HostTensor read_onnx_tensor(const std::filesystem::path& path) {
+  const auto file = MappedFile::open(path);
+  try {
+    onnx_import::parsed_size(file->bytes(), onnx_import::WireMessage::tensor);
+    ::onnx::TensorProto proto;
+    if (!proto.ParseFromArray(file->bytes().data(), static_cast<int>(file->bytes().size()))) {
+      throw failure("it is no ONNX tensor");
+    }
+    return onnx_import::read_tensor(proto);
+  } catch (const Error& error) {
+    throw Error(error.kind(), fmt::format("{}: {}", path.string(), error.what()));
+  }
+}
 
 ImportedModel import_onnx(std::span<const std::byte> bytes, const std::filesystem::path& folder,
                           const std::string& name, const ImportOptions& options) {
@@ -254,9 +304,7 @@ ImportedModel import_onnx(std::span<const std::byte> bytes, const std::filesyste
 
 ImportedModel import_onnx(const std::filesystem::path& path, const ImportOptions& options) {
   const auto file = MappedFile::open(path);
-  std::filesystem::path folder = path.parent_path();
-  if (folder.empty()) folder = ".";
-  return import_onnx(file->bytes(), folder, path.string(), options);
+  return import_onnx(file->bytes(), folder_of(path), path.string(), options);
 }
 
 }  // namespace facet

@@ -164,11 +164,42 @@ void import_matmul(NodeReader& node) {
   node.set(node.reshape(y, shape));
 }
 
+/// By the statistics of this very batch, which also move the running ones (results 1 and 2).
+void batch_norm_in_training(NodeReader& node) {
+  const Value x = node.input(0);
+  Ints axes;
+  Shape channels(x.shape().size(), Dim(1));
+  for (std::int64_t i = 0; i < x.type().rank(); ++i) {
+    if (i != 1) axes.push_back(i);
+  }
+  channels.at(1) = x.shape()[1];
+  const auto mean_of = [&](Value v) { return node.make("reduce_mean", {v}, {{"axes", axes}}); };
+  const auto per_channel = [&](int i, ParameterRole role) {
+    return node.reshape(node.input(i, role), channels);
+  };
+  const Value mean = mean_of(x);
+  const Value centred = node.make("sub", {x, mean});
+  const Value variance = mean_of(node.make("square", {centred}));
+  const Value deviation =
+      node.make("rsqrt", {node.make("add", {variance, node.scalar(node.number("epsilon", 1e-5), x)})});
+  const Value scale = node.make("mul", {deviation, per_channel(1, ParameterRole::bn_weight)});
+  node.set(node.make("add", {node.make("mul", {centred, scale}), per_channel(2, ParameterRole::bn_bias)}));
+  const double momentum = node.number("momentum", 0.9);
+  const auto moved = [&](int i, ParameterRole role, Value fresh) {
+    const Value kept = node.input(i, role);
+    fresh = node.reshape(fresh, kept.shape());
+    return node.make("add", {node.make("mul", {kept, node.scalar(momentum, kept)}),
+                             node.make("mul", {fresh, node.scalar(1 - momentum, fresh)})});
+  };
+  if (node.wants(1)) node.set(1, moved(3, ParameterRole::running_mean, mean));
+  if (node.wants(2)) node.set(2, moved(4, ParameterRole::running_var, variance));
+}
+
 void import_batch_normalization(NodeReader& node) {
   if (node.opset() < 9 && node.integer("spatial", 1) == 0) {
     node.unsupported("spatial = 0: statistics for every element");
   }
-  if (node.flag("training_mode", false)) node.unsupported("training_mode = 1: it is imported for inference");
+  if (node.flag("training_mode", false)) return batch_norm_in_training(node);
   for (int i = 1; i < node.output_count(); ++i) node.refuse_output(i, "a statistic of training");
   // ONNX's momentum is what stays of the old statistics, ours what comes of the new.
   const double momentum = NodeReader::decimal(static_cast<float>(1 - node.number("momentum", 0.9)));

@@ -83,7 +83,8 @@ class Einsum {
       }
     }
     if (rank >= 0 && static_cast<int>(labels.size()) != rank) {
-      node_.unsupported(fmt::format("'{}' does not name the axes of a value of rank {}", text, rank));
+      node_.unsupported(
+          fmt::format("'{}' does not name the axes of a value of rank {}", text, rank));
     }
     return labels;
   }
@@ -115,8 +116,8 @@ class Einsum {
         shape[i] = shape[j] = extent;
         const Value mask = node_.reshape(node_.constant(identity(extent.factor)), shape);
         const Value zero = node_.scalar(0, term.value);
-        const Value kept = node_.make(
-            "where", {node_.cast(mask, term.value.dtype()), term.value, zero});
+        const Value kept =
+            node_.make("where", {node_.cast(mask, term.value.dtype()), term.value, zero});
         term.value = sum(kept, {static_cast<std::int64_t>(j)});
         term.labels.erase(term.labels.begin() + static_cast<std::ptrdiff_t>(j));
       }
@@ -183,7 +184,8 @@ class Einsum {
   }
 
   /// [batch..., own, shared], the axes of own and shared flattened.
-  Value as_matrices(const Term& term, const Labels& batch, const Labels& own, const Labels& shared) {
+  Value as_matrices(const Term& term, const Labels& batch, const Labels& own,
+                    const Labels& shared) {
     Labels order = batch;
     order.insert(order.end(), own.begin(), own.end());
     order.insert(order.end(), shared.begin(), shared.end());
@@ -215,9 +217,9 @@ class Einsum {
     if (shared.empty()) {
       product = node_.make("mul", {arrange(a, labels), arrange(b, labels)});
     } else {
-      product = node_.make("matmul", {as_matrices(a, batch, own_a, shared),
-                                      as_matrices(b, batch, own_b, shared)},
-                           {{"transpose_b", true}});
+      product = node_.make(
+          "matmul", {as_matrices(a, batch, own_a, shared), as_matrices(b, batch, own_b, shared)},
+          {{"transpose_b", true}});
       Shape shape(product.shape().begin(), product.shape().end() - 2);
       for (const auto& [term, own] : {std::pair(&a, &own_a), std::pair(&b, &own_b)}) {
         for (const int label : *own) shape.push_back(extents(*term, {label}));

@@ -15,7 +15,8 @@ constexpr double kMostElements = 1 << 22;
 
 void require_budget(const NodeReader& node, double elements) {
   if (elements >= 0 && elements <= kMostElements) return;
-  node.unsupported(fmt::format("its result has {} elements, more than {}", elements, kMostElements));
+  node.unsupported(
+      fmt::format("its result has {} elements, more than {}", elements, kMostElements));
 }
 
 void import_eye_like(NodeReader& node) {

@@ -13,10 +13,9 @@ void along_axis(NodeReader& node, Along along) {
   if (node.opset() >= 13) return node.set(along(x, node.axis("axis", -1, rank)));
   const std::int64_t axis = node.axis("axis", 1, rank);
   if (axis == rank - 1) return node.set(along(x, axis));
-  const auto split = x.shape().begin() + axis;
-  const Value matrix = node.reshape(x, {element_count(Shape(x.shape().begin(), split)),
-                                        element_count(Shape(split, x.shape().end()))});
-  node.set(node.reshape(along(matrix, 1), x.shape()));
+  Shape flat(x.shape().begin(), x.shape().begin() + axis);
+  flat.push_back(element_count(Shape(x.shape().begin() + axis, x.shape().end())));
+  node.set(node.reshape(along(node.reshape(x, flat), axis), x.shape()));
 }
 
 void import_softmax(NodeReader& node) {
@@ -34,10 +33,9 @@ void import_hardmax(NodeReader& node) {
     const Dim& depth = x.shape()[static_cast<std::size_t>(axis)];
     if (!depth.is_static()) node.unsupported("its axis has a dynamic extent");
     const Value first = node.make("arg_max", {x}, {{"axis", axis}, {"keepdims", false}});
-    return node.make("one_hot", {first},
-                     {{"depth", depth.factor},
-                      {"axis", axis},
-                      {"dtype", std::string(to_string(x.dtype()))}});
+    return node.make(
+        "one_hot", {first},
+        {{"depth", depth.factor}, {"axis", axis}, {"dtype", std::string(to_string(x.dtype()))}});
   });
 }
 

@@ -58,7 +58,8 @@ void combine(NodeReader& node, const char* on_floats, const char* on_booleans) {
 void import_and(NodeReader& node) { combine(node, "minimum", "and"); }
 void import_or(NodeReader& node) { combine(node, "maximum", "or"); }
 void import_xor(NodeReader& node) {
-  node.set(node.make("bitwise", {node.input(0), node.input(1)}, {{"function", std::string("xor")}}));
+  node.set(
+      node.make("bitwise", {node.input(0), node.input(1)}, {{"function", std::string("xor")}}));
 }
 
 void import_not(NodeReader& node) {
@@ -70,9 +71,12 @@ void import_not(NodeReader& node) {
 /// The largest finite number.
 double largest(DType dtype) {
   switch (dtype) {
-    case DType::f64: return 1.7976931348623157e308;
-    case DType::f16: return 65504;
-    default: return 3.4028234663852886e38;
+    case DType::f64:
+      return 1.7976931348623157e308;
+    case DType::f16:
+      return 65504;
+    default:
+      return 3.4028234663852886e38;
   }
 }
 

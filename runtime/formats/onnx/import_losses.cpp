@@ -4,9 +4,9 @@
 
 #include "runtime/formats/onnx/import_math.h"
 
-// NegativeLogLikelihoodLoss and SoftmaxCrossEntropyLoss: log-probabilities [N, C, d1, ...] become rows
-// of classes, from which `pick` takes the label's. A label to ignore becomes one outside of the
-// classes, which has neither log-probability nor weight.
+// NegativeLogLikelihoodLoss and SoftmaxCrossEntropyLoss: log-probabilities [N, C, d1, ...] become
+// rows of classes, from which `pick` takes the label's. A label to ignore becomes one outside of
+// the classes, which has neither log-probability nor weight.
 
 namespace facet::onnx_import {
 namespace {
@@ -27,7 +27,8 @@ Value label_rows(NodeReader& node, Value labels) {
   labels = node.reshape(labels, {element_count(labels.shape())});
   if (!node.has("ignore_index")) return labels;
   const Value ignored = node.scalar(static_cast<double>(node.integer("ignore_index", 0)), labels);
-  return node.make("where", {node.make("equal", {labels, ignored}), node.scalar(-1, labels), labels});
+  return node.make("where",
+                   {node.make("equal", {labels, ignored}), node.scalar(-1, labels), labels});
 }
 
 /// The weight of each row's label [rows, 1]; 0 for what is ignored. `like` has the dtype.

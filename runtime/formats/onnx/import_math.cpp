@@ -1,7 +1,8 @@
+#include "runtime/formats/onnx/import_math.h"
+
 #include <algorithm>
 #include <array>
-
-#include "runtime/formats/onnx/import_math.h"
+#include <limits>
 
 // Arithmetic of numbers: functions of one value, of two, of many; casts and clips.
 
@@ -13,21 +14,15 @@ struct Same {
   const char* onnx;
   const char* op;
 };
-constexpr std::array<Same, 30> kSame{{{"Abs", "abs"},         {"Acos", "acos"},
-                                      {"Acosh", "acosh"},     {"Add", "add"},
-                                      {"Asin", "asin"},       {"Asinh", "asinh"},
-                                      {"Atan", "atan"},       {"Atanh", "atanh"},
-                                      {"Ceil", "ceil"},       {"Cos", "cos"},
-                                      {"Cosh", "cosh"},       {"Det", "det"},
-                                      {"Div", "div"},         {"Erf", "erf"},
-                                      {"Exp", "exp"},         {"Floor", "floor"},
-                                      {"Log", "log"},         {"Mul", "mul"},
-                                      {"Neg", "neg"},         {"Reciprocal", "reciprocal"},
-                                      {"Relu", "relu"},       {"Round", "round"},
-                                      {"Sigmoid", "sigmoid"}, {"Sign", "sign"},
-                                      {"Sin", "sin"},         {"Sinh", "sinh"},
-                                      {"Sqrt", "sqrt"},       {"Sub", "sub"},
-                                      {"Tan", "tan"},         {"Tanh", "tanh"}}};
+constexpr std::array<Same, 30> kSame{
+    {{"Abs", "abs"},   {"Acos", "acos"},   {"Acosh", "acosh"},     {"Add", "add"},
+     {"Asin", "asin"}, {"Asinh", "asinh"}, {"Atan", "atan"},       {"Atanh", "atanh"},
+     {"Ceil", "ceil"}, {"Cos", "cos"},     {"Cosh", "cosh"},       {"Det", "det"},
+     {"Div", "div"},   {"Erf", "erf"},     {"Exp", "exp"},         {"Floor", "floor"},
+     {"Log", "log"},   {"Mul", "mul"},     {"Neg", "neg"},         {"Reciprocal", "reciprocal"},
+     {"Relu", "relu"}, {"Round", "round"}, {"Sigmoid", "sigmoid"}, {"Sign", "sign"},
+     {"Sin", "sin"},   {"Sinh", "sinh"},   {"Sqrt", "sqrt"},       {"Sub", "sub"},
+     {"Tan", "tan"},   {"Tanh", "tanh"}}};
 
 void same(NodeReader& node) {
   const auto* found = std::find_if(kSame.begin(), kSame.end(),
@@ -58,8 +53,8 @@ void import_mean(NodeReader& node) {
 }
 
 void import_mod(NodeReader& node) {
-  node.set(node.make("mod", {node.input(0), node.input(1)},
-                     {{"truncated", node.flag("fmod", false)}}));
+  node.set(
+      node.make("mod", {node.input(0), node.input(1)}, {{"truncated", node.flag("fmod", false)}}));
 }
 
 /// The result has the base's dtype, whatever the exponent's.
@@ -67,8 +62,11 @@ void import_pow(NodeReader& node) {
   Value base = node.input(0), exponent = node.input(1);
   const DType dtype = base.dtype();
   if (is_float(dtype)) {
-    const std::optional<double> number = constant_number(exponent);
-    if (number == 2.0) return node.set(node.make("square", {base}));
+    const bool keeps_shape = exponent.type().rank() <= base.type().rank();
+    const double number = keeps_shape ? constant_number(exponent).value_or(0) : 0;
+    if (number == 1) return node.pass_through(0, 0);
+    if (number == 2) return node.set(node.make("square", {base}));
+    if (number == 3) return node.set(node.make("mul", {node.make("square", {base}), base}));
     if (number == 0.5) return node.set(node.make("sqrt", {base}));
     exponent = node.cast(exponent, dtype);
   } else if (is_float(exponent.dtype())) {
@@ -81,7 +79,8 @@ void import_pow(NodeReader& node) {
 }
 
 void bits(NodeReader& node, const char* function) {
-  node.set(node.make("bitwise", {node.input(0), node.input(1)}, {{"function", std::string(function)}}));
+  node.set(
+      node.make("bitwise", {node.input(0), node.input(1)}, {{"function", std::string(function)}}));
 }
 void import_bitwise_and(NodeReader& node) { bits(node, "and"); }
 void import_bitwise_or(NodeReader& node) { bits(node, "or"); }
@@ -106,10 +105,11 @@ Value clip_bound(NodeReader& node, int input, const char* attribute, Value x) {
 void import_clip(NodeReader& node) {
   Value x = node.input(0);
   const Value least = clip_bound(node, 1, "min", x), most = clip_bound(node, 2, "max", x);
-  const std::optional<double> lo = least ? constant_number(least) : std::nullopt;
-  const std::optional<double> hi = most ? constant_number(most) : std::nullopt;
-  if (is_float(x.dtype()) && lo && hi && *lo <= *hi) {
-    return node.set(node.make("clamp", {x}, {{"min", *lo}, {"max", *hi}}));
+  const auto nan = std::numeric_limits<double>::quiet_NaN();
+  const double lo = least ? constant_number(least).value_or(nan) : nan;
+  const double hi = most ? constant_number(most).value_or(nan) : nan;
+  if (is_float(x.dtype()) && lo <= hi) {
+    return node.set(node.make("clamp", {x}, {{"min", lo}, {"max", hi}}));
   }
   if (least) x = node.make("maximum", {x, least});
   if (most) x = node.make("minimum", {x, most});
@@ -117,13 +117,12 @@ void import_clip(NodeReader& node) {
   node.set(x);
 }
 
-void import_cast(NodeReader& node) {
-  node.set(as_number(node, node.input(0), NodeReader::dtype(node.integer("to", 0))));
+void cast_to(NodeReader& node, DType dtype) {
+  if (node.type(0).dtype == dtype) return node.pass_through(0, 0);
+  node.set(as_number(node, node.input(0), dtype));
 }
-
-void import_cast_like(NodeReader& node) {
-  node.set(as_number(node, node.input(0), node.type(1).dtype));
-}
+void import_cast(NodeReader& node) { cast_to(node, NodeReader::dtype(node.integer("to", 0))); }
+void import_cast_like(NodeReader& node) { cast_to(node, node.type(1).dtype); }
 
 }  // namespace
 
@@ -153,10 +152,10 @@ void add_math_handlers(HandlerTable& table) {
 }
 
 void add_arithmetic_handlers(HandlerTable& table) {
-  for (auto* family : {add_math_handlers, add_logic_handlers, add_activation_handlers,
-                       add_reduction_handlers, add_line_handlers, add_product_handlers,
-                       add_einsum_handlers, add_loss_handlers, add_quantization_handlers,
-                       add_generated_handlers}) {
+  for (auto* family :
+       {add_math_handlers, add_logic_handlers, add_activation_handlers, add_reduction_handlers,
+        add_line_handlers, add_product_handlers, add_einsum_handlers, add_loss_handlers,
+        add_quantization_handlers, add_generated_handlers}) {
     family(table);
   }
 }

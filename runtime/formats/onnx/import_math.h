@@ -20,8 +20,8 @@ Value as_condition(NodeReader& node, Value x, DType dtype);
 /// `flag`, 1 or 0 in any dtype, as boolean.
 Value as_boolean(NodeReader& node, Value flag);
 
-/// The axes of a reduction, normalised and sorted: attribute or input `axes`; all axes when none are
-/// given, unless `noop_with_empty_axes` says none.
+/// The axes of a reduction, normalised and sorted: attribute or input `axes`; all axes when none
+/// are given, unless `noop_with_empty_axes` says none.
 Ints reduced_axes(NodeReader& node);
 /// The product as NumPy has it: a vector is a row on the left and a column on the right.
 Value matmul(NodeReader& node, Value a, Value b);

@@ -1,11 +1,11 @@
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "runtime/formats/onnx/import_math.h"
+#include "runtime/formats/onnx/windows.h"
 
-// Operators of quantised tensors, as arithmetic on what their numbers stand for: whole numbers minus
-// their zero point. Products are exact, in i32 or f64; a result is rounded to even and saturates.
+// Operators of quantised tensors, as arithmetic on what their numbers stand for: whole numbers
+// minus their zero point. Products are exact, in i32 or f64; a result is rounded to even and
+// saturates.
 
 namespace facet::onnx_import {
 namespace {
@@ -22,8 +22,8 @@ Value along(NodeReader& node, Value v, const Shape& x, std::int64_t axis, std::i
   const auto a = static_cast<std::size_t>(axis);
   if (block == 0) {
     if (v.type().rank() != 1 || !(v.shape()[0] == x[a])) {
-      node.unsupported(fmt::format("scales {} do not belong to {} along axis {}", to_string(v.type()),
-                                   to_string(x), axis));
+      node.unsupported(fmt::format("scales {} do not belong to {} along axis {}",
+                                   to_string(v.type()), to_string(x), axis));
     }
     Shape shape(x.size(), Dim(1));
     shape[a] = x[a];
@@ -38,10 +38,12 @@ Value along(NodeReader& node, Value v, const Shape& x, std::int64_t axis, std::i
   repeated[a + 1] = block;
   Shape joined = v.shape();
   joined[a] = joined[a].factor * block;
-  if (block < 0 || joined[a].factor < x[a].factor) node.unsupported("its blocks do not cover its input");
+  if (block < 0 || joined[a].factor < x[a].factor)
+    node.unsupported("its blocks do not cover its input");
   v = node.reshape(node.expand(node.reshape(v, shape), repeated), joined);
   if (joined[a] == x[a]) return v;
-  return node.make("slice", {v}, {{"axis", axis}, {"start", std::int64_t{0}}, {"end", x[a].factor}});
+  return node.make("slice", {v},
+                   {{"axis", axis}, {"start", std::int64_t{0}}, {"end", x[a].factor}});
 }
 
 /// round(x) + zero point, in the dtype of a quantised tensor. `zero` may be null.
@@ -105,7 +107,8 @@ void import_dynamic_quantize(NodeReader& node) {
   const Value most = extreme("reduce_max", "maximum"), least = extreme("reduce_min", "minimum");
   const Value scale = node.make("div", {node.make("sub", {most, least}), node.scalar(255, x)});
   const Value below = node.make("div", {node.make("neg", {least}), scale});
-  const Value zero = node.make("round", {node.make("clamp", {below}, {{"min", 0.0}, {"max", 255.0}})});
+  const Value zero =
+      node.make("round", {node.make("clamp", {below}, {{"min", 0.0}, {"max", 255.0}})});
   node.set(0, quantised(node, node.make("div", {x, scale}), zero, DType::u8));
   node.set(1, scale);
   node.set(2, node.cast(zero, DType::u8));
@@ -126,7 +129,8 @@ Value of_columns(NodeReader& node, Value v) {
 
 /// The exact product of two quantised matrices, i32; zero points may be null.
 Value whole_product(NodeReader& node, Value a, Value a_zero, Value b, Value b_zero) {
-  if (!is_byte(a.dtype()) || !is_byte(b.dtype())) node.unsupported("it multiplies other than u8 and i8");
+  if (!is_byte(a.dtype()) || !is_byte(b.dtype()))
+    node.unsupported("it multiplies other than u8 and i8");
   return matmul(node, centred(node, a, of_rows(node, a_zero), DType::i32),
                 centred(node, b, of_columns(node, b_zero), DType::i32));
 }
@@ -140,7 +144,8 @@ void import_mat_mul_integer(NodeReader& node) {
 Value requantised(NodeReader& node, Value sums, Value a_scale, Value b_scale, Value y_scale,
                   Value y_zero) {
   const auto f32 = [&](Value v) { return node.cast(v, DType::f32); };
-  const Value scale = node.make("div", {node.make("mul", {f32(a_scale), f32(b_scale)}), f32(y_scale)});
+  const Value scale =
+      node.make("div", {node.make("mul", {f32(a_scale), f32(b_scale)}), f32(y_scale)});
   return quantised(node, node.make("mul", {f32(sums), scale}), y_zero, y_zero.dtype());
 }
 
@@ -151,34 +156,14 @@ void import_q_linear_mat_mul(NodeReader& node) {
                        of_columns(node, node.input(6)), of_columns(node, node.input(7))));
 }
 
-/// Padding ahead and behind for ceil(in / stride) windows; the odd one behind, or ahead for `lower`.
-void same_padding(Ints& pads, std::size_t axis, std::int64_t in, std::int64_t span,
-                  std::int64_t stride, bool lower) {
-  const std::int64_t out = (in + stride - 1) / stride;
-  const std::int64_t total = std::max<std::int64_t>((out - 1) * stride + span - in, 0);
-  pads[axis] = (total + (lower ? 1 : 0)) / 2;
-  pads[axis + 2] = total - pads[axis];
-}
-
 Attributes window_of(NodeReader& node, const Shape& x, const Shape& weight) {
   if (x.size() != 4 || weight.size() != 4 || !is_static(weight)) {
     node.unsupported("it is no convolution of images");
   }
-  const Ints strides = node.ints("strides", {1, 1}), dilations = node.ints("dilations", {1, 1});
-  Ints pads = node.ints("pads", {0, 0, 0, 0});
-  const std::string automatic = node.text("auto_pad", "NOTSET");
-  if (automatic == "VALID") pads = {0, 0, 0, 0};
-  if (automatic.starts_with("SAME")) {
-    pads = {0, 0, 0, 0};
-    for (std::size_t i = 0; i < 2 && strides.size() == 2 && dilations.size() == 2; ++i) {
-      if (!x[i + 2].is_static() || strides[i] < 1) node.unsupported("its padding is not known");
-      same_padding(pads, i, x[i + 2].factor, dilations[i] * (weight[i + 2].factor - 1) + 1,
-                   strides[i], automatic == "SAME_LOWER");
-    }
-  }
-  return {{"strides", strides},
-          {"pads", pads},
-          {"dilations", dilations},
+  const Windows windows = read_windows(node, {weight[2].factor, weight[3].factor});
+  return {{"strides", windows.strides},
+          {"pads", windows.pads()},
+          {"dilations", windows.dilations},
           {"groups", node.integer("group", 1)},
           {"epilogue", Strings{}}};
 }
@@ -193,7 +178,8 @@ Value of_channels(NodeReader& node, Value v, std::int64_t rank) {
 
 /// The exact sums of a convolution, f64; padding stands for 0.
 Value whole_convolution(NodeReader& node, Value x, Value x_zero, Value w, Value w_zero) {
-  if (!is_byte(x.dtype()) || !is_byte(w.dtype())) node.unsupported("it convolves other than u8 and i8");
+  if (!is_byte(x.dtype()) || !is_byte(w.dtype()))
+    node.unsupported("it convolves other than u8 and i8");
   const Attributes window = window_of(node, x.shape(), w.shape());
   return node.make("conv",
                    {centred(node, x, of_channels(node, x_zero, 1), DType::f64),

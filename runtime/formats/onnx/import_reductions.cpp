@@ -78,6 +78,16 @@ void import_log_sum_exp(NodeReader& node) {
   node.set(node.cast(y, node.type(0).dtype));
 }
 
+/// (x - mean) / (standard deviation + 1e-9) over the axes.
+void import_mean_variance(NodeReader& node) {
+  const Value x = node.input(0);
+  const Ints axes = node.ints("axes", {0, 2, 3});
+  const Value centred = node.make("sub", {x, reduce(node, kMean, x, axes, true)});
+  const Value variance = reduce(node, kMean, square(node, centred), axes, true);
+  const Value deviation = node.make("add", {node.make("sqrt", {variance}), node.scalar(1e-9, x)});
+  node.set(node.make("div", {centred, deviation}));
+}
+
 }  // namespace
 
 Ints reduced_axes(NodeReader& node) {
@@ -109,6 +119,7 @@ void add_reduction_handlers(HandlerTable& table) {
   table.add("ReduceLogSum", import_log_sum);
   table.add("ReduceLogSumExp", import_log_sum_exp);
   table.add("ReduceSumSquare", import_sum_square);
+  table.add("MeanVarianceNormalization", import_mean_variance);
 }
 
 }  // namespace facet::onnx_import

@@ -6,6 +6,7 @@
 
 #include "runtime/formats/onnx/axis_ops.h"
 #include "runtime/formats/onnx/node_reader.h"
+#include "runtime/formats/onnx/shape_arithmetic.h"
 
 // Operators that move elements about: shapes, axes, slices, constants.
 
@@ -201,6 +202,9 @@ void import_constant_of_shape(NodeReader& node) {
   node.set_filled(0, Type{fill.dtype(), shape, {}}, fill);
 }
 
+/// These need no value of their input, and come here only when a table is asked whether it has them.
+void import_shape_of(NodeReader& node) { fold_shape_arithmetic(node); }
+
 void import_identity(NodeReader& node) { node.pass_through(0, 0); }
 
 void import_dropout(NodeReader& node) {
@@ -208,9 +212,7 @@ void import_dropout(NodeReader& node) {
                                          : node.number("ratio", 0.5);
   const std::optional<HostTensor> training = node.known(2);
   if (node.has_input(2) && !training) node.tensor(2);
-  if (training && training->at(0) != 0 && ratio != 0) {
-    node.unsupported("training_mode = 1 draws random numbers; it is imported for inference");
-  }
+  if (training && training->at(0) != 0 && ratio != 0) throw out_of_scope("random numbers");
   const Value x = node.input(0);
   // A rate of 1 and more has no training form.
   node.set(is_float(x.dtype()) && ratio > 0 && ratio < 1
@@ -236,6 +238,8 @@ void add_shape_handlers(HandlerTable& table) {
   table.add("Expand", import_expand);
   table.add("Constant", import_constant);
   table.add("ConstantOfShape", import_constant_of_shape);
+  table.add("Shape", import_shape_of);
+  table.add("Size", import_shape_of);
   table.add("Identity", import_identity);
   table.add("Dropout", import_dropout);
 }

@@ -113,7 +113,7 @@ void check_nodes(const google::protobuf::RepeatedPtrField<NodeProto>& nodes) {
       if (attribute.has_t()) check_tensor(attribute.t());
       for (const TensorProto& tensor : attribute.tensors()) check_tensor(tensor);
       if (attribute.has_sparse_tensor() || attribute.sparse_tensors_size() > 0) {
-        throw failure(fmt::format("attribute '{}' of node '{}' is a sparse tensor: these are out of scope",
+        throw failure(fmt::format("attribute '{}' of node '{}' is out of scope: sparse tensors",
                                   attribute.name(), node.name()));
       }
       if (attribute.has_g()) check_graph(attribute.g(), false);
@@ -124,7 +124,7 @@ void check_nodes(const google::protobuf::RepeatedPtrField<NodeProto>& nodes) {
 
 void check_graph(const GraphProto& graph, bool is_main) {
   if (graph.sparse_initializer_size() > 0) {
-    throw failure("it has sparse initializers: these are out of scope");
+    throw failure("its initializers are out of scope: sparse tensors");
   }
   if (!is_main) {
     for (const TensorProto& tensor : graph.initializer()) check_tensor(tensor);
@@ -161,9 +161,6 @@ Payload read_payload(TensorProto& tensor, ExternalData& external) {
 }  // namespace
 
 ModelFile read_model(std::span<const std::byte> bytes, const std::filesystem::path& folder) {
-  if (bytes.size() >= static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
-    throw failure("it is larger than 2 GiB; models of that size keep their weights in external data");
-  }
   const std::int64_t parsed = parsed_size(bytes);
   if (parsed > kParsedBytes + kParsedFactor * static_cast<std::int64_t>(bytes.size())) {
     throw failure(fmt::format("its {} bytes unfold to about {}: it is broken or hostile", bytes.size(),

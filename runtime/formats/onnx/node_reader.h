@@ -162,7 +162,7 @@ class HandlerTable {
  public:
   /// The last one added wins.
   void add(std::string_view op, Handler handler) { handlers_[std::string(op)] = handler; }
-  /// An operator that is out of scope, and why.
+  /// An operator, or all of a domain ("domain::"), that is out of scope, and why.
   void refuse(std::string_view op, std::string_view reason) {
     reasons_[std::string(op)] = std::string(reason);
   }
@@ -171,16 +171,16 @@ class HandlerTable {
     const auto it = handlers_.find(op);
     return it != handlers_.end() ? it->second : nullptr;
   }
-  /// Why an operator without a handler is refused; empty if nobody said.
-  std::string reason(const std::string& op) const {
-    const auto it = reasons_.find(op);
-    return it != reasons_.end() ? it->second : std::string();
-  }
+  /// Why an operator without a handler is refused.
+  std::string reason(const std::string& op) const;
 
  private:
   std::map<std::string, Handler> handlers_;
   std::map<std::string, std::string> reasons_;
 };
+
+/// The error that says that `what` ("strings") is out of Facet's scope.
+Unsupported out_of_scope(std::string_view what);
 
 /// All handlers; built once, then read-only.
 const HandlerTable& handlers();
@@ -188,10 +188,15 @@ const HandlerTable& handlers();
 // The families; handlers.cpp lists them.
 void add_compute_handlers(HandlerTable& table);
 void add_core_handlers(HandlerTable& table);
-void add_shape_handlers(HandlerTable& table);
 void add_vision_handlers(HandlerTable& table);         ///< convolutions
 void add_pooling_handlers(HandlerTable& table);
 void add_resize_handlers(HandlerTable& table);
 void add_normalization_handlers(HandlerTable& table);
+void add_shape_handlers(HandlerTable& table);
+void add_refusals(HandlerTable& table);
+void add_index_handlers(HandlerTable& table);
+void add_layout_handlers(HandlerTable& table);
+void add_sampling_handlers(HandlerTable& table);
+void add_signal_handlers(HandlerTable& table);
 
 }  // namespace facet::onnx_import

@@ -56,4 +56,18 @@ ImportedModel import_onnx(const std::filesystem::path& path, const ImportOptions
 ImportedModel import_onnx(std::span<const std::byte> bytes, const std::filesystem::path& folder,
                           const std::string& name, const ImportOptions& options = {});
 
+/// What a model takes and gives.
+struct OnnxSignature {
+  std::vector<std::string> inputs;  ///< without those that are initializers
+  std::vector<std::string> outputs;
+  /// The `input` nodes import_onnx would make, and nothing else; inputs of types Facet has not are
+  /// missing.
+  Graph graph;
+};
+/// Reads the signature alone. Throws as import_onnx does for a broken file.
+OnnxSignature read_onnx_signature(const std::filesystem::path& path);
+
+/// Reads one tensor from a file of ONNX's TensorProto (`.pb`). Throws Error(failure).
+HostTensor read_onnx_tensor(const std::filesystem::path& path);
+
 }  // namespace facet

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "ir/error.h"
+#include "runtime/formats/onnx/node_reader.h"
 
 namespace facet::onnx_import {
 namespace {
@@ -101,7 +102,7 @@ DType facet_dtype(std::int64_t onnx_type) {
   for (const TypePair& pair : kTypes) {
     if (pair.onnx == onnx_type) return pair.facet;
   }
-  throw failure(fmt::format("the element type {} is out of scope", type_name(onnx_type)));
+  throw out_of_scope("the element type " + type_name(onnx_type));
 }
 
 std::int64_t onnx_type(DType dtype) {

@@ -5,6 +5,8 @@
 #include <google/protobuf/wire_format_lite.h>
 #include <onnx/onnx_pb.h>
 
+#include <limits>
+
 #include "ir/error.h"
 
 namespace facet::onnx_import {
@@ -24,7 +26,9 @@ constexpr std::int64_t kStringBytes = 48;
 class Scanner {
  public:
   explicit Scanner(std::span<const std::byte> bytes)
-      : stream_(reinterpret_cast<const std::uint8_t*>(bytes.data()), static_cast<int>(bytes.size())) {}
+      : stream_(reinterpret_cast<const std::uint8_t*>(bytes.data()), static_cast<int>(bytes.size())) {
+    stream_.PushLimit(static_cast<int>(bytes.size()));
+  }
 
   std::int64_t message(const Descriptor& type, int depth) {
     if (depth > kDeepest) throw failure("messages are nested too deeply");
@@ -69,19 +73,19 @@ class Scanner {
     return stream_.CurrentPosition() + static_cast<std::int64_t>(stream_.BytesUntilLimit());
   }
 
- public:
-  CodedInputStream& stream() { return stream_; }
-
- private:
   CodedInputStream stream_;
 };
 
 }  // namespace
 
-std::int64_t parsed_size(std::span<const std::byte> bytes) {
+std::int64_t parsed_size(std::span<const std::byte> bytes, WireMessage kind) {
+  if (bytes.size() >= static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
+    throw failure("it is larger than 2 GiB; models of that size keep their weights in external data");
+  }
   Scanner scanner(bytes);
-  scanner.stream().PushLimit(static_cast<int>(bytes.size()));
-  return scanner.message(*::onnx::ModelProto::descriptor(), 0);
+  return scanner.message(kind == WireMessage::model ? *::onnx::ModelProto::descriptor()
+                                                    : *::onnx::TensorProto::descriptor(),
+                         0);
 }
 
 }  // namespace facet::onnx_import
