@@ -13,9 +13,7 @@ HandlerTable make_table() {
         add_normalization_handlers}) {
     family(table);
   }
-  family(table);
-}
-return table;
+  return table;
 }
 
 }  // namespace
