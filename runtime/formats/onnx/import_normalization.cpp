@@ -143,8 +143,9 @@ void import_batch_normalization(NodeReader& node) {
   if (node.flag("training_mode", false) || old_training) {
     return train_batch_norm(node, operands, epsilon);
   }
-  node.set(node.make("batch_norm", operands,
-                     {{"epsilon", epsilon}, {"momentum", 1 - node.number("momentum", 0.9)}}));
+  // ONNX's momentum is what stays of the old statistics, ours what comes of the new; a decimal, too.
+  const double momentum = NodeReader::decimal(static_cast<float>(1 - node.number("momentum", 0.9)));
+  node.set(node.make("batch_norm", operands, {{"epsilon", epsilon}, {"momentum", momentum}}));
 }
 
 /// x / (bias + alpha * mean of x^2 over neighbouring channels)^beta. The mean over `size` channels,
@@ -176,7 +177,8 @@ void import_lrn(NodeReader& node) {
 /// one.
 void import_dropout(NodeReader& node) {
   const Value x = node.input(0);
-  const double rate = node.has_input(1) ? node.number_input(1) : node.number("ratio", 0.5);
+  const double rate = node.has_input(1) ? NodeReader::decimal(static_cast<float>(node.number_input(1)))
+                                        : node.number("ratio", 0.5);
   const bool training = node.has_input(2) && node.number_input(2) != 0;
   if (training && rate != 0) node.unsupported("training mode draws random numbers");
   if (rate > 0 && rate < 1) {

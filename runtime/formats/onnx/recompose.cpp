@@ -1,5 +1,6 @@
 #include "runtime/formats/onnx/recompose.h"
 
+#include <numeric>
 #include <optional>
 
 #include "ir/op.h"
@@ -86,12 +87,30 @@ bool to_matmul(Graph& graph, Node* node) {
   return true;
 }
 
+/// Columns with a bias are rows that were transposed: only `linear` has a bias.
+Node* as_linear(Graph& graph, Node* matmul) {
+  if (matmul == nullptr || !matmul->attributes().boolean("transpose_a")) return nullptr;
+  const Value x = matmul->operand(0);
+  Value weight = matmul->operand(1);
+  if (!is_weight(weight) || !is_float(x.dtype())) return nullptr;
+  Builder build(graph, matmul, matmul->provenance());
+  Ints swap(x.shape().size());
+  std::iota(swap.begin(), swap.end(), std::int64_t{0});
+  std::swap(swap.end()[-1], swap.end()[-2]);
+  const Value rows = build("transpose", {x}, {{"permutation", std::move(swap)}});
+  if (!matmul->attributes().boolean("transpose_b")) {
+    weight = build("transpose", {weight}, {{"permutation", Ints{1, 0}}});
+  }
+  return build.node("linear", {rows, weight});
+}
+
 bool take_bias(Graph& graph, Node* node) {
   for (const int i : {0, 1}) {
-    Node* linear = producer(*node, i, "linear");
-    if (linear == nullptr || !linear->attributes().strings("epilogue").empty()) continue;
     const Value bias = node->operand(1 - i);
-    if (!is_parameter(bias, 1) || !(bias.shape()[0] == linear->result().shape().back())) continue;
+    if (!is_parameter(bias, 1) || !(bias.shape()[0] == node->operand(i).shape().back())) continue;
+    Node* linear = producer(*node, i, "linear");
+    if (linear == nullptr) linear = as_linear(graph, producer(*node, i, "matmul"));
+    if (linear == nullptr || !linear->attributes().strings("epilogue").empty()) continue;
     replace(graph, node, "linear", {linear->operand(0), linear->operand(1), bias},
             {{"epilogue", Strings{"bias"}}});
     return true;
@@ -182,9 +201,16 @@ bool to_unskew(Graph& graph, Node* node) {
   return true;
 }
 
+bool is_view(const Node& node) { return node.is("slice") || node.is("reverse") || node.is("reshape"); }
+
+bool visit_view(Graph& graph, Node* node) {
+  if (node->is("slice")) return to_skew(graph, node);
+  if (node->is("reverse")) return to_unskew(graph, node);
+  return to_skew(graph, node) || to_unskew(graph, node);
+}
+
 bool visit(Graph& graph, Node* node) {
   if (node->is("matmul")) return absorb_transposes(node) | to_linear(graph, node);
-  if (node->is("linear")) return to_matmul(graph, node);
   if (node->is("add")) return take_bias(graph, node);
   if (node->is("reciprocal")) {
     Node* sqrt = producer(*node, 0, "sqrt");
@@ -196,9 +222,6 @@ bool visit(Graph& graph, Node* node) {
     replace(graph, node, "square", {node->operand(0)});
     return true;
   }
-  if (node->is("slice")) return to_skew(graph, node);
-  if (node->is("reverse")) return to_unskew(graph, node);
-  if (node->is("reshape")) return to_skew(graph, node) || to_unskew(graph, node);
   return false;
 }
 
@@ -207,12 +230,13 @@ bool visit(Graph& graph, Node* node) {
 bool recompose(Graph& graph) {
   bool changed = false;
   // Reversed or sliced forms hold shorter ones inside: the outermost node is seen first.
-  std::vector<Node*> nodes = graph.node_list();
+  const std::vector<Node*> nodes = graph.node_list();
   for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
-    if ((*it)->is("slice") || (*it)->is("reverse") || (*it)->is("reshape")) changed |= visit(graph, *it);
+    if (is_view(**it)) changed |= visit_view(graph, *it);
   }
-  for (Node* node : graph.node_list()) {
-    if (!node->is("slice") && !node->is("reverse") && !node->is("reshape")) changed |= visit(graph, node);
+  for (Node* node : graph.node_list()) changed |= visit(graph, node);
+  for (Node* node : graph.node_list()) {  // those that got no bias
+    if (node->is("linear")) changed |= to_matmul(graph, node);
   }
   if (!changed) return false;
   PassContext context;
