@@ -42,7 +42,8 @@ Metadata origin(const ExportArguments& arguments) {
   const std::filesystem::path path = arguments.weights;
   metadata["training.weights"] = path.filename().string();
   if (path.extension() == ".safetensors") {
-    for (const auto& [key, value] : read_safetensors(path).metadata()) metadata["training." + key] = value;
+    for (const auto& [key, value] : read_safetensors(path).metadata())
+      metadata["training." + key] = value;
   }
   return metadata;
 }
@@ -71,13 +72,16 @@ void run_export(const ExportArguments& arguments) {
 }  // namespace
 
 void add_export_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("export", "Write a network with its weights as an ONNX model");
+  CLI::App* command =
+      app.add_subcommand("export", "Write a network with its weights as an ONNX model");
   auto arguments = std::make_shared<ExportArguments>();
   add_model_arguments(*command, arguments->model);
-  command->add_option("--weights", arguments->weights, "The module's state_dict, or fresh parameters")
+  command
+      ->add_option("--weights", arguments->weights, "The module's state_dict, or fresh parameters")
       ->required()
       ->type_name("FILE|random:SEED");
-  command->add_option("--output", arguments->output, "The model; weights beside it in FILE.onnx.data")
+  command
+      ->add_option("--output", arguments->output, "The model; weights beside it in FILE.onnx.data")
       ->required()
       ->type_name("FILE.onnx");
   command->add_option("--opset", arguments->opset, "Operator set, 13 to 22")->capture_default_str();

@@ -1,5 +1,3 @@
-#include "runtime/formats/onnx/onnx_export.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,6 +5,7 @@
 
 #include "backends/reference/reference.h"
 #include "ir/dsl.h"
+#include "runtime/formats/onnx/onnx_export.h"
 #include "runtime/formats/onnx/onnx_text.h"
 #include "runtime/formats/onnx/preprocess_metadata.h"
 #include "runtime/weights.h"
@@ -18,10 +17,10 @@ namespace facet {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-using ::testing::Not;
 using testing::error_of;
 using testing::Folder;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 /// Everything that the exporter treats in a way of its own.
 Graph small_network() {
@@ -110,8 +109,11 @@ TEST(OnnxExport, PutsWeightsBesideTheModelOnRequest) {
 TEST(OnnxExport, CarriesMetadata) {
   Case c;
   OnnxExportOptions options;
-  options.preprocess = Preprocess{.width = 24, .height = 16, .fit = Preprocess::Fit::center_crop,
-                                  .shorter_side = 30, .mean = {0.485F, 0.5F, 0.25F}};
+  options.preprocess = Preprocess{.width = 24,
+                                  .height = 16,
+                                  .fit = Preprocess::Fit::center_crop,
+                                  .shorter_side = 30,
+                                  .mean = {0.485F, 0.5F, 0.25F}};
   options.metadata = {{"training.weights", "best.safetensors"}};
   c.text(options);
   const Metadata metadata = import_onnx(c.path).metadata;

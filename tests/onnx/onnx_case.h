@@ -23,7 +23,8 @@ namespace facet::testing {
 class Folder {
  public:
   Folder() {
-    std::string pattern = (std::filesystem::path(::testing::TempDir()) / "facet_onnx_XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::path(::testing::TempDir()) / "facet_onnx_XXXXXX").string();
     if (mkdtemp(pattern.data()) == nullptr) throw failure("cannot make a folder for a test");
     path_ = pattern;
   }
@@ -71,8 +72,8 @@ inline void order_by_demand(Graph& graph) {
   for (std::size_t i = order.size(); i-- > 1;) graph.move_before(order[i - 1], order[i]);
 }
 
-/// One spelling of what a graph computes: as the importer composes it, canonical, without repetitions
-/// and dead nodes, in one order.
+/// One spelling of what a graph computes: as the importer composes it, canonical, without
+/// repetitions and dead nodes, in one order.
 inline Graph normal_form(const Graph& given) {
   Graph graph = given.clone();
   graph.taps().clear();
@@ -93,7 +94,8 @@ inline std::vector<std::string> node_lines(const Graph& graph) {
   std::vector<std::string> lines;
   std::istringstream text(to_text(graph));
   for (std::string line; std::getline(text, line);) {
-    if (line.find("  %") == 0 || line.find("  return") == 0) lines.push_back(line.substr(0, line.find(" @ \"")));
+    if (line.find("  %") == 0 || line.find("  return") == 0)
+      lines.push_back(line.substr(0, line.find(" @ \"")));
   }
   return lines;
 }

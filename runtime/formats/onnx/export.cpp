@@ -12,7 +12,8 @@
 #include "runtime/formats/onnx/onnx_export.h"
 #include "runtime/formats/onnx/preprocess_metadata.h"
 
-// Export: decompose until every node has a writer, translate, let ONNX's checker see the model, write.
+// Export: decompose until every node has a writer, translate, let ONNX's checker see the model,
+// write.
 
 namespace facet::onnx_export {
 namespace {
@@ -23,8 +24,8 @@ constexpr std::array<int, 10> kIrVersions = {7, 7, 8, 8, 8, 8, 9, 9, 10, 10};
 
 void check_options(const OnnxExportOptions& options) {
   if (options.opset >= kFirstOnnxOpset && options.opset <= kLastOnnxOpset) return;
-  throw usage_error(fmt::format("ONNX models are written in opset {} to {}, not {}", kFirstOnnxOpset,
-                                kLastOnnxOpset, options.opset));
+  throw usage_error(fmt::format("ONNX models are written in opset {} to {}, not {}",
+                                kFirstOnnxOpset, kLastOnnxOpset, options.opset));
 }
 
 /// Why the node cannot be written at the opset; empty if it can.
@@ -48,7 +49,8 @@ void legalize(Graph& graph, int opset) {
     for (Node* node : graph.node_list()) {
       const std::string obstacle = obstacle_of(*node, opset);
       if (obstacle.empty()) continue;
-      const std::string where = fmt::format("\n  {} ({}): ", node->provenance().scope, node->kind());
+      const std::string where =
+          fmt::format("\n  {} ({}): ", node->provenance().scope, node->kind());
       if (decompose(graph, node)) {
         changed = true;
       } else {
@@ -65,10 +67,11 @@ void legalize(Graph& graph, int opset) {
 /// The graph in ops that have writers, without what no output needs.
 Graph prepared(const Graph& given, int opset) {
   if (!given.updates().empty()) {
-    throw usage_error(fmt::format(
-        "'{}' changes its state '{}' when it runs, which ONNX's inference models cannot: export the "
-        "network ahead of to_training_mode, in training mode if wanted", given.name(),
-        given.updates()[0].name));
+    throw usage_error(
+        fmt::format("'{}' changes its state '{}' when it runs, which ONNX's inference models "
+                    "cannot: export the "
+                    "network ahead of to_training_mode, in training mode if wanted",
+                    given.name(), given.updates()[0].name));
   }
   Graph graph = given.clone();
   PassContext context;
@@ -93,8 +96,8 @@ Weights weights_of(const Graph& graph, const std::vector<const Node*>& nodes,
     if (tensor.empty()) {
       problems += fmt::format("\n  {} is missing", key);
     } else if (tensor.shape() != static_extents(type.shape)) {
-      problems += fmt::format("\n  {} is [{}], the network has {}", key, fmt::join(tensor.shape(), ", "),
-                              to_string(type));
+      problems += fmt::format("\n  {} is [{}], the network has {}", key,
+                              fmt::join(tensor.shape(), ", "), to_string(type));
     } else {
       weights.emplace_back(key, tensor.dtype() == type.dtype ? tensor : tensor.cast(type.dtype));
     }
@@ -128,8 +131,8 @@ void add_metadata(::onnx::ModelProto& model, const Metadata& metadata) {
   return model;
 }
 
-/// ONNX's checker and strict shape inference. The weights stand in as inputs of their types, so that
-/// nothing copies them.
+/// ONNX's checker and strict shape inference. The weights stand in as inputs of their types, so
+/// that nothing copies them.
 void check(const ::onnx::ModelProto& model, const std::vector<const Node*>& parameters) {
   ::onnx::ModelProto copy = model;
   for (const Node* node : parameters) {

@@ -31,8 +31,8 @@ constexpr std::int64_t kAlignment = 4096;
 /// Number and length of a field of bytes.
 std::string field_header(int number, std::size_t length) {
   std::array<std::uint8_t, 20> bytes{};
-  std::uint8_t* end = CodedOutputStream::WriteTagToArray(
-      static_cast<std::uint32_t>(number << 3 | 2), bytes.data());
+  std::uint8_t* end =
+      CodedOutputStream::WriteTagToArray(static_cast<std::uint32_t>(number << 3 | 2), bytes.data());
   end = CodedOutputStream::WriteVarint64ToArray(length, end);
   return {bytes.data(), end};
 }
@@ -131,8 +131,10 @@ void write_model(const ::onnx::ModelProto& model, const Weights& weights,
   head.clear_graph();
   const std::string fields = head.SerializeAsString();
   if (static_cast<std::int64_t>(graph_bytes + fields.size()) > kMostBytes - 64) {
-    throw failure(fmt::format("{}: the model without its weights is larger than the 2 GiB that ONNX "
-                              "allows", path.string()));
+    throw failure(
+        fmt::format("{}: the model without its weights is larger than the 2 GiB that ONNX "
+                    "allows",
+                    path.string()));
   }
   file.write(fields);
   file.write(field_header(::onnx::ModelProto::kGraphFieldNumber, graph_bytes));

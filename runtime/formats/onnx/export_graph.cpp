@@ -64,15 +64,24 @@ std::string fresh(std::set<std::string>& taken, const std::string& wanted) {
 
 std::int32_t onnx_dtype(DType dtype) {
   switch (dtype) {
-    case DType::f32: return ::onnx::TensorProto::FLOAT;
-    case DType::bf16: return ::onnx::TensorProto::BFLOAT16;
-    case DType::f16: return ::onnx::TensorProto::FLOAT16;
-    case DType::f64: return ::onnx::TensorProto::DOUBLE;
-    case DType::i64: return ::onnx::TensorProto::INT64;
-    case DType::i32: return ::onnx::TensorProto::INT32;
-    case DType::i8: return ::onnx::TensorProto::INT8;
-    case DType::u8: return ::onnx::TensorProto::UINT8;
-    case DType::boolean: return ::onnx::TensorProto::BOOL;
+    case DType::f32:
+      return ::onnx::TensorProto::FLOAT;
+    case DType::bf16:
+      return ::onnx::TensorProto::BFLOAT16;
+    case DType::f16:
+      return ::onnx::TensorProto::FLOAT16;
+    case DType::f64:
+      return ::onnx::TensorProto::DOUBLE;
+    case DType::i64:
+      return ::onnx::TensorProto::INT64;
+    case DType::i32:
+      return ::onnx::TensorProto::INT32;
+    case DType::i8:
+      return ::onnx::TensorProto::INT8;
+    case DType::u8:
+      return ::onnx::TensorProto::UINT8;
+    case DType::boolean:
+      return ::onnx::TensorProto::BOOL;
   }
   throw failure("a dtype that ONNX does not know");
 }
@@ -110,7 +119,8 @@ bool maps_one_to_one(const OpDef& op, int opset) {
   if (schema == nullptr) return false;
   for (const AttributeSpec& spec : op.attributes) {
     const auto it = schema->attributes().find(std::string(spec.name));
-    if (it == schema->attributes().end() || it->second.type != kind_of(spec.default_value)) return false;
+    if (it == schema->attributes().end() || it->second.type != kind_of(spec.default_value))
+      return false;
   }
   return true;
 }
@@ -127,7 +137,8 @@ void GraphWriter::reserve(const std::string& name, std::string_view what) {
   if (taken_.insert(name).second) return;
   throw usage_error(fmt::format(
       "'{}' names two things in '{}', one of them {}: in ONNX inputs, outputs and parameters share "
-      "their names; rename one", name, graph_.name(), what));
+      "their names; rename one",
+      name, graph_.name(), what));
 }
 
 std::string GraphWriter::fresh_name(const std::string& wanted) { return fresh(taken_, wanted); }
@@ -151,8 +162,8 @@ std::string GraphWriter::shared_tensor(const HostTensor& tensor) {
   for (std::int64_t i = 0; i < std::min<std::int64_t>(tensor.element_count(), 8); ++i) {
     values.push_back(static_cast<std::int64_t>(tensor.at(i)));
   }
-  const std::string name =
-      fresh_name(fmt::format("{}_{}", tensor.rank() == 0 ? "integer" : "ints", fmt::join(values, "_")));
+  const std::string name = fresh_name(
+      fmt::format("{}_{}", tensor.rank() == 0 ? "integer" : "ints", fmt::join(values, "_")));
   *proto_.add_initializer() = to_proto(tensor, name);
   return shared_[content] = name;
 }
@@ -226,7 +237,8 @@ void GraphWriter::write_node(const Node& node) {
   writer.result(node.op().onnx.name(), writer.operands(), node.attributes());
 }
 
-/// The other names of values that have one: outputs that are inputs or parameters, or that are alike.
+/// The other names of values that have one: outputs that are inputs or parameters, or that are
+/// alike.
 void GraphWriter::write_outputs() {
   for (const Output& output : graph_.outputs()) {
     const std::string& source = names_.at(output.value);
@@ -245,7 +257,8 @@ void GraphWriter::write() {
     try {
       write_node(*node);
     } catch (Error& error) {
-      throw error.add_context(fmt::format("writing '{}' ({})", node->provenance().scope, node->kind()));
+      throw error.add_context(
+          fmt::format("writing '{}' ({})", node->provenance().scope, node->kind()));
     }
   }
   write_outputs();

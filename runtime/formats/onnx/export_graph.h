@@ -55,10 +55,11 @@ class GraphWriter {
   bool training_;
   ::onnx::GraphProto proto_;
   std::vector<const Node*> parameters_;
-  std::set<std::string> taken_;       // names of values
+  std::set<std::string> taken_;  // names of values
   std::set<std::string> taken_nodes_;
   std::map<Value, std::string> names_;
-  std::map<Value, std::string> output_names_;  // values that a node can write under an output's name
+  std::map<Value, std::string>
+      output_names_;  // values that a node can write under an output's name
   std::map<std::string, std::string> shared_;  // tensors by their serialised form
 };
 

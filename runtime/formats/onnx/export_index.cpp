@@ -24,9 +24,10 @@ void write_cum_sum(NodeWriter& w) {
 void write_one_hot(NodeWriter& w) {
   const Attributes& a = w.attributes();
   const HostTensor values = HostTensor::from_doubles({2}, {0, 1}).cast(w.result_type().dtype);
-  w.result("OneHot",
-           {w.operand(0), w.integer(a.integer("depth")), w.add("Constant", {}, {{"value", values}})},
-           {{"axis", a.integer("axis")}});
+  w.result(
+      "OneHot",
+      {w.operand(0), w.integer(a.integer("depth")), w.add("Constant", {}, {{"value", values}})},
+      {{"axis", a.integer("axis")}});
 }
 
 std::string triangle_obstacle(const Node& node, int opset) {
@@ -50,15 +51,16 @@ void write_triangle(NodeWriter& w) {
       kept.as_mutable<std::uint8_t>()[i * kept.shape()[1] + j] = keep ? 1 : 0;
     }
   }
-  w.result("Where", {w.add("Constant", {}, {{"value", kept}}), w.operand(0),
-                     w.scalar(0, w.type(0).dtype)});
+  w.result("Where",
+           {w.add("Constant", {}, {{"value", kept}}), w.operand(0), w.scalar(0, w.type(0).dtype)});
 }
 
 std::string scatter_obstacle(const Node& node, int opset) {
   const std::string& reduction = node.attributes().text("reduction");
   if (reduction == "none") return "";
   const bool extreme = reduction == "max" || reduction == "min";
-  return missing_before(extreme ? 18 : 16, opset, fmt::format("the reduction '{}' of scatters", reduction));
+  return missing_before(extreme ? 18 : 16, opset,
+                        fmt::format("the reduction '{}' of scatters", reduction));
 }
 
 void write_scatter(NodeWriter& w) {

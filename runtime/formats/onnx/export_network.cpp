@@ -56,16 +56,15 @@ void write_matmul(NodeWriter& w) {
 
 void write_pool(NodeWriter& w) {
   const Attributes& a = w.attributes();
-  Attributes attributes{{"kernel_shape", a.ints("kernel")},
-                        {"strides", a.ints("strides")},
-                        {"pads", a.ints("pads")}};
+  Attributes attributes{
+      {"kernel_shape", a.ints("kernel")}, {"strides", a.ints("strides")}, {"pads", a.ints("pads")}};
   const bool is_mean = w.node().is("avg_pool");
   if (is_mean) attributes.set("count_include_pad", std::int64_t{1});
   w.result(is_mean ? "AveragePool" : "MaxPool", {w.operand(0)}, std::move(attributes));
 }
 
-/// ONNX's momentum is the share that the old statistic keeps. In training it moves running_var towards
-/// the biased variance, where Facet takes the unbiased one, as PyTorch does.
+/// ONNX's momentum is the share that the old statistic keeps. In training it moves running_var
+/// towards the biased variance, where Facet takes the unbiased one, as PyTorch does.
 void write_batch_norm(NodeWriter& w) {
   const Attributes& a = w.attributes();
   Attributes attributes{{"epsilon", a.number("epsilon")}, {"momentum", 1 - a.number("momentum")}};

@@ -34,7 +34,8 @@ void write_reverse(NodeWriter& w) {
 }
 
 std::string pad_obstacle(const Node& node, int opset) {
-  return node.attributes().text("mode") == "wrap" ? missing_before(19, opset, "Pad's mode wrap") : "";
+  return node.attributes().text("mode") == "wrap" ? missing_before(19, opset, "Pad's mode wrap")
+                                                  : "";
 }
 
 /// Paddings of all axes: ahead of each, then behind each.

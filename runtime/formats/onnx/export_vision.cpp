@@ -82,8 +82,9 @@ void write_grid_sample(NodeWriter& w) {
 }
 
 std::string roi_align_obstacle(const Node& node, int opset) {
-  return node.attributes().boolean("half_pixel") ? missing_before(16, opset, "RoiAlign by half pixels")
-                                                 : "";
+  return node.attributes().boolean("half_pixel")
+             ? missing_before(16, opset, "RoiAlign by half pixels")
+             : "";
 }
 
 void write_roi_align(NodeWriter& w) {
@@ -123,7 +124,8 @@ struct Resizing {
       const auto scale = static_cast<float>(a.doubles("scales")[i]);
       if (!x[i].is_static()) {
         if (scale != 1) return false;
-      } else if (std::floor(static_cast<float>(x[i].factor) * scale) != static_cast<float>(y[i].factor)) {
+      } else if (std::floor(static_cast<float>(x[i].factor) * scale) !=
+                 static_cast<float>(y[i].factor)) {
         return false;
       }
     }
@@ -138,7 +140,8 @@ struct Resizing {
 
 std::string resize_obstacle(const Node& node, int opset) {
   const Resizing r(node);
-  if (r.a.boolean("antialias") && opset < 18) return missing_before(18, opset, "Resize's antialias");
+  if (r.a.boolean("antialias") && opset < 18)
+    return missing_before(18, opset, "Resize's antialias");
   if (r.a.text("coordinates") == "half_pixel_symmetric" && opset < 19) {
     return missing_before(19, opset, "Resize's half_pixel_symmetric");
   }
@@ -160,7 +163,8 @@ std::string floats(NodeWriter& w, const Doubles& values, DType dtype) {
 std::string sizes_of(NodeWriter& w, const Resizing& r, Attributes& attributes) {
   Ints sizes;
   if (w.opset() >= 18 && !r.crops()) {
-    for (const std::int64_t axis : r.axes) sizes.push_back(r.y[static_cast<std::size_t>(axis)].factor);
+    for (const std::int64_t axis : r.axes)
+      sizes.push_back(r.y[static_cast<std::size_t>(axis)].factor);
     attributes.set("axes", r.axes);
     return w.ints(sizes);
   }

@@ -20,8 +20,8 @@ std::int64_t onnx_dtype_number(DType dtype);
 /// Names of ONNX values. An empty one leaves an optional input out.
 using Names = std::vector<std::string>;
 
-/// One Facet node under translation. A writer reads the node, makes what helps (`add`, constants) and
-/// at the end the ONNX node whose outputs are the node's results.
+/// One Facet node under translation. A writer reads the node, makes what helps (`add`, constants)
+/// and at the end the ONNX node whose outputs are the node's results.
 class NodeWriter {
  public:
   NodeWriter(GraphWriter& graph, const Node& node) : graph_(graph), node_(node) {}
@@ -51,8 +51,8 @@ class NodeWriter {
   std::string reshape(std::string name, const Ints& shape);
   std::string transpose(std::string name, const Ints& permutation);
 
-  /// The ONNX node whose first outputs are the node's results, or those from `first` on. The outputs
-  /// ahead and `extra_outputs` behind get names that nobody reads.
+  /// The ONNX node whose first outputs are the node's results, or those from `first` on. The
+  /// outputs ahead and `extra_outputs` behind get names that nobody reads.
   void result(std::string_view op, Names inputs, Attributes attributes = {}, int extra_outputs = 0,
               int first = 0);
   /// The result is this value. (An Identity, as a value has one name.)
@@ -68,8 +68,8 @@ using Writer = void (*)(NodeWriter&);
 /// How one op is written.
 struct WriterEntry {
   Writer write = nullptr;
-  /// Why this node cannot be written at the opset, or an empty text; null: it always can. What cannot
-  /// be written is decomposed, and refused with the reason if it is a plain op.
+  /// Why this node cannot be written at the opset, or an empty text; null: it always can. What
+  /// cannot be written is decomposed, and refused with the reason if it is a plain op.
   std::string (*obstacle)(const Node& node, int opset) = nullptr;
 };
 
@@ -77,8 +77,7 @@ struct WriterEntry {
 /// of that name with the operands as inputs and the attributes of the same names and kinds.
 class WriterTable {
  public:
-  void add(std::string_view op, Writer write,
-           std::string (*obstacle)(const Node&, int) = nullptr) {
+  void add(std::string_view op, Writer write, std::string (*obstacle)(const Node&, int) = nullptr) {
     entries_[op] = {write, obstacle};
   }
   const WriterEntry* find(std::string_view op) const {

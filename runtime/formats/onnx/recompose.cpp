@@ -1,5 +1,6 @@
 #include "runtime/formats/onnx/recompose.h"
 
+#include <algorithm>
 #include <numeric>
 #include <optional>
 
@@ -66,8 +67,10 @@ bool to_linear(Graph& graph, Node* node) {
   Value weight = node->operand(1);
   if (a.boolean("transpose_a") || !is_weight(weight) || !is_float(x.dtype())) return false;
   if (!a.boolean("transpose_b")) {
-    weight = graph.create("transpose", {weight}, {{"permutation", Ints{1, 0}}}, node->provenance(), node)
-                 ->result();
+    weight =
+        graph
+            .create("transpose", {weight}, {{"permutation", Ints{1, 0}}}, node->provenance(), node)
+            ->result();
   }
   replace(graph, node, "linear", {x, weight});
   return true;
@@ -132,7 +135,8 @@ bool is_last_axis(const Node& node) {
 /// The operand of a slice [start, end) of the last axis, or of nothing where it is the whole.
 std::optional<Value> sliced(Value value, std::int64_t start, std::int64_t end, bool is_whole) {
   const Node& node = *value.node;
-  const bool fits = node.is("slice") && is_last_axis(node) && node.attributes().integer("start") == start &&
+  const bool fits = node.is("slice") && is_last_axis(node) &&
+                    node.attributes().integer("start") == start &&
                     node.attributes().integer("end") == end;
   if (fits) return node.operand(0);
   return is_whole ? std::optional(value) : std::nullopt;
@@ -142,7 +146,8 @@ std::optional<Value> padded(Value value, std::int64_t before, std::int64_t after
   const Node& node = *value.node;
   const Attributes& a = node.attributes();
   const bool fits = node.is("pad") && is_last_axis(node) && a.integer("before") == before &&
-                    a.integer("after") == after && a.text("mode") == "constant" && a.number("value") == 0;
+                    a.integer("after") == after && a.text("mode") == "constant" &&
+                    a.number("value") == 0;
   if (fits) return node.operand(0);
   return before == 0 && after == 0 ? std::optional(value) : std::nullopt;
 }
@@ -201,7 +206,26 @@ bool to_unskew(Graph& graph, Node* node) {
   return true;
 }
 
-bool is_view(const Node& node) { return node.is("slice") || node.is("reverse") || node.is("reshape"); }
+/// Extents are numbers, 0 where an open one is kept, -1 where one is computed.
+bool spell_extents(Node* node) {
+  const Shape& x = node->operand(0).shape();
+  const Shape& y = node->result().shape();
+  Ints extents;
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const bool kept = i < x.size() && x[i] == y[i];
+    extents.push_back(y[i].is_static() && y[i].factor != 0 ? y[i].factor : kept ? 0 : -1);
+  }
+  if (std::count(extents.begin(), extents.end(), -1) > 1 ||
+      extents == node->attributes().ints("shape")) {
+    return false;
+  }
+  node->attributes().set("shape", std::move(extents));
+  return true;
+}
+
+bool is_view(const Node& node) {
+  return node.is("slice") || node.is("reverse") || node.is("reshape");
+}
 
 bool visit_view(Graph& graph, Node* node) {
   if (node->is("slice")) return to_skew(graph, node);
@@ -212,13 +236,15 @@ bool visit_view(Graph& graph, Node* node) {
 bool visit(Graph& graph, Node* node) {
   if (node->is("matmul")) return absorb_transposes(node) | to_linear(graph, node);
   if (node->is("add")) return take_bias(graph, node);
+  if (node->is("reshape")) return spell_extents(node);
   if (node->is("reciprocal")) {
     Node* sqrt = producer(*node, 0, "sqrt");
     if (sqrt == nullptr) return false;
     replace(graph, node, "rsqrt", {sqrt->operand(0)});
     return true;
   }
-  if (node->is("mul") && node->operand(0) == node->operand(1) && is_float(node->operand(0).dtype())) {
+  if (node->is("mul") && node->operand(0) == node->operand(1) &&
+      is_float(node->operand(0).dtype())) {
     replace(graph, node, "square", {node->operand(0)});
     return true;
   }
