@@ -143,8 +143,9 @@ void import_batch_normalization(NodeReader& node) {
   if (node.flag("training_mode", false) || old_training) {
     return train_batch_norm(node, operands, epsilon);
   }
-  node.set(node.make("batch_norm", operands,
-                     {{"epsilon", epsilon}, {"momentum", 1 - node.number("momentum", 0.9)}}));
+  // ONNX's momentum is what stays of the old statistics, ours what comes of the new.
+  const double momentum = NodeReader::decimal(static_cast<float>(1 - node.number("momentum", 0.9)));
+  node.set(node.make("batch_norm", operands, {{"epsilon", epsilon}, {"momentum", momentum}}));
 }
 
 /// x / (bias + alpha * mean of x^2 over neighbouring channels)^beta. The mean over `size` channels,
@@ -185,9 +186,8 @@ void import_dropout(NodeReader& node) {
     node.pass_through(0, 0);
   }
   if (!node.wants(1)) return;
-  HostTensor mask(DType::boolean, static_extents(x.shape()));
-  std::fill_n(mask.mutable_data(), mask.byte_count(), std::byte{1});
-  node.set(1, node.opset() < 10 ? mask.cast(x.dtype()) : mask);
+  const DType dtype = node.opset() < 10 ? x.dtype() : DType::boolean;
+  node.set(1, node.expand(node.scalar(1, dtype), x.shape()));
 }
 
 }  // namespace
