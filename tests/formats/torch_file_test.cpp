@@ -180,7 +180,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadView{
             "OtherType", {.type = "ShortStorage", .shape = {2}, .strides = {1}}, "ShortStorage"},
         BadView{"Missing", {.key = "9", .shape = {2}, .strides = {1}}, "storage \"9\" is missing"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& bad) { return bad.param.name; });
 
 TEST(TorchFile, DimensionsOfOneMayHaveAnyStride) {
   const std::string bytes =
