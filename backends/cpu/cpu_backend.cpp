@@ -11,6 +11,7 @@
 #include "backends/cpu/kernels/kernels.h"
 #include "backends/cpu/kernels/train_kernels.h"
 #include "backends/cpu/kernels/weights_reorder.h"
+#include "backends/cpu/oracle_kernel.h"
 #include "ir/elementwise_program.h"
 #include "ir/error.h"
 #include "ir/gate.h"
@@ -99,33 +100,7 @@ class CpuBackend : public Backend {
   std::string_view name() const override { return "cpu"; }
 
   bool supports(const Node& node) const override {
-    switch (family_of(node)) {
-      case Family::leaf:
-      case Family::copy:
-        return true;
-      case Family::compute:
-        return cpu::takes_direct(node) || cpu::supports_compute(*device_, node);
-      case Family::backward:
-        return cpu::supports_backward(*device_, node);
-      case Family::branches:
-        return cpu::takes_direct(node);
-      case Family::reorder:
-        return true;
-      case Family::unknown:
-        return false;
-      default:
-        break;
-    }
-    const auto operands = node.operands();
-    const auto results = node.result_types();
-    const bool reads_labels = family_of(node) == Family::labels;
-    return std::all_of(operands.begin(), operands.end(),
-                       [&](const Value& value) {
-                         return is_kernel_float(value.dtype()) ||
-                                (reads_labels && value.dtype() == DType::i64);
-                       }) &&
-           std::all_of(results.begin(), results.end(),
-                       [](const Type& type) { return is_kernel_float(type.dtype); });
+    return runs_oracle(node) ? cpu::takes_oracle(node) : has_kernel(node);
   }
 
   bool accepts_epilogue(const Node& node, std::string_view entry,
@@ -135,6 +110,7 @@ class CpuBackend : public Backend {
   }
 
   LayoutChoice choose_layouts(const Node& node) const override {
+    if (runs_oracle(node)) return row_major(node);
     if (runs_direct(node)) return cpu::direct_layouts(node);
     if (family_of(node) == Family::backward) {
       return cpu::choose_backward_layouts(*device_, node);
@@ -145,6 +121,7 @@ class CpuBackend : public Backend {
   }
 
   bool writes_slices(const Node& node, int index) const override {
+    if (runs_oracle(node)) return true;
     if (runs_direct(node)) return true;
     if (family_of(node) == Family::compute) {
       return cpu::computes_on_slice(*device_, node, /*is_result=*/true, index);
@@ -153,6 +130,7 @@ class CpuBackend : public Backend {
   }
 
   bool reads_slices(const Node& node, int index) const override {
+    if (runs_oracle(node)) return true;
     if (runs_direct(node)) return true;
     if (family_of(node) == Family::compute) {
       return cpu::computes_on_slice(*device_, node, /*is_result=*/false, index);
@@ -162,6 +140,7 @@ class CpuBackend : public Backend {
 
   std::unique_ptr<Kernel> lower(const Node& node, std::span<const View> operands,
                                 std::span<const View> results) const override {
+    if (runs_oracle(node)) return cpu::lower_oracle(node, operands, results);
     if (runs_direct(node)) {
       if (auto direct = cpu::lower_direct(node, operands, results)) return direct;
     }
@@ -217,6 +196,40 @@ class CpuBackend : public Backend {
   }
 
  private:
+  /// Whether no kernel was made for such nodes: the oracle stands in.
+  static bool runs_oracle(const Node& node) {
+    const Family family = family_of(node);
+    if (family == Family::leaf || family == Family::copy || family == Family::reorder) return false;
+    if (family == Family::unknown) return true;
+    const auto operands = node.operands();
+    const auto results = node.result_types();
+    const bool reads_labels = family == Family::labels;
+    return !std::all_of(operands.begin(), operands.end(), [&](const Value& value) {
+      return is_kernel_float(value.dtype()) || (reads_labels && value.dtype() == DType::i64);
+    }) || !std::all_of(results.begin(), results.end(), [](const Type& type) {
+      return is_kernel_float(type.dtype);
+    });
+  }
+
+  /// Of a node that does not run by the oracle.
+  bool has_kernel(const Node& node) const {
+    switch (family_of(node)) {
+      case Family::compute:
+        return cpu::takes_direct(node) || cpu::supports_compute(*device_, node);
+      case Family::backward:
+        return cpu::supports_backward(*device_, node);
+      case Family::branches:
+        return cpu::takes_direct(node);
+      default:
+        return true;
+    }
+  }
+
+  static LayoutChoice row_major(const Node& node) {
+    return {std::vector<Layout>(static_cast<std::size_t>(node.operand_count())),
+            std::vector<Layout>(static_cast<std::size_t>(node.result_count()))};
+  }
+
   /// NHWC for the maps among q, k, v and the result; sequences and tables as they are.
   static LayoutChoice channels_last(const Node& node) {
     const auto layout = [](const Type& type) { return Layout(type.rank() == 4 ? "acdb" : ""); };

@@ -132,14 +132,14 @@ std::string message_of(const std::function<void()>& call) {
 TEST(CpuKernel, ErrorsNameNodeAndReason) {
   const auto backend = make_cpu_backend();
   Graph graph;
-  const Value x = add_input(graph, "x", {DType::f64, {2, 8, 5, 5}, {}});
+  const Value x = add_input(graph, "x", {DType::f64, {2, 8, 5, 5}, "aBcd8b"});
   const Value w = add_input(graph, "w", {DType::f64, {8, 8, 3, 3}, {}});
   Provenance from;
   from.scope = "layer1.0.conv1";
   from.location = "net.cpp:12";
   const Node* node = graph.create("conv", {x, w}, {}, from);
   EXPECT_FALSE(backend->supports(*node));
-  const std::vector<View> views{dense_view(x.type()), dense_view(w.type())};
+  const std::vector<View> views{{x.type(), {}}, dense_view(w.type())};
   const View result = dense_view(node->result_types()[0]);
   const std::string message =
       message_of([&] { backend->lower(*node, views, std::span(&result, 1)); });
