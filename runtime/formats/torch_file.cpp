@@ -36,7 +36,8 @@ PickleNames allowed_names() {
         "torch.uint64", "torch.bool", "torch.float8_e4m3fn", "torch.float8_e5m2"}) {
     names.values.push_back(dtype);
   }
-  names.callables = {kTensor, kTypedTensor, kParameter, "torch.device"};
+  // Protocol 2 spells bytes as a call of _codecs.encode.
+  names.callables = {kTensor, kTypedTensor, kParameter, "torch.device", "_codecs.encode"};
   return names;
 }
 
