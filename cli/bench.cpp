@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,7 @@ constexpr int kRounds = 5;
 struct BenchArguments {
   std::vector<std::string> models;
   std::vector<std::string> settings;
+  std::vector<std::string> dims;
   std::vector<std::int64_t> batches = {1};
   std::vector<std::string> precisions = {"f32"};
   CompileArguments compile;  ///< but for its precision
@@ -79,6 +81,10 @@ struct Subject {
   TensorMap weights;
 };
 
+TensorMap weights_to_time(const Model& model) {
+  return model.weights.empty() ? trial_weights(model.graph, 0) : model.weights;
+}
+
 Subject training_subject(const Model& model, std::int64_t batch) {
   StepOptions step;
   const auto& outputs = model.graph.outputs();
@@ -91,8 +97,17 @@ Subject training_subject(const Model& model, std::int64_t batch) {
   step.optimizer.weight_decay = 5e-4;
   step.batch = batch;
   Subject subject{make_training_step(model.graph.clone(), step), {}};
-  subject.weights = random_weights(subject.graph, 0);
-  for (auto& [key, tensor] : trial_weights(model.graph, 0)) subject.weights[key] = tensor;
+  // What the step does not read (other branches of the module) would count as its memory.
+  std::set<std::string> read;
+  for (const auto& node : subject.graph.nodes()) {
+    if (node->is("parameter")) read.insert(node->attributes().text("key"));
+  }
+  std::erase_if(subject.graph.parameters(),
+                [&](const Parameter& parameter) { return !read.contains(parameter.key); });
+  subject.weights = trial_weights(subject.graph, 0);
+  for (const auto& [key, tensor] : model.weights) {
+    if (subject.weights.contains(key)) subject.weights[key] = tensor;
+  }
   return subject;
 }
 
@@ -110,16 +125,17 @@ std::vector<Row> prepare(const BenchArguments& arguments, const CompileOptions& 
       arguments.models.size() * arguments.precisions.size() * arguments.batches.size());
   Progress progress("compile", programs, "programs");
   for (const std::string& name : arguments.models) {
-    const Model model = load_model(name, arguments.settings);
-    const TensorMap weights = arguments.train ? TensorMap() : trial_weights(model.graph, 0);
+    const Model model = load_model(name, arguments.settings, arguments.dims);
+    const TensorMap weights = arguments.train ? TensorMap() : weights_to_time(model);
     for (const std::string& precision : arguments.precisions) {
       CompileOptions options = base;
       options.precision = parse_precision(precision);
       for (const std::int64_t batch : arguments.train ? arguments.batches : std::vector<std::int64_t>()) {
-        const Subject subject = training_subject(model, batch);
+        Subject subject = training_subject(model, batch);
         const auto executable = compile(subject.graph, subject.weights, options, 1);
+        subject.weights.clear();
         rows.push_back({model.name, options.precision, batch, 1, executable,
-                        executable->make_context(), 0, 0, {}});
+                        executable->make_context(executable->take_state()), 0, 0, {}});
         warm_up(rows.back());
         progress.advance();
       }
@@ -263,7 +279,7 @@ void run_bench(const BenchArguments& arguments) {
   }
   if (!(arguments.seconds > 0)) throw usage_error("--seconds must be above 0");
   const std::int64_t baseline_rss = resident_memory().current;  // before any network is made
-  for (const std::string& name : arguments.models) load_model(name, arguments.settings);
+  for (const std::string& name : arguments.models) load_model(name, arguments.settings, arguments.dims);
   // Opened now: nobody wants to learn after minutes that the folder is missing.
   std::optional<AtomicFile> json;
   if (!arguments.json.empty()) json.emplace(arguments.json);
@@ -292,6 +308,7 @@ void add_bench_command(CLI::App& app) {
       ->required()
       ->type_name("MODEL");
   add_set_option(*command, arguments->settings);
+  add_dim_option(*command, arguments->dims);
   command->add_option("--batch", arguments->batches, "Batch sizes, e.g. 1,16")
       ->delimiter(',')
       ->allow_extra_args(false)

@@ -18,5 +18,6 @@ void add_embed_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
 void add_train_command(CLI::App& app);
 void add_eval_command(CLI::App& app);
+void add_import_command(CLI::App& app);
 
 }  // namespace facet::cli

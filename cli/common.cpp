@@ -10,13 +10,14 @@
 #include <filesystem>
 #include <map>
 
+#include "cli/onnx_model.h"
 #include "ir/error.h"
 #include "ir/op.h"
 #include "ir/text.h"
 #include "runtime/formats/atomic_file.h"
 #include "runtime/formats/mapped_file.h"
 #include "runtime/threads.h"
-#include "zoo/zoo.h"
+#include "runtime/weights.h"
 
 namespace facet::cli {
 namespace {
@@ -42,7 +43,30 @@ std::map<std::string, std::string> parse_settings(const std::vector<std::string>
   return result;
 }
 
-/// Settings for the network's image input: its size, and the model's way to fill it.
+/// What --no-fusion turns off: the passes that make one step of several. lower-batch-norm stays, as
+/// batch norms that are not folded need it to run.
+constexpr std::array kFusingPasses = {"split-term-sums", "fuse-attention", "fold-batch-norm",
+                                      "fuse-gate",       "fuse-epilogue",  "merge-branches",
+                                      "fuse-elementwise"};
+
+bool names_file(const std::string& model) {
+  return model.ends_with(".ir") || is_onnx_file(model) || model.find('/') != std::string::npos;
+}
+
+Model load_file(const std::string& path) {
+  const std::string text = read_text(path);
+  try {
+    Model model{path, parse_graph(text), std::nullopt, {}};
+    model.name = model.graph.name();
+    model.preprocess = preprocess_for(model.graph, {});
+    return model;
+  } catch (const Error& error) {
+    throw failure(fmt::format("{}: {}", path, error.what()));
+  }
+}
+
+}  // namespace
+
 std::optional<Preprocess> preprocess_for(const Graph& graph, const zoo::Preprocessing& way) {
   const std::vector<Node*> inputs = graph.inputs();
   if (inputs.size() != 1) return std::nullopt;
@@ -60,29 +84,11 @@ std::optional<Preprocess> preprocess_for(const Graph& graph, const zoo::Preproce
   return settings;
 }
 
-/// What --no-fusion turns off: the passes that make one step of several. lower-batch-norm stays, as
-/// batch norms that are not folded need it to run.
-constexpr std::array kFusingPasses = {"split-term-sums", "fuse-attention", "fold-batch-norm",
-                                      "fuse-gate",       "fuse-epilogue",  "merge-branches",
-                                      "fuse-elementwise"};
-
-bool names_file(const std::string& model) {
-  return model.ends_with(".ir") || model.find('/') != std::string::npos;
+void add_dim_option(CLI::App& command, std::vector<std::string>& dims) {
+  command.add_option("--dim", dims, "The extent of a dynamic dimension of an ONNX model; one, the batch, may stay open")
+      ->type_name("NAME=EXTENT")
+      ->allow_extra_args(false);
 }
-
-Model load_file(const std::string& path) {
-  const std::string text = read_text(path);
-  try {
-    Model model{path, parse_graph(text), std::nullopt};
-    model.name = model.graph.name();
-    model.preprocess = preprocess_for(model.graph, {});
-    return model;
-  } catch (const Error& error) {
-    throw failure(fmt::format("{}: {}", path, error.what()));
-  }
-}
-
-}  // namespace
 
 void add_set_option(CLI::App& command, std::vector<std::string>& settings) {
   command.add_option("--set", settings, "An option of the model; see `facet models MODEL`")
@@ -91,10 +97,11 @@ void add_set_option(CLI::App& command, std::vector<std::string>& settings) {
 }
 
 void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
-  command.add_option("model", arguments.model, "A model of the zoo, or a network in text form (.ir)")
+  command.add_option("model", arguments.model, "A model of the zoo, a network in text form (.ir), or an ONNX model")
       ->required()
-      ->type_name("MODEL|FILE.ir");
+      ->type_name("MODEL|FILE.ir|FILE.onnx");
   add_set_option(command, arguments.settings);
+  add_dim_option(command, arguments.dims);
 }
 
 void add_threads_option(CLI::App& command, int& threads) {
@@ -133,24 +140,41 @@ CompileOptions compile_options(const CompileArguments& arguments) {
   return options;
 }
 
-Model load_model(const std::string& name, const std::vector<std::string>& settings) {
+Model load_model(const std::string& name, const std::vector<std::string>& settings,
+                 const std::vector<std::string>& dims) {
   const auto values = parse_settings(settings);
+  if (!dims.empty() && !is_onnx_file(name)) throw usage_error("--dim is for ONNX models");
   if (!names_file(name)) {
     const zoo::ModelSpec& spec = zoo::find_model(name);
-    Model model{name, zoo::build(name, values), std::nullopt};
+    Model model{name, zoo::build(name, values), std::nullopt, {}};
     model.preprocess = preprocess_for(model.graph, spec.preprocessing);
     return model;
   }
   if (!values.empty()) throw usage_error("--set is for models of the zoo; a file is taken as it is");
+  if (is_onnx_file(name)) return load_onnx(name, import_options(dims));
   if (!name.ends_with(".ir")) {
-    throw usage_error(fmt::format("{}: networks are read from files in text form, named *.ir; "
-                                  "`facet show MODEL -o model.ir` writes one", name));
+    throw usage_error(fmt::format("{}: networks are read from files in text form, named *.ir, and from "
+                                  "*.onnx; `facet show MODEL -o model.ir` writes one", name));
   }
   return load_file(name);
 }
 
 Model load_model(const ModelArguments& arguments) {
-  return load_model(arguments.model, arguments.settings);
+  return load_model(arguments.model, arguments.settings, arguments.dims);
+}
+
+void require_weights(const Model& model, const std::string& given) {
+  if (!given.empty() || !model.weights.empty()) return;
+  throw usage_error("--weights is required: FILE.safetensors, or random:SEED to try it out");
+}
+
+TensorMap weights_of(const Model& model, const Graph& graph, const std::string& given) {
+  if (!given.empty()) return resolve_weights(graph, given);
+  if (!model.weights.empty()) return model.weights;
+  if (!graph.parameters().empty()) {
+    fmt::print(stderr, "facet: no --weights are given: fresh ones are made (random:0)\n");
+  }
+  return resolve_weights(graph, "random:0");
 }
 
 std::int64_t parameter_count(const Graph& graph) {

@@ -10,6 +10,7 @@
 #include "ir/host_tensor.h"
 #include "runtime/compile.h"
 #include "runtime/formats/preprocess.h"
+#include "zoo/zoo.h"
 
 namespace CLI {
 class App;
@@ -18,13 +19,15 @@ class App;
 /// What several subcommands share: options, networks, output.
 namespace facet::cli {
 
-/// MODEL|file.ir and --set key=value.
+/// MODEL|file.ir|file.onnx, --set key=value and --dim name=extent.
 struct ModelArguments {
   std::string model;
   std::vector<std::string> settings;
+  std::vector<std::string> dims;
 };
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
 void add_set_option(CLI::App& command, std::vector<std::string>& settings);
+void add_dim_option(CLI::App& command, std::vector<std::string>& dims);
 
 /// --device, --precision, --threads and the switches of the passes.
 struct CompileArguments {
@@ -48,12 +51,23 @@ struct Model {
   Graph graph;
   /// How photos become its input; nothing if it has no single input [N, 3, H, W].
   std::optional<Preprocess> preprocess;
+  /// Its own weights, if it came with some (ONNX).
+  TensorMap weights;
 };
-/// A zoo model with its options, or a file in text form. Throws Error(usage) for an unknown model,
-/// option or value, Error(failure) for a file that cannot be read.
+/// A zoo model with its options, or a file in text form or ONNX's. Throws Error(usage) for an unknown
+/// model, option or value, Error(failure) for a file that cannot be read.
 Model load_model(const ModelArguments& arguments);
 /// The same by name, as `bench` takes several.
-Model load_model(const std::string& name, const std::vector<std::string>& settings);
+Model load_model(const std::string& name, const std::vector<std::string>& settings,
+                 const std::vector<std::string>& dims = {});
+/// Settings for a network's image input: its size, and the model's way to fill it. Nothing unless it
+/// has one input [N, 3, H, W].
+std::optional<Preprocess> preprocess_for(const Graph& graph, const zoo::Preprocessing& way);
+/// Where fresh weights would be no use: throws Error(usage) if there are no others.
+void require_weights(const Model& model, const std::string& given);
+/// Weights for `graph`, the model's network or made from it: what `given` (of --weights) names; the
+/// model's own when it is empty; else fresh ones, which is said.
+TensorMap weights_of(const Model& model, const Graph& graph, const std::string& given);
 
 /// Numbers training changes: the state_dict without running statistics and index buffers.
 std::int64_t parameter_count(const Graph& graph);

@@ -79,7 +79,7 @@ Embeddings compute(const EmbedArguments& arguments, const Model& model, CompileO
   const Dim& declared = model.graph.inputs().at(0)->result_types()[0].shape.at(0);
   const std::int64_t batch_size =
       declared.is_static() ? declared.factor : std::min(arguments.batch, source.size());
-  const auto executable = compile(model.graph, resolve_weights(model.graph, arguments.weights),
+  const auto executable = compile(model.graph, weights_of(model, model.graph, arguments.weights),
                                   options, batch_size);
   const std::unique_ptr<Context> context = executable->make_context();
   Embeddings embeddings;
@@ -150,6 +150,7 @@ void run_embed(const EmbedArguments& arguments) {
   check(arguments);
   const CompileOptions options = compile_options(arguments.compile);
   const Model model = load_model(arguments.model);
+  require_weights(model, arguments.weights);
   if (!model.preprocess) {
     throw usage_error(fmt::format("'{}' takes no photos: it has no single input [N, 3, H, W]",
                                   model.graph.name()));
@@ -181,8 +182,8 @@ void add_embed_command(CLI::App& app) {
                       "Photos (JPEG, PNG), folders of them, or IDX files (plain or .gz)")
       ->required()
       ->type_name("IMAGES");
-  command->add_option("--weights", arguments->weights, "The module's state_dict, or fresh parameters")
-      ->required()
+  command->add_option("--weights", arguments->weights,
+                      "The module's state_dict, or fresh parameters (needed unless an ONNX model has its own)")
       ->type_name("FILE.safetensors|random:SEED");
   command->add_option("--output", arguments->output, "Embeddings [count, D], with the images' names")
       ->required()

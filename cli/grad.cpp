@@ -19,7 +19,7 @@ namespace {
 struct GradArguments {
   ModelArguments model;
   CompileArguments compile;
-  std::string weights = "random:0";
+  std::string weights;
   std::vector<std::string> inputs;
   std::vector<std::string> cotangents;
   std::string output;
@@ -27,7 +27,7 @@ struct GradArguments {
 
 /// A stand-in whose inputs are the network's outputs, so that cotangents are read as inputs are.
 Model cotangent_model(const Graph& graph) {
-  Model model{graph.name(), Graph("cotangents of " + graph.name()), std::nullopt};
+  Model model{graph.name(), Graph("cotangents of " + graph.name()), std::nullopt, {}};
   for (const Output& output : graph.outputs()) {
     model.graph.create("input", {}, {{"name", output.name}, {"type", to_string(output.value.type())}});
   }
@@ -50,7 +50,7 @@ void run_grad(const GradArguments& arguments) {
   }
   const Graph product = vector_jacobian_product(fixed, seeded, options.optimize);
   const auto executable =
-      compile(product, resolve_weights(product, arguments.weights), options, 1);
+      compile(product, weights_of(model, product, arguments.weights), options, 1);
   const TensorMap results = executable->make_context()->run(inputs);
   write_safetensors(arguments.output, {results.begin(), results.end()});
 }
@@ -62,9 +62,8 @@ void add_grad_command(CLI::App& app) {
       "grad", "Gradients of inputs and parameters for given cotangents (training mode, dropout 0)");
   auto arguments = std::make_shared<GradArguments>();
   add_model_arguments(*command, arguments->model);
-  command->add_option("--weights", arguments->weights, "The module's state_dict, or fresh parameters")
-      ->type_name("FILE.safetensors|random:SEED")
-      ->capture_default_str();
+  command->add_option("--weights", arguments->weights, "The module's state_dict, or fresh parameters (default: an ONNX model's own, else random:0)")
+      ->type_name("FILE.safetensors|random:SEED");
   command->add_option("--input", arguments->inputs,
                       "Input values (.safetensors by tensor name, .npy) or a photo")
       ->type_name("[NAME=]FILE")

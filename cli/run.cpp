@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/inputs.h"
+#include "cli/onnx_model.h"
 #include "ir/error.h"
 #include "runtime/formats/safetensors.h"
 #include "runtime/report.h"
@@ -60,13 +61,15 @@ void print_outputs(const TensorMap& outputs) {
   write_text("", text);
 }
 
-/// Fresh parameters are good for trying a network out, but nobody should take them for trained ones.
-std::string weights_or_default(const Model& model, const std::string& given) {
-  if (!given.empty()) return given;
-  if (!model.graph.parameters().empty()) {
-    fmt::print(stderr, "facet: no --weights are given: fresh ones are made (random:0)\n");
+/// An ONNX model may leave more open than the batch: then its inputs, which are read first, say what.
+Model load_for_inputs(const RunArguments& arguments) {
+  const std::optional<Model> open = open_inputs_of(arguments.model);
+  if (!open || !arguments.model.dims.empty()) return load_model(arguments.model);
+  ImportOptions options;
+  for (const auto& [name, tensor] : read_inputs(*open, arguments.inputs)) {
+    options.input_shapes[name] = tensor.shape();
   }
-  return "random:0";
+  return load_onnx(arguments.model.model, options);
 }
 
 void run_run(const RunArguments& arguments) {
@@ -75,11 +78,11 @@ void run_run(const RunArguments& arguments) {
   if (arguments.profile && options.device == Device::reference) {
     throw usage_error("the reference device has no steps to time; profile on --device cpu");
   }
-  const Model model = load_model(arguments.model);
+  const Model model = load_for_inputs(arguments);
   model.graph.clone().promote_taps(arguments.taps);  // an unknown scope is named before any work
   const TensorMap inputs = read_inputs(model, arguments.inputs);
   const std::int64_t batch = check_inputs(model.graph, inputs);
-  const TensorMap weights = resolve_weights(model.graph, weights_or_default(model, arguments.weights));
+  const TensorMap weights = weights_of(model, model.graph, arguments.weights);
   const auto executable = compile(model.graph, weights, options, batch);
   const std::unique_ptr<Context> context = executable->make_context();
   const TensorMap outputs = arguments.profile ? profile(*executable, *context, inputs, batch)
@@ -94,7 +97,7 @@ void add_run_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("run", "Run a network on tensors or photos");
   auto arguments = std::make_shared<RunArguments>();
   add_model_arguments(*command, arguments->model);
-  command->add_option("--weights", arguments->weights, "The module's state_dict, or fresh parameters (default random:0)")
+  command->add_option("--weights", arguments->weights, "The module's state_dict, or fresh parameters (default: an ONNX model's own, else random:0)")
       ->type_name("FILE.safetensors|random:SEED");
   command->add_option("--input", arguments->inputs,
                       "Input values (.safetensors by tensor name, .npy) or a photo (JPEG, PNG); "

@@ -31,6 +31,7 @@ void run_verify(const VerifyArguments& arguments) {
     throw usage_error("--threshold is a cosine: from -1 to 1");
   }
   const Model model = load_model(arguments.model);
+  require_weights(model, arguments.weights);
   const std::string output = embedding_output(model.graph, arguments.output_name);
   options.outputs = {output};
   if (!model.preprocess) {
@@ -41,7 +42,7 @@ void run_verify(const VerifyArguments& arguments) {
   const TensorMap inputs =
       read_inputs(model, {name + "=" + arguments.first, name + "=" + arguments.second});
   const auto executable =
-      compile(model.graph, resolve_weights(model.graph, arguments.weights), options, 2);
+      compile(model.graph, weights_of(model, model.graph, arguments.weights), options, 2);
   const HostTensor embeddings =
       executable->make_context()->run(inputs).at(output).cast(DType::f32);
   const std::int64_t width = embeddings.element_count() / 2;
@@ -73,8 +74,9 @@ void add_verify_command(CLI::App& app) {
       ->required()
       ->type_name("MODEL|FILE.ir");
   add_set_option(*command, arguments->model.settings);
-  command->add_option("--weights", arguments->weights, "The module's state_dict, or fresh parameters")
-      ->required()
+  add_dim_option(*command, arguments->model.dims);
+  command->add_option("--weights", arguments->weights,
+                      "The module's state_dict, or fresh parameters (needed unless an ONNX model has its own)")
       ->type_name("FILE.safetensors|random:SEED");
   command->add_option("--threshold", arguments->threshold,
                       "The same from this cosine similarity on; it depends on model and training")

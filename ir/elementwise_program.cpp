@@ -12,10 +12,13 @@
 namespace facet {
 namespace {
 
-constexpr std::array<std::string_view, 12> kUnary{"relu",  "sigmoid",    "tanh", "exp", "log",    "sqrt",
-                                                  "rsqrt", "reciprocal", "neg",  "abs", "square", "erf"};
-constexpr std::array<std::string_view, 9> kBinary{
-    "add", "sub", "mul", "div", "maximum", "minimum", "pow", "prelu", "greater"};
+constexpr std::array<std::string_view, 27> kUnary{
+    "relu", "sigmoid", "tanh",  "exp",  "log",  "sqrt", "rsqrt", "reciprocal", "neg",
+    "abs",  "square",  "erf",   "floor", "ceil", "round", "sign", "sin",        "cos",
+    "tan",  "asin",    "acos",  "atan", "sinh", "cosh", "asinh", "acosh",      "atanh"};
+constexpr std::array<std::string_view, 11> kBinary{"add",     "sub", "mul",   "div",     "maximum",
+                                                    "minimum", "pow", "prelu", "greater", "equal",
+                                                    "greater_equal"};
 
 ElementwiseArgument parse_argument(const std::string& word, std::size_t defined) {
   ElementwiseArgument argument;

@@ -89,6 +89,10 @@ class Executable {
   virtual const ProgramInfo& program(std::int64_t batch) const = 0;
   /// The state as the weights at compile time have it; empty for a graph without updates.
   virtual std::shared_ptr<State> make_state() const = 0;
+  /// The same without a copy: the bytes that `compile` was given become the state's, so training holds
+  /// its parameters and moments once. They must be writable (no mapped file) and read by nobody else.
+  /// Afterwards make_state and take_state throw Error(usage).
+  virtual std::shared_ptr<State> take_state() const = 0;
   /// One thread's working memory and bound kernels. Runs change `state`, which programs of one
   /// training run share; it must have what the graph updates.
   virtual std::unique_ptr<Context> make_context(std::shared_ptr<State> state) const = 0;

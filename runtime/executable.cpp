@@ -1,3 +1,7 @@
+#if __has_include(<malloc.h>)
+#include <malloc.h>
+#endif
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -8,6 +12,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <utility>
 
 #include "ir/error.h"
 #include "ir/op.h"
@@ -25,6 +30,13 @@ double milliseconds_since(Clock::time_point start) {
 
 constexpr std::size_t kProgramsKept = 8;
 
+/// What compiling and the making of weights left behind would count against the arena's peak.
+void return_free_memory() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
+
 /// Compiled for a Backend: programs by batch size over one set of weights.
 class CompiledExecutable final : public Executable,
                                  public std::enable_shared_from_this<CompiledExecutable> {
@@ -36,14 +48,28 @@ class CompiledExecutable final : public Executable,
         options_(std::move(options)),
         optimization_(std::move(optimization)),
         backend_(std::move(backend)),
-        initial_(weights),
-        weights_(graph_, weights) {}
+        weights_(graph_, weights) {
+    for (const Output& update : graph_.updates()) {
+      const auto it = weights.find(update.name);
+      if (it != weights.end()) initial_.insert(*it);
+    }
+  }
 
   const Graph& graph() const override { return graph_; }
   const CompileOptions& options() const override { return options_; }
-  const ProgramInfo& program(std::int64_t batch) const override { return shared_program(batch)->info(); }
+  const ProgramInfo& program(std::int64_t batch) const override {
+    return shared_program(batch)->info();
+  }
   std::shared_ptr<State> make_state() const override {
+    const std::lock_guard lock(mutex_);
+    check_not_taken();
     return std::make_shared<State>(graph_, initial_);
+  }
+  std::shared_ptr<State> take_state() const override {
+    const std::lock_guard lock(mutex_);
+    check_not_taken();
+    taken_ = true;
+    return std::make_shared<State>(graph_, std::exchange(initial_, {}));
   }
   std::unique_ptr<Context> make_context(std::shared_ptr<State> state) const override;
 
@@ -62,12 +88,18 @@ class CompiledExecutable final : public Executable,
   }
 
  private:
+  void check_not_taken() const {
+    if (taken_)
+      throw usage_error("the executable's initial state was taken; make states before that");
+  }
+
   Graph graph_;
   Graph optimized_;
   CompileOptions options_;
   ProgramInfo optimization_;  // what the symbolic passes reported
   std::unique_ptr<Backend> backend_;
-  TensorMap initial_;  // shares the bytes of weights_
+  mutable TensorMap initial_;  // what `make_state` copies
+  mutable bool taken_ = false;
   mutable WeightStore weights_;
   mutable std::mutex mutex_;
   mutable std::list<std::shared_ptr<const Program>> programs_;  // last used first
@@ -91,7 +123,8 @@ class CompiledContext final : public Context {
     std::string found;
     for (std::size_t i = 0; found.empty() && i < instance.steps.size(); ++i) {
       instance.steps[i].run();
-      found = instance.program->describe_non_finite(instance.steps[i].step, instance.arena.get(), *state_);
+      found = instance.program->describe_non_finite(instance.steps[i].step, instance.arena.get(),
+                                                    *state_);
     }
     state_->assign(before);
     return found;
@@ -138,6 +171,7 @@ class CompiledContext final : public Context {
     if (instances_.size() >= kProgramsKept) instances_.clear();
     Instance instance;
     instance.program = executable_->shared_program(batch);
+    return_free_memory();
     instance.arena = allocate_bytes(instance.program->info().arena_bytes);
     instance.steps = instance.program->bind(instance.arena.get(), *state_);
     return instances_.emplace(batch, std::move(instance)).first->second;
@@ -181,7 +215,8 @@ class CompiledContext final : public Context {
     TensorMap outputs;
     for (const ProgramPort& port : instance.program->outputs()) {
       HostTensor tensor(port.type.dtype, static_extents(port.type.shape));
-      const std::byte* from = instance.program->pointer(port.address, instance.arena.get(), *state_);
+      const std::byte* from =
+          instance.program->pointer(port.address, instance.arena.get(), *state_);
       std::memcpy(tensor.mutable_data(), from, static_cast<std::size_t>(tensor.byte_count()));
       outputs.emplace(port.name, std::move(tensor));
     }
@@ -202,7 +237,8 @@ std::unique_ptr<Context> CompiledExecutable::make_context(std::shared_ptr<State>
 bool is_guarded_finite(const std::string& guard, const TensorMap& outputs) {
   if (guard.empty()) return true;
   const auto it = outputs.find(guard);
-  if (it == outputs.end()) throw usage_error(fmt::format("there is no output '{}' to guard", guard));
+  if (it == outputs.end())
+    throw usage_error(fmt::format("there is no output '{}' to guard", guard));
   for (std::int64_t i = 0; i < it->second.element_count(); ++i) {
     if (!std::isfinite(it->second.at(i))) return false;
   }
@@ -219,8 +255,8 @@ std::int64_t resolve_batch(const Graph& graph, const TensorMap& inputs) {
   }
   for (const auto& [name, tensor] : inputs) {
     if (!known.contains(name)) {
-      throw usage_error(fmt::format("network '{}' has no input '{}'; it takes{}", graph.name(), name,
-                                    expected));
+      throw usage_error(
+          fmt::format("network '{}' has no input '{}'; it takes{}", graph.name(), name, expected));
     }
   }
   std::int64_t batch = -1;
@@ -228,8 +264,8 @@ std::int64_t resolve_batch(const Graph& graph, const TensorMap& inputs) {
     const std::string& name = input->attributes().text("name");
     const auto it = inputs.find(name);
     if (it == inputs.end()) {
-      throw usage_error(fmt::format("input '{}' is missing; network '{}' takes{}", name, graph.name(),
-                                    expected));
+      throw usage_error(
+          fmt::format("input '{}' is missing; network '{}' takes{}", name, graph.name(), expected));
     }
     const std::vector<std::int64_t>& shape = it->second.shape();
     const Shape& wanted = input->result_types()[0].shape;
@@ -255,9 +291,9 @@ std::int64_t resolve_batch(const Graph& graph, const TensorMap& inputs) {
 std::shared_ptr<const Executable> make_compiled_executable(
     Graph graph, Graph optimized, const TensorMap& weights, CompileOptions options,
     ProgramInfo optimization, std::unique_ptr<Backend> backend, std::int64_t batch) {
-  auto executable = std::make_shared<CompiledExecutable>(std::move(graph), std::move(optimized),
-                                                         weights, std::move(options),
-                                                         std::move(optimization), std::move(backend));
+  auto executable = std::make_shared<CompiledExecutable>(
+      std::move(graph), std::move(optimized), weights, std::move(options), std::move(optimization),
+      std::move(backend));
   executable->program(batch);
   return executable;
 }

@@ -121,6 +121,7 @@ WeightStore::WeightStore(const Graph& graph, TensorMap weights) : weights_(std::
     throw usage_error(
         fmt::format("the weights do not fit network '{}':{}", graph.name(), problems));
   }
+  for (const Output& update : graph.updates()) weights_.erase(update.name);  // the State has them
 }
 
 PreparedValue WeightStore::parameter(const Node& node) const {

@@ -39,6 +39,7 @@ class ReferenceExecutable final : public Executable,
   std::shared_ptr<State> make_state() const override {
     return std::make_shared<State>(graph_, weights_, true);
   }
+  std::shared_ptr<State> take_state() const override { return make_state(); }
   std::unique_ptr<Context> make_context(std::shared_ptr<State> state) const override;
   const TensorMap& weights() const { return weights_; }
 

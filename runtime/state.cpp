@@ -10,6 +10,16 @@
 namespace facet {
 
 State::State(const Graph& graph, const TensorMap& tensors, bool float64) {
+  adopt(graph, tensors, float64);
+  for (auto& [key, tensor] : tensors_) tensor = tensor.clone();
+}
+
+State::State(const Graph& graph, TensorMap&& tensors) {
+  adopt(graph, tensors, false);
+  tensors.clear();
+}
+
+void State::adopt(const Graph& graph, const TensorMap& tensors, bool float64) {
   std::string problems;
   for (const Output& update : graph.updates()) {
     const Parameter* parameter = graph.find_parameter(update.name);
@@ -22,11 +32,12 @@ State::State(const Graph& graph, const TensorMap& tensors, bool float64) {
                               fmt::join(it->second.shape(), ", "), fmt::join(wanted, ", "));
     } else {
       const DType dtype = float64 ? DType::f64 : parameter->type.dtype;
-      tensors_[update.name] = it->second.cast(dtype).clone();
+      tensors_[update.name] = it->second.cast(dtype);
     }
   }
   if (!problems.empty()) {
-    throw usage_error(fmt::format("the state does not fit network '{}':{}", graph.name(), problems));
+    throw usage_error(
+        fmt::format("the state does not fit network '{}':{}", graph.name(), problems));
   }
 }
 
@@ -42,7 +53,8 @@ void State::assign(const TensorMap& tensors) {
     if (it == tensors_.end()) throw usage_error(fmt::format("there is no state '{}'", key));
     if (it->second.shape() == tensor.shape()) continue;
     throw usage_error(fmt::format("state '{}' is [{}], not [{}]", key,
-                                  fmt::join(it->second.shape(), ", "), fmt::join(tensor.shape(), ", ")));
+                                  fmt::join(it->second.shape(), ", "),
+                                  fmt::join(tensor.shape(), ", ")));
   }
   for (const auto& [key, tensor] : tensors) {
     HostTensor& to = tensors_.at(key);
@@ -53,7 +65,8 @@ void State::assign(const TensorMap& tensors) {
 
 std::byte* State::bytes(const std::string& key) {
   const auto it = tensors_.find(key);
-  if (it == tensors_.end()) throw failure(fmt::format("the program updates '{}', which the state lacks", key));
+  if (it == tensors_.end())
+    throw failure(fmt::format("the program updates '{}', which the state lacks", key));
   return it->second.mutable_data();
 }
 

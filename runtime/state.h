@@ -17,6 +17,9 @@ class State {
   /// device); otherwise each has its declared type. Throws Error(usage) that lists those that are
   /// missing from `tensors` or mis-shaped.
   State(const Graph& graph, const TensorMap& tensors, bool float64 = false);
+  /// The same without a copy of what has its type already: the bytes of `tensors` become the state's, so
+  /// they must be writable (no mapped file) and read by nobody else.
+  State(const Graph& graph, TensorMap&& tensors);
 
   /// A deep copy of all tensors.
   TensorMap snapshot() const;
@@ -29,6 +32,9 @@ class State {
   std::byte* bytes(const std::string& key);
 
  private:
+  /// Fills `tensors_`; throws as the constructors.
+  void adopt(const Graph& graph, const TensorMap& tensors, bool float64);
+
   TensorMap tensors_;
 };
 

@@ -60,7 +60,9 @@ TensorMap first_weights(const Graph& network, const Graph& step, const Recipe& r
   TensorMap weights = random_weights(step, recipe.training.seed);
   std::erase_if(weights, [](const auto& entry) { return entry.first.starts_with(kAverage); });
   if (!recipe.model.init.empty()) {
-    for (auto& [key, tensor] : load_weights(network, recipe.model.init)) weights[key] = tensor;
+    for (auto& [key, tensor] : load_weights(network, recipe.model.init)) {
+      weights[key] = tensor.clone();  // training writes it; the file is mapped
+    }
   }
   start_averages(step, weights);
   return weights;
@@ -88,7 +90,7 @@ void Stepper::compile_step(const Graph& network, const StepOptions& options, con
   compile_options.precision = precision_;
   compile_options.guard = "loss";
   executable_ = compile(step, weights, compile_options);
-  state_ = executable_->make_state();
+  state_ = executable_->take_state();
   context_ = executable_->make_context(state_);
   for (const auto& [key, tensor] : weights) {
     if (!state_->tensors().contains(key)) constant_.emplace(key, tensor);

@@ -8,10 +8,12 @@
 #include "backends/cpu/backward.h"
 #include "backends/cpu/compute.h"
 #include "backends/cpu/kernels/direct_convolution.h"
+#include "backends/cpu/kernels/gather.h"
 #include "backends/cpu/kernels/kernels.h"
 #include "backends/cpu/kernels/train_kernels.h"
 #include "backends/cpu/kernels/weights_reorder.h"
 #include "backends/cpu/oracle_kernel.h"
+#include "backends/cpu/volume.h"
 #include "ir/elementwise_program.h"
 #include "ir/error.h"
 #include "ir/gate.h"
@@ -26,6 +28,8 @@ enum class Family {
   compute,
   backward,
   branches,
+  volume,
+  resize,
   elementwise,
   reduce,
   pooling,
@@ -40,6 +44,7 @@ enum class Family {
   labels,
   dropout,
   update,
+  gather,
   copy,
   reorder,
   unknown
@@ -54,6 +59,8 @@ Family family_of(const Node& node) {
   if (cpu::is_compute(node)) return Family::compute;
   if (cpu::is_backward_compute(node)) return Family::backward;
   if (node.is("conv_branches")) return Family::branches;
+  if (cpu::is_volume(node)) return Family::volume;
+  if (is_one_of({"resize", "resize_bwd"})) return Family::resize;
   if (is_one_of({"elementwise", "batch_norm"}) || elementwise_arity(node.kind()) > 0) {
     return Family::elementwise;
   }
@@ -73,8 +80,11 @@ Family family_of(const Node& node) {
   }
   if (node.is("dropout_train")) return Family::dropout;
   if (node.op().aliasing == Aliasing::update) return Family::update;
-  if (is_one_of({"transpose", "concat", "slice", "pad", "reverse", "expand", "reshape", "cast"}))
+  if (is_one_of({"transpose", "concat", "slice", "strided_slice", "pad", "reverse", "expand",
+                 "reshape", "cast"})) {
     return Family::copy;
+  }
+  if (cpu::takes_gather(node)) return Family::gather;
   if (node.is("reorder")) return Family::reorder;
   return Family::unknown;
 }
@@ -95,11 +105,32 @@ LayoutChoice gate_layouts(const Node& node) {
   return choice;
 }
 
+bool is_empty(const Type& type) {
+  return std::any_of(type.shape.begin(), type.shape.end(),
+                     [](const Dim& dim) { return dim.factor == 0; });
+}
+
+/// Whether there is not one element to compute.
+bool writes_nothing(const Node& node) {
+  const auto results = node.result_types();
+  return !results.empty() && std::all_of(results.begin(), results.end(), is_empty);
+}
+
+class NothingToDo final : public Kernel {
+ public:
+  std::string implementation() const override { return "nothing"; }
+  std::function<void()> bind(std::span<std::byte* const>, std::span<std::byte* const>,
+                             std::byte*) const override {
+    return [] {};
+  }
+};
+
 class CpuBackend : public Backend {
  public:
   std::string_view name() const override { return "cpu"; }
 
   bool supports(const Node& node) const override {
+    if (writes_nothing(node)) return true;
     return runs_oracle(node) ? cpu::takes_oracle(node) : has_kernel(node);
   }
 
@@ -110,7 +141,7 @@ class CpuBackend : public Backend {
   }
 
   LayoutChoice choose_layouts(const Node& node) const override {
-    if (runs_oracle(node)) return row_major(node);
+    if (runs_oracle(node) || writes_nothing(node)) return row_major(node);
     if (runs_direct(node)) return cpu::direct_layouts(node);
     if (family_of(node) == Family::backward) {
       return cpu::choose_backward_layouts(*device_, node);
@@ -140,6 +171,7 @@ class CpuBackend : public Backend {
 
   std::unique_ptr<Kernel> lower(const Node& node, std::span<const View> operands,
                                 std::span<const View> results) const override {
+    if (writes_nothing(node)) return std::make_unique<NothingToDo>();
     if (runs_oracle(node)) return cpu::lower_oracle(node, operands, results);
     if (runs_direct(node)) {
       if (auto direct = cpu::lower_direct(node, operands, results)) return direct;
@@ -149,6 +181,11 @@ class CpuBackend : public Backend {
         return cpu::lower_compute(*device_, node, operands, results[0]);
       case Family::backward:
         return cpu::lower_backward(*device_, node, operands, results);
+      case Family::volume:
+        if (auto volume = cpu::lower_volume(*device_, node, operands, results[0])) return volume;
+        return cpu::lower_oracle(node, operands, results);
+      case Family::resize:
+        return cpu::lower_resize(node, operands[0], results[0]);
       case Family::elementwise:
         return cpu::lower_elementwise(node, operands, results);
       case Family::reduce:
@@ -178,6 +215,8 @@ class CpuBackend : public Backend {
         return cpu::lower_dropout_train(node, operands, results);
       case Family::update:
         return cpu::lower_update(node, operands, results);
+      case Family::gather:
+        return cpu::lower_gather(node, operands, results);
       case Family::copy:
         return cpu::lower_copy(node, operands, results);
       case Family::reorder:
@@ -199,12 +238,17 @@ class CpuBackend : public Backend {
   /// Whether no kernel was made for such nodes: the oracle stands in.
   static bool runs_oracle(const Node& node) {
     const Family family = family_of(node);
-    if (family == Family::leaf || family == Family::copy || family == Family::reorder) return false;
+    if (family == Family::leaf || family == Family::copy || family == Family::gather ||
+        family == Family::reorder) {
+      return false;
+    }
     if (family == Family::unknown) return true;
     const auto operands = node.operands();
     const auto results = node.result_types();
     const bool reads_labels = family == Family::labels;
+    // Kernels divide their work by the number of elements; the oracle knows the sum of none.
     return !std::all_of(operands.begin(), operands.end(), [&](const Value& value) {
+      if (is_empty(value.type())) return false;
       return is_kernel_float(value.dtype()) || (reads_labels && value.dtype() == DType::i64);
     }) || !std::all_of(results.begin(), results.end(), [](const Type& type) {
       return is_kernel_float(type.dtype);

@@ -5,6 +5,7 @@
 #include "backends/reference/broadcast.h"
 #include "backends/reference/evaluators.h"
 #include "backends/reference/scalar_functions.h"
+#include "backends/reference/whole_numbers.h"
 #include "ir/elementwise_program.h"
 
 namespace facet::reference {
@@ -40,13 +41,19 @@ HostTensor choose(const HostTensor& condition, const HostTensor& a, const HostTe
   return result;
 }
 
+DType result_dtype(const Call& call) { return call.node.result_types()[0].dtype; }
+
 std::vector<HostTensor> unary(const Call& call) {
-  return {apply(unary_function(call.node.kind()), call.operand(0))};
+  return {wrapped(apply(unary_function(call.node.kind()), call.operand(0)), result_dtype(call))};
 }
 
 std::vector<HostTensor> binary(const Call& call) {
-  return {apply(binary_function(call.node.kind()), broadcast_to(call.operand(0), call.shape()),
-                broadcast_to(call.operand(1), call.shape()))};
+  const HostTensor a = broadcast_to(call.operand(0), call.shape());
+  const HostTensor b = broadcast_to(call.operand(1), call.shape());
+  if (!is_float(result_dtype(call))) {
+    return {whole_binary(call.node.kind(), a, b, result_dtype(call))};
+  }
+  return {apply(binary_function(call.node.kind()), a, b)};
 }
 
 std::vector<HostTensor> clamp(const Call& call) {
@@ -81,7 +88,9 @@ std::vector<HostTensor> prelu_bwd(const Call& call) {
 
 std::vector<HostTensor> prelu(const Call& call) {
   const HostTensor& x = call.operand(0);
-  const HostTensor slope = along_axis(call.operand(1), 1, x.rank());
+  const HostTensor& one_or_more = call.operand(1);
+  const HostTensor slope = one_or_more.element_count() == 1 ? one_or_more.reshaped({})
+                                                            : along_axis(one_or_more, 1, x.rank());
   return {apply(binary_function("prelu"), x, broadcast_to(slope, x.shape()))};
 }
 
@@ -115,10 +124,13 @@ std::vector<HostTensor> elementwise(const Call& call) {
 
 void add_elementwise_ops(EvaluatorTable& table) {
   for (const char* name : {"relu", "sigmoid", "tanh", "exp", "log", "sqrt", "rsqrt", "reciprocal",
-                           "neg", "abs", "square", "erf"}) {
+                           "neg", "abs", "square", "erf", "floor", "ceil", "round", "sign", "sin", "cos",
+                           "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh",
+                           "atanh"}) {
     table[name] = unary;
   }
-  for (const char* name : {"add", "sub", "mul", "div", "maximum", "minimum", "pow", "greater"}) {
+  for (const char* name : {"add", "sub", "mul", "div", "maximum", "minimum", "pow", "greater",
+                           "equal", "greater_equal"}) {
     table[name] = binary;
   }
   table["clamp"] = clamp;

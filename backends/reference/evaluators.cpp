@@ -19,6 +19,15 @@ const EvaluatorTable& evaluators() {
     add_gate_ops(all);
     add_label_ops(all);
     add_update_ops(all);
+    add_volume_ops(all);
+    add_windowed_max_ops(all);
+    add_resize_ops(all);
+    add_deform_ops(all);
+    add_whole_number_ops(all);
+    add_line_ops(all);
+    add_indexing_ops(all);
+    add_grid_sample_ops(all);
+    add_roi_align_ops(all);
     return all;
   }();
   return table;

@@ -48,6 +48,15 @@ void add_attention_ops(EvaluatorTable& table);
 void add_gate_ops(EvaluatorTable& table);
 void add_label_ops(EvaluatorTable& table);
 void add_update_ops(EvaluatorTable& table);
+void add_volume_ops(EvaluatorTable& table);
+void add_windowed_max_ops(EvaluatorTable& table);
+void add_resize_ops(EvaluatorTable& table);
+void add_deform_ops(EvaluatorTable& table);
+void add_whole_number_ops(EvaluatorTable& table);
+void add_line_ops(EvaluatorTable& table);
+void add_indexing_ops(EvaluatorTable& table);
+void add_grid_sample_ops(EvaluatorTable& table);
+void add_roi_align_ops(EvaluatorTable& table);
 
 /// Product of extents [first, last).
 std::int64_t product(const Extents& extents, std::size_t first, std::size_t last);

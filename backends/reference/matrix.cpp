@@ -1,4 +1,7 @@
-// linear and matmul, and the gradients of linear.
+// linear and matmul, the gradients of linear, triangles and determinants.
+
+#include <algorithm>
+#include <cmath>
 
 #include "backends/reference/broadcast.h"
 #include "backends/reference/epilogue.h"
@@ -67,6 +70,52 @@ std::vector<HostTensor> matmul(const Call& call) {
   return {result};
 }
 
+std::vector<HostTensor> triangle(const Call& call) {
+  const HostTensor& x = call.operand(0);
+  const bool upper = call.attributes().boolean("upper");
+  const std::int64_t diagonal = call.attributes().integer("diagonal");
+  const std::int64_t rows = x.shape().end()[-2], cols = x.shape().back();
+  HostTensor result = call.result();
+  for (std::int64_t i = 0; i < x.element_count(); ++i) {
+    const std::int64_t distance = i % cols - i / cols % rows;
+    if (upper ? distance >= diagonal : distance <= diagonal) {
+      result.as_mutable<double>()[i] = x.at(i);
+    }
+  }
+  return {result};
+}
+
+/// Gaussian elimination with the largest pivot of each column.
+double determinant(std::vector<double> m, std::size_t n) {
+  double product = 1;
+  for (std::size_t k = 0; k < n; ++k) {
+    std::size_t pivot = k;
+    for (std::size_t i = k + 1; i < n; ++i) {
+      if (std::fabs(m[i * n + k]) > std::fabs(m[pivot * n + k])) pivot = i;
+    }
+    product *= pivot == k ? m[pivot * n + k] : -m[pivot * n + k];
+    if (product == 0) return 0;
+    for (std::size_t j = 0; j < n; ++j) std::swap(m[k * n + j], m[pivot * n + j]);
+    for (std::size_t i = k + 1; i < n; ++i) {
+      const double factor = m[i * n + k] / m[k * n + k];
+      for (std::size_t j = k; j < n; ++j) m[i * n + j] -= factor * m[k * n + j];
+    }
+  }
+  return product;
+}
+
+std::vector<HostTensor> det(const Call& call) {
+  const HostTensor& x = call.operand(0);
+  const std::int64_t n = x.shape().back();
+  HostTensor result = call.result();
+  for (std::int64_t i = 0; i < result.element_count(); ++i) {
+    const double* first = x.as<double>() + i * n * n;
+    result.as_mutable<double>()[i] =
+        determinant({first, first + n * n}, static_cast<std::size_t>(n));
+  }
+  return {result};
+}
+
 }  // namespace
 
 void add_matrix_ops(EvaluatorTable& table) {
@@ -74,6 +123,8 @@ void add_matrix_ops(EvaluatorTable& table) {
   table["linear_bwd_data"] = linear_bwd_data;
   table["linear_bwd_weights"] = linear_bwd_weights;
   table["matmul"] = matmul;
+  table["triangle"] = triangle;
+  table["det"] = det;
 }
 
 }  // namespace facet::reference

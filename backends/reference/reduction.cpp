@@ -1,4 +1,4 @@
-// reduce_sum, reduce_mean, reduce_max, softmax, and the gradients of the last two.
+// reduce_sum, reduce_mean, reduce_max, reduce_min, reduce_prod, softmax, and gradients of some.
 
 #include <algorithm>
 #include <cmath>
@@ -7,6 +7,7 @@
 #include "backends/reference/broadcast.h"
 #include "backends/reference/evaluators.h"
 #include "backends/reference/scalar_functions.h"
+#include "backends/reference/whole_numbers.h"
 
 namespace facet::reference {
 namespace {
@@ -24,6 +25,8 @@ Extents reduction_strides(const Call& call, const HostTensor& x) {
   return strides;
 }
 
+DType result_dtype(const Call& call) { return call.node.result_types()[0].dtype; }
+
 HostTensor reduce(const Call& call, double start, BinaryFunction function) {
   const HostTensor& x = call.operand(0);
   const Extents strides = reduction_strides(call, x);
@@ -38,7 +41,7 @@ HostTensor reduce(const Call& call, double start, BinaryFunction function) {
 }
 
 std::vector<HostTensor> reduce_sum(const Call& call) {
-  return {reduce(call, 0, binary_function("add"))};
+  return {wrapped(reduce(call, 0, binary_function("add")), result_dtype(call))};
 }
 
 std::vector<HostTensor> reduce_mean(const Call& call) {
@@ -47,11 +50,53 @@ std::vector<HostTensor> reduce_mean(const Call& call) {
                        static_cast<double>(result.element_count());
   double* values = result.as_mutable<double>();
   for (std::int64_t i = 0; i < result.element_count(); ++i) values[i] /= count;
-  return {result};
+  return {wrapped(result, result_dtype(call))};
+}
+
+/// The extreme of no elements: the other end of the dtype's range.
+double end_of_range(const Call& call, double infinity) {
+  const DType dtype = result_dtype(call);
+  if (dtype == DType::boolean) return infinity > 0 ? 1 : 0;
+  return HostTensor::scalar(dtype, infinity).at(0);
 }
 
 std::vector<HostTensor> reduce_max(const Call& call) {
-  return {reduce(call, -std::numeric_limits<double>::infinity(), binary_function("maximum"))};
+  const double least = end_of_range(call, -std::numeric_limits<double>::infinity());
+  return {reduce(call, least, binary_function("maximum"))};
+}
+
+std::vector<HostTensor> reduce_min(const Call& call) {
+  const double most = end_of_range(call, std::numeric_limits<double>::infinity());
+  return {reduce(call, most, binary_function("minimum"))};
+}
+
+std::vector<HostTensor> reduce_prod(const Call& call) {
+  return {wrapped(reduce(call, 1, binary_function("mul")), result_dtype(call))};
+}
+
+/// dy times the product of the elements ahead of each one and of those behind it.
+std::vector<HostTensor> reduce_prod_bwd(const Call& call) {
+  const HostTensor& dy = call.operand(0);
+  const HostTensor& x = call.operand(1);
+  std::vector<std::vector<std::int64_t>> members(static_cast<std::size_t>(dy.element_count()));
+  for_each_offset(x.shape(), reduction_strides(call, x), [&](std::int64_t i, std::int64_t offset) {
+    members[static_cast<std::size_t>(offset)].push_back(i);
+  });
+  HostTensor dx = call.result();
+  for (std::int64_t o = 0; o < dy.element_count(); ++o) {
+    const std::vector<std::int64_t>& group = members[static_cast<std::size_t>(o)];
+    double ahead = dy.at(o);
+    for (const std::int64_t i : group) {
+      dx.as_mutable<double>()[i] = ahead;
+      ahead *= x.at(i);
+    }
+    double behind = 1;
+    for (std::size_t k = group.size(); k-- > 0;) {
+      dx.as_mutable<double>()[group[k]] *= behind;
+      behind *= x.at(group[k]);
+    }
+  }
+  return {dx};
 }
 
 /// The first largest element takes the cotangent; a NaN counts as largest.
@@ -116,6 +161,9 @@ void add_reduction_ops(EvaluatorTable& table) {
   table["reduce_sum"] = reduce_sum;
   table["reduce_mean"] = reduce_mean;
   table["reduce_max"] = reduce_max;
+  table["reduce_min"] = reduce_min;
+  table["reduce_prod"] = reduce_prod;
+  table["reduce_prod_bwd"] = reduce_prod_bwd;
   table["softmax"] = softmax;
   table["reduce_max_bwd"] = reduce_max_bwd;
   table["softmax_bwd"] = softmax_bwd;

@@ -29,6 +29,21 @@ constexpr Named<UnaryFunction> kUnary[] = {
     {"abs", [](double x) { return std::fabs(x); }},
     {"square", [](double x) { return x * x; }},
     {"erf", [](double x) { return std::erf(x); }},
+    {"floor", [](double x) { return std::floor(x); }},
+    {"ceil", [](double x) { return std::ceil(x); }},
+    {"round", [](double x) { return std::nearbyint(x); }},
+    {"sign", [](double x) { return x > 0 ? 1.0 : x < 0 ? -1.0 : x; }},
+    {"sin", [](double x) { return std::sin(x); }},
+    {"cos", [](double x) { return std::cos(x); }},
+    {"tan", [](double x) { return std::tan(x); }},
+    {"asin", [](double x) { return std::asin(x); }},
+    {"acos", [](double x) { return std::acos(x); }},
+    {"atan", [](double x) { return std::atan(x); }},
+    {"sinh", [](double x) { return std::sinh(x); }},
+    {"cosh", [](double x) { return std::cosh(x); }},
+    {"asinh", [](double x) { return std::asinh(x); }},
+    {"acosh", [](double x) { return std::acosh(x); }},
+    {"atanh", [](double x) { return std::atanh(x); }},
 };
 
 constexpr Named<BinaryFunction> kBinary[] = {
@@ -40,6 +55,8 @@ constexpr Named<BinaryFunction> kBinary[] = {
     {"minimum", [](double a, double b) { return std::isnan(a) || a < b ? a : b; }},
     {"pow", [](double a, double b) { return std::pow(a, b); }},
     {"greater", [](double a, double b) { return a > b ? 1.0 : 0.0; }},
+    {"equal", [](double a, double b) { return a == b ? 1.0 : 0.0; }},
+    {"greater_equal", [](double a, double b) { return a >= b ? 1.0 : 0.0; }},
     {"prelu", [](double x, double slope) { return x > 0 ? x : slope * x; }},
 };
 

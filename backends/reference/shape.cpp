@@ -2,6 +2,7 @@
 // reorder.
 
 #include <algorithm>
+#include <string>
 
 #include "backends/reference/broadcast.h"
 #include "backends/reference/evaluators.h"
@@ -58,18 +59,33 @@ std::vector<HostTensor> slice(const Call& call) {
   return {result};
 }
 
+/// The element of an axis of `extent` that stands at place i of the axis without end: beyond its
+/// ends it is repeated, mirrored or begun anew.
+std::int64_t source(const std::string& mode, std::int64_t i, std::int64_t extent) {
+  if (mode == "edge" || extent == 1) return std::clamp<std::int64_t>(i, 0, extent - 1);
+  if (mode == "wrap") return (i % extent + extent) % extent;
+  while (i < 0 || i >= extent) i = i < 0 ? -i : 2 * (extent - 1) - i;
+  return i;
+}
+
 std::vector<HostTensor> pad(const Call& call) {
   const HostTensor& x = call.operand(0);
   HostTensor result = call.result();
+  const std::string& mode = call.attributes().text("mode");
   const std::size_t axis = normal_axis(call.attributes().integer("axis"), x.rank());
-  const std::size_t rank = x.shape().size();
-  const std::int64_t from_row = product(x.shape(), axis, rank);
-  const std::int64_t to_row = product(result.shape(), axis, rank);
-  const std::int64_t skipped =
-      call.attributes().integer("before") * product(x.shape(), axis + 1, rank);
+  const std::int64_t inner = product(x.shape(), axis + 1, x.shape().size());
+  const std::int64_t extent = x.shape()[axis];
+  const std::int64_t before = call.attributes().integer("before");
+  double* to = result.as_mutable<double>();
   for (std::int64_t outer = 0; outer < product(x.shape(), 0, axis); ++outer) {
-    std::copy_n(x.as<double>() + outer * from_row, from_row,
-                result.as_mutable<double>() + outer * to_row + skipped);
+    for (std::int64_t i = -before; i < result.shape()[axis] - before; ++i, to += inner) {
+      if (mode == "constant" && (i < 0 || i >= extent)) {
+        std::fill_n(to, inner, call.attributes().number("value"));
+        continue;
+      }
+      const std::int64_t from = mode == "constant" ? i : source(mode, i, extent);
+      std::copy_n(x.as<double>() + (outer * extent + from) * inner, inner, to);
+    }
   }
   return {result};
 }

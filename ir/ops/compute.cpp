@@ -267,6 +267,7 @@ std::vector<OpDef> compute_ops() {
       .onnx = OnnxMapping::op("Conv", 1),
       .samples = Samples::cases(conv_samples)});
   list.push_back(conv_branches_op());
+  list.push_back(conv_transpose_op());
   list.push_back(OpDef{.name = "linear",
                        .doc = "x [..., in] times weight [out, in] transposed, then the epilogue.",
                        .signature = Signature({"x", "weight", "extras..."}, {"y"}),

@@ -13,6 +13,15 @@ std::vector<Type> infer_unary(const InferContext& context) {
   return {context.operand(0)};
 }
 
+/// Negation and magnitude are for whole numbers too, but not for what has no sign.
+std::vector<Type> infer_numbers(const InferContext& context) {
+  if (context.operand(0).dtype == DType::boolean) {
+    throw usage_error(fmt::format("op '{}' takes numbers, not {}", context.op.name,
+                                  to_string(context.operand(0))));
+  }
+  return {context.operand(0)};
+}
+
 std::vector<Type> infer_clamp(const InferContext& context) {
   if (context.attributes.number("min") > context.attributes.number("max")) {
     throw usage_error("clamp has min above max");
@@ -200,6 +209,7 @@ struct UnaryOp {
   OnnxMapping onnx;
   Samples::Make samples;
   Decomposition decomposition = Decomposition::primitive();
+  std::vector<Type> (*infer)(const InferContext&) = infer_unary;
 };
 
 OpDef unary(const UnaryOp& op) {
@@ -207,7 +217,7 @@ OpDef unary(const UnaryOp& op) {
                .doc = op.doc,
                .signature = Signature({"x"}, {"y"}),
                .attributes = {},
-               .infer = infer_unary,
+               .infer = op.infer,
                .gradient = Gradient::rule(op.gradient),
                .layout = LayoutRole::follow,
                .aliasing = Aliasing::in_place,
@@ -259,7 +269,8 @@ OpDef like_unary(std::string_view name, std::string_view doc, Signature signatur
 std::vector<OpDef> elementwise_ops() {
   std::vector<OpDef> list;
   for (const UnaryOp& op : std::initializer_list<UnaryOp>{
-           {"relu", "max(x, 0)", relu_gradient, OnnxMapping::op("Relu", 6), unary_samples},
+           {"relu", "max(x, 0)", relu_gradient, OnnxMapping::op("Relu", 6), unary_samples,
+            Decomposition::primitive(), infer_numbers},
            {"sigmoid", "1 / (1 + exp(-x))", sigmoid_gradient, OnnxMapping::op("Sigmoid", 6),
             unary_samples},
            {"tanh", "tanh(x)", tanh_gradient, OnnxMapping::op("Tanh", 6), unary_samples},
@@ -270,8 +281,10 @@ std::vector<OpDef> elementwise_ops() {
             Decomposition::rule(decompose_rsqrt)},
            {"reciprocal", "1 / x", reciprocal_gradient, OnnxMapping::op("Reciprocal", 6),
             nonzero_samples},
-           {"neg", "-x", neg_gradient, OnnxMapping::op("Neg", 6), unary_samples},
-           {"abs", "|x|", abs_gradient, OnnxMapping::op("Abs", 6), unary_samples},
+           {"neg", "-x", neg_gradient, OnnxMapping::op("Neg", 6), unary_samples,
+            Decomposition::primitive(), infer_numbers},
+           {"abs", "|x|", abs_gradient, OnnxMapping::op("Abs", 6), unary_samples,
+            Decomposition::primitive(), infer_numbers},
            {"square", "x^2", square_gradient, OnnxMapping::decomposed(), unary_samples,
             Decomposition::rule(decompose_square)},
            {"erf", "2/sqrt(pi) * integral of exp(-t^2) from 0 to x", erf_gradient,

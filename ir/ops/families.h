@@ -12,6 +12,10 @@ std::vector<OpDef> compute_ops();
 std::vector<OpDef> elementwise_ops();
 std::vector<OpDef> reduction_ops();
 std::vector<OpDef> pooling_ops();
+std::vector<OpDef> windowed_max_ops();  ///< dilated windows, and where maxima stand
+std::vector<OpDef> volume_ops();        ///< convolution of [N, C, D, H, W]
+std::vector<OpDef> resize_ops();
+std::vector<OpDef> deform_ops();
 std::vector<OpDef> shape_ops();
 std::vector<OpDef> attention_ops();
 std::vector<OpDef> normalization_ops();  ///< batch statistics and their gradient
@@ -19,9 +23,16 @@ std::vector<OpDef> backward_ops();
 std::vector<OpDef> label_ops();     ///< losses, and rows by label
 std::vector<OpDef> training_ops();  ///< what steers differentiation
 std::vector<OpDef> update_ops();    ///< optimizer steps
+std::vector<OpDef> math_ops();      ///< rounding, trigonometry, comparisons, bits
+std::vector<OpDef> line_ops();      ///< positions of extremes, running sums, one-hot rows
+std::vector<OpDef> matrix_ops();    ///< triangles and determinants
+std::vector<OpDef> indexing_ops();  ///< reads by index
+std::vector<OpDef> scatter_ops();   ///< writes by index
+std::vector<OpDef> sampling_ops();  ///< images read at points between their elements
 OpDef sdpa_op();           ///< one of attention_ops, with a file of its own
 OpDef gate_op();           ///< the same
 OpDef conv_branches_op();  ///< one of compute_ops, likewise
+OpDef conv_transpose_op();  ///< the same
 
 /// Type of a conv, epilogue checked. Throws Error(usage).
 Type infer_convolution(const InferContext& context);

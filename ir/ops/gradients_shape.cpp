@@ -1,5 +1,6 @@
 #include "ir/ops/families.h"
 #include "ir/ops/gradients.h"
+#include "ir/padding.h"
 
 // Gradients of ops that move, repeat, reduce or pool elements: each is the adjoint of its op.
 
@@ -100,8 +101,28 @@ Values slice_gradient(Builder& build, Node& node, Cotangents cotangents) {
 
 Values pad_gradient(Builder& build, Node& node, Cotangents cotangents) {
   const std::int64_t axis = axis_of(node);
-  return {slice_of(build, cotangents[0], axis, node.attributes().integer("before"),
-                   extent_of(node.operand(0), axis))};
+  const std::int64_t extent = extent_of(node.operand(0), axis);
+  const Attributes& a = node.attributes();
+  Value sum;
+  for (const PadRun& run :
+       pad_runs(parse_pad_mode(a.text("mode")), extent, a.integer("before"), a.integer("after"))) {
+    if (run.from < 0 || run.count == 0) continue;
+    // What the stretch was read from gets its cotangent, in the order of x.
+    Value part = slice_of(build, cotangents[0], axis, run.to, run.count);
+    std::int64_t first = run.from;
+    if (run.step < 0) {
+      part = build("reverse", {part}, {{"axis", axis}});
+      first -= run.count - 1;
+    } else if (run.step == 0) {
+      part = build("reduce_sum", {part}, {{"axes", Ints{axis}}});
+    }
+    const std::int64_t after = extent - first - extent_of(part, axis);
+    if (first > 0 || after > 0) {
+      part = build("pad", {part}, {{"axis", axis}, {"before", first}, {"after", after}});
+    }
+    sum = sum ? build("add", {sum, part}) : part;
+  }
+  return {sum};
 }
 
 Values reverse_gradient(Builder& build, Node& node, Cotangents cotangents) {

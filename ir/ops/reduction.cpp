@@ -2,7 +2,7 @@
 
 #include "ir/error.h"
 #include "ir/ops/families.h"
-#include "ir/ops/gradients.h"
+#include "ir/ops/gradients_math.h"
 
 namespace facet::ops {
 namespace {
@@ -27,6 +27,17 @@ std::vector<Type> infer_reduce(const InferContext& context) {
   return {result};
 }
 
+std::vector<Type> infer_reduce_prod_bwd(const InferContext& context) {
+  require_floats(context);
+  const std::vector<Type> reduced =
+      infer_reduce(InferContext{context.op, context.operands.subspan(1), context.attributes});
+  if (!(context.operand(0).shape == reduced[0].shape)) {
+    throw usage_error("the cotangent " + to_string(context.operand(0)) + " is not of shape " +
+                      to_string(reduced[0].shape));
+  }
+  return {context.operand(1)};
+}
+
 std::vector<Type> infer_softmax(const InferContext& context) {
   require_floats(context);
   normalize_axis(context.attributes.integer("axis"), context.operand(0).rank());
@@ -43,6 +54,18 @@ std::vector<Sample> reduce_samples() {
           {{f32({2, 5, 6})}, {{"axes", Ints{1}}, {"keepdims", false}}}};
 }
 
+/// Whole numbers too.
+std::vector<Sample> whole_samples() {
+  std::vector<Sample> samples = reduce_samples();
+  samples.push_back({{Type{DType::i32, {3, 5}, {}}}, {{"axes", Ints{1}}}, -4, 5});
+  return samples;
+}
+
+std::vector<Sample> reduce_prod_bwd_samples() {
+  return {{{f32({3, 1}), f32({3, 7})}, {{"axes", Ints{1}}}},
+          {{f32({2, 6}), f32({2, 5, 6})}, {{"axes", Ints{1}}, {"keepdims", false}}}};
+}
+
 std::vector<Sample> softmax_samples() {
   return {{{f32({3, 10})}, {}},
           {{f32({2, 49, 49})}, {{"axis", std::int64_t{-1}}}, -4, 4},
@@ -53,7 +76,7 @@ double elements_read(const Node& node) { return operand_elements(node); }
 double softmax_flops(const Node& node) { return 4 * operand_elements(node); }
 
 OpDef reduction(std::string_view name, std::string_view doc, Gradient::Rule gradient,
-                std::string_view onnx) {
+                std::string_view onnx, Samples::Make samples = reduce_samples) {
   return OpDef{.name = name,
                .doc = doc,
                .signature = Signature({"x"}, {"y"}),
@@ -66,7 +89,7 @@ OpDef reduction(std::string_view name, std::string_view doc, Gradient::Rule grad
                .decomposition = Decomposition::primitive(),
                .cost = Cost::memory(elements_read),
                .onnx = OnnxMapping::op(onnx, 1),
-               .samples = Samples::cases(reduce_samples)};
+               .samples = Samples::cases(samples)};
 }
 
 }  // namespace
@@ -79,6 +102,23 @@ std::vector<OpDef> reduction_ops() {
                            reduce_sum_gradient, "ReduceSum"));
   list.push_back(
       reduction("reduce_max", "Largest element over the axes.", reduce_max_gradient, "ReduceMax"));
+  list.push_back(reduction("reduce_min", "Smallest element over the axes.", reduce_min_gradient,
+                           "ReduceMin", whole_samples));
+  list.push_back(reduction("reduce_prod", "Product over the axes.", reduce_prod_gradient,
+                           "ReduceProd", whole_samples));
+  list.push_back(OpDef{.name = "reduce_prod_bwd",
+                       .doc = "dy times the product of the other elements that share it.",
+                       .signature = Signature({"dy", "x"}, {"dx"}),
+                       .attributes = {{"axes", Ints{}, true}, {"keepdims", true}},
+                       .infer = infer_reduce_prod_bwd,
+                       .gradient = Gradient::none("second derivatives are not supported"),
+                       .layout = LayoutRole::plain,
+                       .aliasing = Aliasing::fresh,
+                       .precision = PrecisionPolicy::follow,
+                       .decomposition = Decomposition::primitive(),
+                       .cost = Cost::memory(elements_read),
+                       .onnx = OnnxMapping::none("gradients are not exported"),
+                       .samples = Samples::cases(reduce_prod_bwd_samples)});
   list.push_back(OpDef{.name = "softmax",
                        .doc = "exp(x - max) / sum(exp(x - max)) along one axis.",
                        .signature = Signature({"x"}, {"y"}),

@@ -6,6 +6,7 @@
 #include "ir/error.h"
 #include "ir/ops/families.h"
 #include "ir/ops/gradients.h"
+#include "ir/padding.h"
 
 namespace facet::ops {
 namespace {
@@ -110,7 +111,8 @@ std::vector<Type> infer_pad(const InferContext& context) {
     throw usage_error(fmt::format("pad takes an axis of fixed extent, not axis {} of {}", axis,
                                   to_string(context.operand(0))));
   }
-  require_extent("extent of the padded axis", extent.factor, 0);
+  require_extent("extent of the padded axis", extent.factor,
+                 parse_pad_mode(context.attributes.text("mode")) == PadMode::constant ? 0 : 1);
   extent.factor += before + after;
   return {result};
 }
@@ -150,12 +152,21 @@ std::vector<Sample> slice_samples() {
           {{f32({5, 3})},
            {{"axis", std::int64_t{0}}, {"start", std::int64_t{1}}, {"end", std::int64_t{4}}}}};
 }
+Attributes padding(std::int64_t axis, std::int64_t before, std::int64_t after, const char* mode) {
+  return {{"axis", axis}, {"before", before}, {"after", after}, {"mode", std::string(mode)}};
+}
 std::vector<Sample> pad_samples() {
   return {{{f32({2, 16, 5, 4})},
            {{"axis", std::int64_t{1}}, {"before", std::int64_t{3}}, {"after", std::int64_t{5}}}},
           {{f32({5, 3})},
            {{"axis", std::int64_t{-1}}, {"before", std::int64_t{0}}, {"after", std::int64_t{2}}}},
-          {{f32({2, 3, 4})}, {{"axis", std::int64_t{0}}, {"before", std::int64_t{1}}}}};
+          {{f32({2, 3, 4})}, {{"axis", std::int64_t{0}}, {"before", std::int64_t{1}}}},
+          {{f32({2, 3, 4})},
+           {{"axis", std::int64_t{1}}, {"after", std::int64_t{2}}, {"value", -1.5}}},
+          {{f32({2, 4, 5, 6})}, padding(2, 3, 2, "edge")},
+          {{f32({2, 4, 5, 6})}, padding(3, 5, 4, "reflect")},
+          {{f32({2, 3})}, padding(1, 7, 2, "reflect")},
+          {{f32({2, 3, 4})}, padding(0, 5, 1, "wrap")}};
 }
 std::vector<Sample> reverse_samples() {
   return {{{f32({2, 7})}, {{"axis", std::int64_t{-1}}}},
@@ -211,8 +222,15 @@ std::vector<OpDef> shape_ops() {
                           infer_slice, Gradient::rule(slice_gradient), LayoutRole::axis_aware,
                           Aliasing::fresh, OnnxMapping::op("Slice", 10), slice_samples));
   list.push_back(shape_op(
-      "pad", "Zeros ahead of and behind x along one axis.", Signature({"x"}, {"y"}),
-      {{"axis", std::int64_t{0}, true}, {"before", std::int64_t{0}}, {"after", std::int64_t{0}}},
+      "pad",
+      "x along one axis with `before` elements ahead of it and `after` behind it: `value`, or what "
+      "mode edge, reflect or wrap takes from x.",
+      Signature({"x"}, {"y"}),
+      {{"axis", std::int64_t{0}, true},
+       {"before", std::int64_t{0}},
+       {"after", std::int64_t{0}},
+       {"mode", std::string("constant")},
+       {"value", 0.0}},
       infer_pad, Gradient::rule(pad_gradient), LayoutRole::axis_aware, Aliasing::fresh,
       OnnxMapping::op("Pad", 11), pad_samples));
   list.push_back(shape_op("reverse", "x with one axis in the opposite order.",

@@ -15,7 +15,10 @@ class Unary : public ::testing::TestWithParam<const char*> {};
 TEST_P(Unary, FollowsTheOracle) { check_everywhere(GetParam()); }
 INSTANTIATE_TEST_SUITE_P(Ops, Unary,
                          ::testing::Values("relu", "sigmoid", "tanh", "exp", "log", "sqrt", "rsqrt",
-                                           "reciprocal", "neg", "abs", "square", "erf", "clamp"));
+                                           "reciprocal", "neg", "abs", "square", "erf", "clamp",
+                                           "floor", "ceil", "round", "sign", "sin", "cos", "tan",
+                                           "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh",
+                                           "atanh"));
 
 class Binary : public ::testing::TestWithParam<const char*> {};
 TEST_P(Binary, FollowsTheOracle) {
@@ -26,7 +29,8 @@ TEST_P(Binary, FollowsTheOracle) {
 }
 INSTANTIATE_TEST_SUITE_P(Ops, Binary,
                          ::testing::Values("add", "sub", "mul", "div", "maximum", "minimum",
-                                           "pow"));
+                                           "pow", "greater", "greater_equal",
+                                           "equal"));
 
 TEST(Elementwise, PreluAndBatchNorm) {
   const Type x = f32({2, 37, 15, 15});

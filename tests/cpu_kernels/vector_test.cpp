@@ -87,6 +87,25 @@ TEST_P(VectorLoopsTest, AccuracyOverTheWholeRange) {
       Function::tanh, [](double v) { return std::tanh(v); }, "tanh");
   check(
       Function::erf, [](double v) { return std::erf(v); }, "erf");
+  check(
+      Function::sin, [](double v) { return std::sin(v); }, "sin");
+  check(
+      Function::cos, [](double v) { return std::cos(v); }, "cos");
+  x = grid(9e5);  // where the vector code serves whole rows
+  check(
+      Function::sin, [](double v) { return std::sin(v); }, "sin of the vector code");
+  check(
+      Function::cos, [](double v) { return std::cos(v); }, "cos of the vector code");
+  x = grid(std::numeric_limits<float>::max());
+  std::erase_if(x, [](float v) { return v <= 0; });
+  for (std::uint32_t bits = 1; bits < 0x00800000u; bits += 4099) {  // subnormals
+    x.push_back(std::bit_cast<float>(bits));
+  }
+  for (std::uint32_t bits = 0x3F000000u; bits < 0x40000000u; bits += 5) {  // around ln(1)
+    x.push_back(std::bit_cast<float>(bits));
+  }
+  check(
+      Function::log, [](double v) { return std::log(v); }, "log");
   x = grid(88.72);
   check(
       Function::exp, [](double v) { return std::exp(v); }, "exp");
@@ -120,6 +139,43 @@ TEST_P(VectorLoopsTest, LimitsAndSpecialValues) {
       EXPECT_TRUE(std::isnan(y[2])) << static_cast<int>(f);
     }
   }
+}
+
+TEST_P(VectorLoopsTest, RoundingIsExact) {
+  std::vector<float> x = grid(std::numeric_limits<float>::max());
+  for (int i = -4000; i <= 4000; ++i) x.push_back(static_cast<float>(i) * 0.25f);  // halves
+  for (const float edge : {8388607.5f, 8388608.0f, 4194303.5f, 4194304.5f, 0.49999997f}) {
+    x.push_back(edge);
+    x.push_back(-edge);
+  }
+  const float inf = std::numeric_limits<float>::infinity();
+  x.insert(x.end(), {inf, -inf});
+  const std::vector<float> down = apply(Function::floor, x), up = apply(Function::ceil, x),
+                           near = apply(Function::round, x), sign = apply(Function::sign, x);
+  const auto same = [](float a, float b) { return a == b && std::signbit(a) == std::signbit(b); };
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    ASSERT_TRUE(same(down[i], std::floor(x[i]))) << x[i];
+    ASSERT_TRUE(same(up[i], std::ceil(x[i]))) << x[i];
+    ASSERT_TRUE(same(near[i], std::nearbyint(x[i]))) << x[i];
+    ASSERT_EQ(sign[i], x[i] > 0 ? 1.0f : x[i] < 0 ? -1.0f : 0.0f) << x[i];
+  }
+}
+
+TEST_P(VectorLoopsTest, LogarithmsAtTheEdges) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> y = apply(Function::log, {0.0f, -0.0f, inf, -1.0f, -inf, nan, 1.0f});
+  EXPECT_EQ(y[0], -inf);
+  EXPECT_EQ(y[1], -inf);
+  EXPECT_EQ(y[2], inf);
+  for (const std::size_t i : {3, 4, 5}) EXPECT_TRUE(std::isnan(y[i])) << i;
+  EXPECT_EQ(y[6], 0.0f);
+  for (const Function f : {Function::floor, Function::ceil, Function::round, Function::sign,
+                           Function::sin, Function::cos}) {
+    EXPECT_TRUE(std::isnan(apply(f, {1.0f, nan})[1])) << static_cast<int>(f);
+  }
+  EXPECT_TRUE(std::isnan(apply(Function::sin, {inf})[0]));
+  EXPECT_TRUE(std::isnan(apply(Function::cos, {-inf})[0]));
 }
 
 /// Every form of the arguments (row stride 0 or not, one element or many, f32 or bf16), with tails.

@@ -159,7 +159,8 @@ TEST(Infer, Elementwise) {
       {"elementwise", {"f32[3]"}, {{"program", Strings{"neg #1"}}}, "f32[]"},
   });
   expect_errors({
-      {"relu", {"i64[3]"}, {}, "op 'relu' takes floats, not i64[3]"},
+      {"sigmoid", {"i64[3]"}, {}, "op 'sigmoid' takes floats, not i64[3]"},
+      {"neg", {"bool[3]"}, {}, "op 'neg' takes numbers, not bool[3]"},
       {"add", {"f32[3]", "i64[3]"}, {}, "dtypes f32 and i64 do not mix"},
       {"add", {"i32[3]", "i64[3]"}, {}, "dtypes i32 and i64 do not mix"},
       {"clamp", {"f32[3]"}, {{"min", 1.0}, {"max", 0.0}}, "min above max"},
@@ -174,6 +175,43 @@ TEST(Infer, Elementwise) {
       {"elementwise", {"f32[3]", "f32[4]"}, {{"program", Strings{"add 0 1"}}}, "do not broadcast"},
       {"elementwise", {"f32[3]"}, {{"program", Strings{"add 0 1"}}}, "\"add 0 1\""},
       {"elementwise", {"i64[3]"}, {{"program", Strings{"neg 0"}}}, "takes floats"},
+  });
+}
+
+TEST(Infer, Mathematics) {
+  const auto function = [](const char* name) { return Attributes{{"function", std::string(name)}}; };
+  const auto depth = [](std::int64_t n, std::int64_t axis) {
+    return Attributes{{"depth", n}, {"axis", axis}};
+  };
+  expect_types({
+      {"relu", {"i64[3]"}, {}, "i64[3]"},
+      {"sign", {"i32[3]"}, {}, "i32[3]"},
+      {"equal", {"bool[N, 3]", "bool[3]"}, {}, "bool[N, 3]"},
+      {"greater_equal", {"i64[3]", "i64[1]"}, {}, "i64[3]"},
+      {"mod", {"f32[3]", "f32[2, 1]"}, {}, "f32[2, 3]"},
+      {"bitwise", {"u8[3]", "u8[]"}, function("shift_left"), "u8[3]"},
+      {"reduce_prod", {"i32[N, 3]"}, {{"axes", Ints{1}}}, "i32[N, 1]"},
+      {"arg_max", {"f32[N, 3]"}, {{"axis", std::int64_t{-1}}}, "i64[N, 1]"},
+      {"arg_min", {"f32[N, 3]"}, {{"axis", std::int64_t{1}}, {"keepdims", false}}, "i64[N]"},
+      {"cum_sum", {"i32[N, 3]"}, {{"axis", std::int64_t{0}}}, "i32[N, 3]"},
+      {"one_hot", {"i64[N, 3]"}, depth(5, -1), "f32[N, 3, 5]"},
+      {"one_hot", {"i64[N, 3]"}, depth(5, 0), "f32[5, N, 3]"},
+      {"log_softmax", {"f16[N, 3]"}, {}, "f16[N, 3]"},
+      {"triangle", {"bool[N, 3, 4]"}, {}, "bool[N, 3, 4]"},
+      {"det", {"f64[N, 3, 3]"}, {}, "f64[N]"},
+  });
+  expect_errors({
+      {"equal", {"i64[3]", "i32[3]"}, {}, "dtypes i64 and i32 do not mix"},
+      {"bitwise", {"f32[3]", "f32[3]"}, function("and"), "bitwise takes whole numbers, not f32[3]"},
+      {"bitwise", {"u8[3]", "u8[3]"}, function("nand"), "bitwise has no function 'nand'"},
+      {"arg_max", {"f32[N, 0]"}, {{"axis", std::int64_t{1}}}, "'arg_max' over no elements"},
+      {"arg_max", {"f32[N, 3]"}, {{"axis", std::int64_t{2}}}, "axis 2 is outside"},
+      {"cum_sum", {"bool[3]"}, {{"axis", std::int64_t{0}}}, "cum_sum takes numbers"},
+      {"one_hot", {"i32[3]"}, depth(5, -1), "one_hot takes indices i64"},
+      {"one_hot", {"i64[3]"}, depth(0, -1), "depth of one_hot 0"},
+      {"triangle", {"f32[3]"}, {}, "'triangle' takes matrices"},
+      {"det", {"f32[3, 4]"}, {}, "det takes square matrices"},
+      {"reduce_prod_bwd", {"f32[3]", "f32[3, 4]"}, {{"axes", Ints{1}}}, "is not of shape [3, 1]"},
   });
 }
 

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <optional>
+#include <type_traits>
 
 #include "ir/error.h"
 #include "ir/layout.h"
@@ -96,6 +98,19 @@ void load_doubles(DType dtype, const std::byte* x, std::int64_t stride, double* 
   });
 }
 
+/// Integers drop the fraction and saturate; NaN becomes 0.
+template <class T>
+T saturated(double value) {
+  if constexpr (std::is_integral_v<T>) {
+    // The largest i64 is no double; the next double above it is where the range ends.
+    constexpr double kEnd = static_cast<double>(std::numeric_limits<T>::max()) + 1;
+    if (value != value) return 0;
+    if (value >= kEnd) return std::numeric_limits<T>::max();
+    if (value <= static_cast<double>(std::numeric_limits<T>::min())) return std::numeric_limits<T>::min();
+  }
+  return static_cast<T>(value);
+}
+
 void store_doubles(DType dtype, const double* x, std::byte* y, std::int64_t stride,
                    std::int64_t n) {
   if (const auto type = as_float(dtype)) {
@@ -107,7 +122,7 @@ void store_doubles(DType dtype, const double* x, std::byte* y, std::int64_t stri
   with_storage(dtype, [&]<class T>(T) {
     for (std::int64_t i = 0; i < n; ++i) {
       const double value = dtype == DType::boolean ? static_cast<double>(x[i] != 0) : x[i];
-      write(y + i * stride * static_cast<std::int64_t>(sizeof(T)), static_cast<T>(value));
+      write(y + i * stride * static_cast<std::int64_t>(sizeof(T)), saturated<T>(value));
     }
   });
 }

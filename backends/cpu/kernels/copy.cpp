@@ -9,6 +9,8 @@
 #include "backends/cpu/kernels/parallel.h"
 #include "backends/cpu/kernels/planned_kernel.h"
 #include "ir/error.h"
+#include "ir/host_tensor.h"
+#include "ir/padding.h"
 
 namespace facet::cpu {
 namespace {
@@ -22,9 +24,8 @@ constexpr std::int64_t kTileOut = 64;
 constexpr std::int64_t kFewPlanes = 4;
 constexpr std::int64_t kWovenRun = 1024;
 
-/// The operand of a copy that writes zeros.
-constexpr auto kZeros = static_cast<std::size_t>(-1);
-alignas(8) constexpr std::byte kZero[8]{};
+/// The operand of a copy that writes one value everywhere.
+constexpr auto kValue = static_cast<std::size_t>(-1);
 
 /// One operand's way into the result. Views are y and x; the loops are in y's order.
 ///   run:       the innermost loop is contiguous in both, or no loop is contiguous in both;
@@ -41,6 +42,7 @@ struct Copy {
   std::int64_t piece_out = 1, piece_in = 1;
   std::int64_t elements = 0;
   bool same_strides = false;
+  HostTensor value;  ///< what is written in place of an operand
 };
 
 struct CopyPlan {
@@ -52,9 +54,10 @@ struct CopyPlan {
 
   void run(const Addresses& addresses) const {
     for (const Copy& copy : copies) {
-      const std::byte* const x = copy.operand == kZeros ? kZero
-                                                        : addresses.operands[copy.operand] +
-                                                              copy.x_first * size_of(copy.from);
+      const std::byte* const x =
+          copy.operand == kValue
+              ? copy.value.data()
+              : addresses.operands[copy.operand] + copy.x_first * size_of(copy.from);
       std::byte* const y = addresses.results[0] + copy.y_first * size_of(copy.to);
       if (x == y && copy.same_strides) continue;
       parallel_for(copy.loops.elements(), copy.elements, [&](std::int64_t begin, std::int64_t end) {
@@ -179,26 +182,46 @@ Copy plan_slice(const Node& node, const View& x, const View& y) {
   return copy;
 }
 
-/// x into the middle, zeros ahead of and behind it.
+/// x into the middle, and what the mode says ahead of and behind it: a stretch of x walked forwards,
+/// backwards or not at all, or the value.
 std::vector<Copy> plan_pad(const Node& node, const View& x, const View& y) {
+  const Attributes& a = node.attributes();
+  std::int64_t axis = a.integer("axis");
+  if (axis < 0) axis += y.type.rank();
+  const auto along = static_cast<std::size_t>(axis);
+  std::vector<std::int64_t> extents = static_extents(x.type.shape);
+  const std::vector<std::int64_t> standing(extents.size(), 0);
+  std::vector<Copy> copies;
+  for (const PadRun& run : pad_runs(parse_pad_mode(a.text("mode")), extents[along],
+                                    a.integer("before"), a.integer("after"))) {
+    if (run.count == 0) continue;
+    extents[along] = run.count;
+    if (run.from < 0) {
+      copies.push_back(plan_copy(extents, y.type.dtype, standing, y.type.dtype, y.strides));
+      copies.back().operand = kValue;
+      copies.back().value = HostTensor::scalar(y.type.dtype, a.number("value"));
+    } else {
+      std::vector<std::int64_t> strides = x.strides;
+      strides[along] *= run.step;
+      copies.push_back(plan_copy(extents, x.type.dtype, strides, y.type.dtype, y.strides));
+      copies.back().x_first = run.from * x.strides[along];
+    }
+    copies.back().y_first = run.to * y.strides[along];
+  }
+  return copies;
+}
+
+/// Every step-th element; a negative step walks backwards.
+Copy plan_strided_slice(const Node& node, const View& x, const View& y) {
   std::int64_t axis = node.attributes().integer("axis");
   if (axis < 0) axis += y.type.rank();
   const auto along = static_cast<std::size_t>(axis);
-  const std::int64_t before = node.attributes().integer("before");
-  const std::int64_t after = node.attributes().integer("after");
-  std::vector<std::int64_t> extents = static_extents(x.type.shape);
-  const std::int64_t end = before + extents[along];
-  std::vector<Copy> copies{plan_copy(extents, x.type.dtype, x.strides, y.type.dtype, y.strides)};
-  copies[0].y_first = before * y.strides[along];
-  const std::vector<std::int64_t> standing(extents.size(), 0);
-  for (const auto& [first, count] : {std::pair{std::int64_t{0}, before}, std::pair{end, after}}) {
-    if (count == 0) continue;
-    extents[along] = count;
-    copies.push_back(plan_copy(extents, y.type.dtype, standing, y.type.dtype, y.strides));
-    copies.back().operand = kZeros;
-    copies.back().y_first = first * y.strides[along];
-  }
-  return copies;
+  std::vector<std::int64_t> strides = x.strides;
+  strides[along] *= node.attributes().integer("step");
+  Copy copy =
+      plan_copy(static_extents(y.type.shape), x.type.dtype, strides, y.type.dtype, y.strides);
+  copy.x_first = node.attributes().integer("start") * x.strides[along];
+  return copy;
 }
 
 Copy plan_reverse(const Node& node, const View& x, const View& y) {
@@ -255,6 +278,8 @@ std::unique_ptr<Kernel> lower_copy(const Node& node, std::span<const View> opera
     plan.copies = plan_concat(node, operands, y);
   } else if (node.is("slice")) {
     plan.copies.push_back(plan_slice(node, x, y));
+  } else if (node.is("strided_slice")) {
+    plan.copies.push_back(plan_strided_slice(node, x, y));
   } else if (node.is("pad")) {
     plan.copies = plan_pad(node, x, y);
   } else if (node.is("reverse")) {

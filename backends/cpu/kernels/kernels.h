@@ -27,6 +27,10 @@ std::unique_ptr<Kernel> lower_reduce(const Node& node, std::span<const View> ope
 std::unique_ptr<Kernel> lower_pooling(const Node& node, std::span<const View> operands,
                                       std::span<const View> results);
 
+/// resize and resize_bwd, one axis after the other; fast where an axis that is not resized (channels)
+/// is contiguous.
+std::unique_ptr<Kernel> lower_resize(const Node& node, const View& operand, const View& result);
+
 /// softmax along any axis. The result may share the operand's bytes if the views are the same.
 std::unique_ptr<Kernel> lower_softmax(const Node& node, std::span<const View> operands,
                                       std::span<const View> results);
@@ -43,8 +47,8 @@ std::unique_ptr<Kernel> lower_sdpa(const Node& node, std::span<const View> opera
 std::unique_ptr<Kernel> lower_gate(const Node& node, std::span<const View> operands,
                                    std::span<const View> results);
 
-/// transpose, concat, slice, pad, reverse, expand, reshape, reorder between layouts without blocks, and
-/// cast: elements move, and change their dtype on the way where operand and result differ in it. An
+/// transpose, concat, slice, strided_slice, pad, reverse, expand, reshape, reorder between layouts
+/// without blocks, and cast: elements move, and change their dtype on the way where operand and result differ in it. An
 /// operand that already lies where it belongs in the result costs nothing. A reshape needs its
 /// operand or its result dense and row-major.
 std::unique_ptr<Kernel> lower_copy(const Node& node, std::span<const View> operands,

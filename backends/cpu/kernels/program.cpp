@@ -12,10 +12,12 @@ namespace facet::cpu {
 namespace {
 
 /// In the order of Function; what only fusion makes has no name.
-constexpr std::array<std::string_view, 22> kNames{
-    "relu",   "sigmoid", "tanh", "exp", "log", "sqrt", "rsqrt",   "reciprocal", "neg", "abs",
-    "square", "erf",     "add",  "sub", "mul", "div",  "maximum", "minimum",    "pow", "prelu",
-    "greater", "where"};
+constexpr std::array<std::string_view, 39> kNames{
+    "relu", "sigmoid", "tanh",    "exp",     "log",   "sqrt",  "rsqrt",   "reciprocal",
+    "neg",  "abs",     "square",  "erf",     "floor", "ceil",  "round",   "sign",
+    "sin",  "cos",     "tan",     "asin",    "acos",  "atan",  "sinh",    "cosh",
+    "asinh", "acosh",  "atanh",   "add",     "sub",   "mul",   "div",     "maximum",
+    "minimum", "pow",  "prelu",   "greater", "equal", "greater_equal",    "where"};
 
 /// Appends instructions; a literal's number is fixed up once all are known (`finish`).
 class ProgramWriter {

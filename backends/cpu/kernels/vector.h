@@ -25,6 +25,21 @@ enum class Function : std::uint8_t {
   abs,
   square,
   erf,
+  floor,
+  ceil,
+  round,  ///< halves to the even whole number
+  sign,
+  sin,
+  cos,
+  tan,
+  asin,
+  acos,
+  atan,
+  sinh,
+  cosh,
+  asinh,
+  acosh,
+  atanh,
   add,
   sub,
   mul,
@@ -34,13 +49,15 @@ enum class Function : std::uint8_t {
   pow,
   prelu,
   greater,            ///< 1 where a > b, else 0
+  equal,              ///< 1 where a = b, else 0
+  greater_equal,      ///< 1 where a >= b, else 0
   where,              ///< b where a != 0, else c
   where_positive,     ///< b where a > 0, else 0
   add_relu,           ///< max(a + b, 0)
   multiply_add,       ///< a * b + c
   multiply_add_relu,  ///< max(a * b + c, 0)
 };
-inline constexpr int kFunctions = 26;
+inline constexpr int kFunctions = 43;
 
 enum class Fold : std::uint8_t { sum, max };
 inline constexpr int kFolds = 2;

@@ -188,7 +188,15 @@ const HandlerTable& handlers();
 // The families; handlers.cpp lists them.
 void add_compute_handlers(HandlerTable& table);
 void add_core_handlers(HandlerTable& table);
+void add_vision_handlers(HandlerTable& table);         ///< convolutions
+void add_pooling_handlers(HandlerTable& table);
+void add_resize_handlers(HandlerTable& table);
+void add_normalization_handlers(HandlerTable& table);
 void add_shape_handlers(HandlerTable& table);
 void add_refusals(HandlerTable& table);
+void add_index_handlers(HandlerTable& table);
+void add_layout_handlers(HandlerTable& table);
+void add_sampling_handlers(HandlerTable& table);
+void add_signal_handlers(HandlerTable& table);
 
 }  // namespace facet::onnx_import
