@@ -143,8 +143,9 @@ void import_batch_normalization(NodeReader& node) {
   if (node.flag("training_mode", false) || old_training) {
     return train_batch_norm(node, operands, epsilon);
   }
-  node.set(node.make("batch_norm", operands,
-                     {{"epsilon", epsilon}, {"momentum", 1 - node.number("momentum", 0.9)}}));
+  // ONNX's momentum is what stays of the old statistics, ours what comes of the new.
+  const double momentum = NodeReader::decimal(static_cast<float>(1 - node.number("momentum", 0.9)));
+  node.set(node.make("batch_norm", operands, {{"epsilon", epsilon}, {"momentum", momentum}}));
 }
 
 /// x / (bias + alpha * mean of x^2 over neighbouring channels)^beta. The mean over `size` channels,
@@ -178,16 +179,15 @@ void import_dropout(NodeReader& node) {
   const Value x = node.input(0);
   const double rate = node.has_input(1) ? node.number_input(1) : node.number("ratio", 0.5);
   const bool training = node.has_input(2) && node.number_input(2) != 0;
-  if (training && rate != 0) node.unsupported("training mode draws random numbers");
+  if (training && rate != 0) throw out_of_scope("random numbers");
   if (rate > 0 && rate < 1) {
     node.set(0, node.make("dropout", {x}, {{"rate", rate}}));
   } else {
     node.pass_through(0, 0);
   }
   if (!node.wants(1)) return;
-  HostTensor mask(DType::boolean, static_extents(x.shape()));
-  std::fill_n(mask.mutable_data(), mask.byte_count(), std::byte{1});
-  node.set(1, node.opset() < 10 ? mask.cast(x.dtype()) : mask);
+  const DType dtype = node.opset() < 10 ? x.dtype() : DType::boolean;
+  node.set(1, node.expand(node.scalar(1, dtype), x.shape()));
 }
 
 }  // namespace
