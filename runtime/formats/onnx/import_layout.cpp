@@ -8,7 +8,7 @@
 #include "runtime/formats/onnx/node_reader.h"
 
 // Operators that repeat, pad and regroup elements: Tile, Pad, CenterCropPad, DepthToSpace,
-// SpaceToDepth.
+// SpaceToDepth, Col2Im, MaxUnpool.
 
 namespace facet::onnx_import {
 namespace {
@@ -152,6 +152,148 @@ void import_space_to_depth(NodeReader& node) {
                         {in[0], multiplied(in[1], block * block), height, width}));
 }
 
+/// Extents of a window operator: the attribute, or `fallback` for each spatial axis.
+Ints windows(const NodeReader& node, std::string_view attribute, std::size_t count,
+             std::int64_t fallback) {
+  const Ints values = node.ints(attribute, Ints(count, fallback));
+  const bool small = std::all_of(values.begin(), values.end(), [](std::int64_t value) {
+    return value >= 0 && value <= INT32_MAX;
+  });
+  if (values.size() != count || !small) {
+    node.unsupported(
+        fmt::format("attribute '{}' does not hold {} whole numbers", attribute, count));
+  }
+  return values;
+}
+
+/// The geometry of Col2Im: blocks lie over an image, each element of each block has its place
+/// there.
+struct Blocks {
+  Ints image, block, dilations, strides, pads;
+  Ints counts;  ///< of blocks along each axis
+
+  /// Where element k of block l lies in the image, or the image's element count for padding.
+  std::int64_t place(std::int64_t k, std::int64_t l) const {
+    std::int64_t place = 0, step = 1;
+    bool inside = true;
+    for (std::size_t axis = image.size(); axis-- > 0;) {
+      const std::int64_t i =
+          l % counts[axis] * strides[axis] + k % block[axis] * dilations[axis] - pads[axis];
+      k /= block[axis];
+      l /= counts[axis];
+      inside = inside && i >= 0 && i < image[axis];
+      place += i * step;
+      step *= image[axis];
+    }
+    return inside ? place : step;
+  }
+};
+
+Blocks read_blocks(NodeReader& node) {
+  Blocks b;
+  b.image = node.integers(1);
+  b.block = node.integers(2);
+  const std::size_t rank = b.image.size();
+  if (rank == 0 || b.block.size() != rank)
+    node.unsupported("its block has another rank than its image");
+  b.dilations = windows(node, "dilations", rank, 1);
+  b.strides = windows(node, "strides", rank, 1);
+  b.pads = windows(node, "pads", 2 * rank, 0);
+  for (std::size_t axis = 0; axis < rank; ++axis) {
+    for (const std::int64_t extent : {b.image[axis], b.block[axis], b.strides[axis]}) {
+      if (extent < 1 || extent > INT32_MAX)
+        node.unsupported(fmt::format("an extent of {}", extent));
+    }
+    const std::int64_t span = b.image[axis] + b.pads[axis] + b.pads[axis + rank] -
+                              b.dilations[axis] * (b.block[axis] - 1) - 1;
+    if (span < 0) node.unsupported("a block does not fit into the image");
+    b.counts.push_back(span / b.strides[axis] + 1);
+  }
+  return b;
+}
+
+/// The product of positive extents below 2^31, if it is at most `most`.
+std::int64_t bounded_product(const NodeReader& node, const Ints& extents, std::int64_t most) {
+  std::int64_t product = 1;
+  for (const std::int64_t extent : extents) {
+    product *= extent;
+    if (product > most) node.unsupported(fmt::format("more than {} elements", most));
+  }
+  return product;
+}
+
+/// Each element is added where it lies; padding goes to one element behind the image, which is cut
+/// off.
+void import_col2im(NodeReader& node) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 24;
+  const Value x = node.input(0);
+  const Blocks blocks = read_blocks(node);
+  const std::int64_t elements = bounded_product(node, blocks.block, kMost);
+  const std::int64_t count = bounded_product(node, blocks.counts, kMost);
+  const std::int64_t image = bounded_product(node, blocks.image, kMost);
+  bounded_product(node, {elements, count}, kMost);
+  const Shape& in = x.shape();
+  if (in.size() != 3 || !in[1].is_static() || in[1].factor % elements != 0 || in[2] != Dim(count)) {
+    node.unsupported(
+        fmt::format("it takes [N, C * {}, {}], not {}", elements, count, to_string(x.type())));
+  }
+  const Dim channels = in[1].factor / elements;
+  HostTensor places(DType::i64, {elements * count});
+  bool pads = false;
+  for (std::int64_t i = 0; i < elements * count; ++i) {
+    const std::int64_t place = blocks.place(i / count, i % count);
+    places.as_mutable<std::int64_t>()[i] = place;
+    pads = pads || place == image;
+  }
+  Value y = node.make("scatter_add",
+                      {node.reshape(x, {in[0], channels, elements * count}), node.constant(places)},
+                      {{"axis", std::int64_t{2}}, {"extent", image + (pads ? 1 : 0)}});
+  if (pads) {
+    y = node.make("slice", {y},
+                  {{"axis", std::int64_t{2}}, {"start", std::int64_t{0}}, {"end", image}});
+  }
+  Shape shape{in[0], channels};
+  shape.insert(shape.end(), blocks.image.begin(), blocks.image.end());
+  node.set(node.reshape(y, shape));
+}
+
+/// The indices count through the whole result, batch and channels included.
+void import_max_unpool(NodeReader& node) {
+  const Value x = node.input(0), indices = node.input(1);
+  if (x.type().rank() < 3 || !is_static(x.shape()) || indices.shape() != x.shape()) {
+    node.unsupported(
+        fmt::format("it takes a value of fixed shape [N, C, ...] and as many indices, not "
+                    "{} and {}",
+                    to_string(x.type()), to_string(indices.type())));
+  }
+  const std::size_t rank = x.shape().size() - 2;
+  const Ints kernel = windows(node, "kernel_shape", rank, 0);
+  const Ints strides = windows(node, "strides", rank, 1);
+  const Ints pads = windows(node, "pads", 2 * rank, 0);
+  Ints extents = static_extents(x.shape());
+  for (std::size_t i = 0; i < rank; ++i) {
+    const std::int64_t extent =
+        (extents[i + 2] - 1) * strides[i] - pads[i] - pads[i + rank] + kernel[i];
+    if (extents[i + 2] > INT32_MAX || extent < 1)
+      node.unsupported("its result has no such extents");
+    extents[i + 2] = extent;
+  }
+  const std::int64_t count = bounded_product(node, extents, INT32_MAX);
+  const Value zeros = node.expand(node.scalar(0, x), {count});
+  const Dim from = element_count(x.shape());
+  Value y = node.make("scatter_elements",
+                      {zeros, node.reshape(indices, {from}), node.reshape(x, {from})});
+  y = node.reshape(y, Shape(extents.begin(), extents.end()));
+  if (node.has_input(2)) {
+    const Ints wanted = node.integers(2);
+    if (wanted.size() != extents.size()) node.unsupported("output_shape has another rank");
+    for (std::size_t axis = 0; axis < wanted.size(); ++axis) {
+      y = pad_axis(node, y, static_cast<std::int64_t>(axis), 0, wanted[axis] - extents[axis]);
+    }
+  }
+  node.set(y);
+}
+
 }  // namespace
 
 void add_layout_handlers(HandlerTable& table) {
@@ -160,6 +302,8 @@ void add_layout_handlers(HandlerTable& table) {
   table.add("CenterCropPad", import_center_crop_pad);
   table.add("DepthToSpace", import_depth_to_space);
   table.add("SpaceToDepth", import_space_to_depth);
+  table.add("Col2Im", import_col2im);
+  table.add("MaxUnpool", import_max_unpool);
 }
 
 }  // namespace facet::onnx_import
