@@ -224,20 +224,50 @@ std::vector<Sample> strided_slice_samples() {
           {{f32({6, 4})}, steps(0, 4, 1, 5)}};
 }
 
+OpDef scatter_add_op() {
+  return indexing_op({"scatter_add",
+                      "The adjoint of gather: sums of the slices of x that have the same index.",
+                      Signature({"x", "indices"}, {"y"}),
+                      {{"axis", std::int64_t{0}}, {"extent", std::int64_t{1}, true}},
+                      infer_scatter_add,
+                      scatter_add_gradient,
+                      LayoutRole::plain,
+                      PrecisionPolicy::f32,
+                      Decomposition::rule(decompose_scatter_add),
+                      OnnxMapping::decomposed(),
+                      scatter_add_samples});
+}
+
+OpDef strided_slice_op() {
+  return indexing_op({"strided_slice",
+                      "`count` elements along one axis, from `start` in steps of `step`, which may "
+                      "be negative.",
+                      Signature({"x"}, {"y"}),
+                      {{"axis", std::int64_t{0}, true},
+                       {"start", std::int64_t{0}, true},
+                       {"count", std::int64_t{1}, true},
+                       {"step", std::int64_t{1}, true}},
+                      infer_strided_slice,
+                      strided_slice_gradient,
+                      LayoutRole::axis_aware,
+                      PrecisionPolicy::follow,
+                      Decomposition::primitive(),
+                      OnnxMapping::op("Slice", 10),
+                      strided_slice_samples});
+}
+
 }  // namespace
 
 std::vector<OpDef> indexing_ops() {
-  using enum LayoutRole;
-  const Decomposition primitive = Decomposition::primitive();
   const AttributeSpec axis{"axis", std::int64_t{0}};
   std::vector<OpDef> list;
   const auto add = [&](std::string_view name, std::string_view doc, Signature signature,
                        std::vector<AttributeSpec> attributes,
                        std::vector<Type> (*infer)(const InferContext&), Gradient::Rule gradient,
                        OnnxMapping onnx, Samples::Make samples) {
-    list.push_back(
-        indexing_op({name, doc, std::move(signature), std::move(attributes), infer, gradient, plain,
-                     PrecisionPolicy::follow, primitive, onnx, samples}));
+    list.push_back(indexing_op({name, doc, std::move(signature), std::move(attributes), infer,
+                                gradient, LayoutRole::plain, PrecisionPolicy::follow,
+                                Decomposition::primitive(), onnx, samples}));
   };
   add("gather", "The slices of x along one axis that the indices name.",
       Signature({"x", "indices"}, {"y"}), {axis}, infer_gather, gather_gradient,
@@ -249,8 +279,7 @@ std::vector<OpDef> indexing_ops() {
       OnnxMapping::op("GatherElements", 11), gather_elements_samples);
   add("gather_nd",
       "The last axis of the indices holds places along the axes of x behind the first "
-      "`batch_dims`, "
-      "which both have: y is what lies there.",
+      "`batch_dims`, which both have: y is what lies there.",
       Signature({"x", "indices"}, {"y"}), {{"batch_dims", std::int64_t{0}}}, infer_gather_nd,
       gather_nd_gradient, OnnxMapping::op("GatherND", 12), gather_nd_samples);
   add("top_k",
@@ -261,39 +290,13 @@ std::vector<OpDef> indexing_ops() {
       top_k_gradient, OnnxMapping::op("TopK", 11), top_k_samples);
   add("reverse_sequence",
       "x with the first lengths[b] elements along `time_axis` in the opposite order for each b "
-      "along "
-      "`batch_axis`.",
+      "along `batch_axis`.",
       Signature({"x", "lengths"}, {"y"}),
       {{"batch_axis", std::int64_t{0}, true}, {"time_axis", std::int64_t{0}, true}},
       infer_reverse_sequence, reverse_sequence_gradient, OnnxMapping::op("ReverseSequence", 10),
       reverse_sequence_samples);
-  list.push_back(
-      indexing_op({"scatter_add",
-                   "The adjoint of gather: sums of the slices of x that have the same index.",
-                   Signature({"x", "indices"}, {"y"}),
-                   {{"axis", std::int64_t{0}}, {"extent", std::int64_t{1}, true}},
-                   infer_scatter_add,
-                   scatter_add_gradient,
-                   plain,
-                   PrecisionPolicy::f32,
-                   Decomposition::rule(decompose_scatter_add),
-                   OnnxMapping::decomposed(),
-                   scatter_add_samples}));
-  list.push_back(indexing_op({"strided_slice",
-                              "`count` elements along one axis, from `start` in steps of `step`, "
-                              "which may be negative.",
-                              Signature({"x"}, {"y"}),
-                              {{"axis", std::int64_t{0}, true},
-                               {"start", std::int64_t{0}, true},
-                               {"count", std::int64_t{1}, true},
-                               {"step", std::int64_t{1}, true}},
-                              infer_strided_slice,
-                              strided_slice_gradient,
-                              axis_aware,
-                              PrecisionPolicy::follow,
-                              primitive,
-                              OnnxMapping::op("Slice", 10),
-                              strided_slice_samples}));
+  list.push_back(scatter_add_op());
+  list.push_back(strided_slice_op());
   return list;
 }
 
