@@ -69,7 +69,7 @@ Family family_of(const Node& node) {
   if (node.is("softmax")) return Family::softmax;
   if (node.is("sdpa")) return Family::sdpa;
   if (node.is("gate")) return Family::gate;
-  if (is_one_of({"batch_norm_train", "batch_norm_bwd"})) return Family::batch_norm;
+  if (is_one_of({"batch_norm_train", "batch_norm_apply", "batch_norm_bwd"})) return Family::batch_norm;
   if (node.is("prelu_bwd")) return Family::prelu_bwd;
   if (is_one_of({"max_pool_bwd", "avg_pool_bwd"})) return Family::pooling_bwd;
   if (node.is("reduce_max_bwd")) return Family::reduce_max_bwd;
@@ -199,8 +199,9 @@ class CpuBackend : public Backend {
       case Family::gate:
         return cpu::lower_gate(node, operands, results);
       case Family::batch_norm:
-        return node.is("batch_norm_bwd") ? cpu::lower_batch_norm_bwd(node, operands, results)
-                                         : cpu::lower_batch_norm_train(node, operands, results);
+        if (node.is("batch_norm_bwd")) return cpu::lower_batch_norm_bwd(node, operands, results);
+        return node.is("batch_norm_train") ? cpu::lower_batch_norm_train(node, operands, results)
+                                           : cpu::lower_batch_norm_apply(node, operands, results);
       case Family::prelu_bwd:
         return cpu::lower_prelu_bwd(node, operands, results);
       case Family::pooling_bwd:
