@@ -30,6 +30,7 @@ enum class Family {
   branches,
   volume,
   resize,
+  layer_norm,
   elementwise,
   reduce,
   pooling,
@@ -61,6 +62,7 @@ Family family_of(const Node& node) {
   if (node.is("conv_branches")) return Family::branches;
   if (cpu::is_volume(node)) return Family::volume;
   if (is_one_of({"resize", "resize_bwd"})) return Family::resize;
+  if (node.is("layer_norm")) return Family::layer_norm;
   if (is_one_of({"elementwise", "batch_norm"}) || elementwise_arity(node.kind()) > 0) {
     return Family::elementwise;
   }
@@ -186,6 +188,8 @@ class CpuBackend : public Backend {
         return cpu::lower_oracle(node, operands, results);
       case Family::resize:
         return cpu::lower_resize(node, operands[0], results[0]);
+      case Family::layer_norm:
+        return cpu::lower_layer_norm(node, operands, results[0]);
       case Family::elementwise:
         return cpu::lower_elementwise(node, operands, results);
       case Family::reduce:

@@ -120,6 +120,7 @@ inline std::unique_ptr<Kernel> lower(const Node& node, std::span<const View> ope
   if (kind.starts_with("reduce_")) return cpu::lower_reduce(node, operands, results);
   if (kind.ends_with("_pool")) return cpu::lower_pooling(node, operands, results);
   if (kind.starts_with("resize")) return cpu::lower_resize(node, operands[0], results[0]);
+  if (kind == "layer_norm") return cpu::lower_layer_norm(node, operands, results[0]);
   if (kind == "gate") return cpu::lower_gate(node, operands, results);
   if (cpu::takes_gather(node)) return cpu::lower_gather(node, operands, results);
   if (kind == "softmax") return cpu::lower_softmax(node, operands, results);

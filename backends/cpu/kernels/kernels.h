@@ -31,6 +31,10 @@ std::unique_ptr<Kernel> lower_pooling(const Node& node, std::span<const View> op
 /// is contiguous.
 std::unique_ptr<Kernel> lower_resize(const Node& node, const View& operand, const View& result);
 
+/// layer_norm, row by row. The result may share the operand's bytes if the views are the same.
+std::unique_ptr<Kernel> lower_layer_norm(const Node& node, std::span<const View> operands,
+                                         const View& result);
+
 /// softmax along any axis. The result may share the operand's bytes if the views are the same.
 std::unique_ptr<Kernel> lower_softmax(const Node& node, std::span<const View> operands,
                                       std::span<const View> results);

@@ -45,10 +45,27 @@ Value scale_and_shift(NodeReader& node, Value y, Value scale, std::optional<Valu
   return node.cast(y, like.dtype());
 }
 
+/// Whether the op `layer_norm` says it all: no statistics are read, and scale and bias have the
+/// shape of the normalised axes.
+bool is_one_step(const NodeReader& node, std::int64_t first) {
+  const Shape shape = node.shape(0);
+  const Shape normal(shape.begin() + first, shape.end());
+  return !node.wants(1) && !node.wants(2) && is_static(normal) && node.shape(1) == normal &&
+         (!node.has_input(2) || node.shape(2) == normal) && node.type(0).dtype != DType::f64 &&
+         node.type(1).dtype == node.type(0).dtype && node.integer("stash_type", 1) == 1;
+}
+
 void import_layer_normalization(NodeReader& node) {
   const Value input = node.input(0);
   const std::int64_t rank = input.type().rank();
-  const Ints axes = axes_from(node.axis("axis", -1, rank), rank);
+  const std::int64_t first = node.axis("axis", -1, rank);
+  if (is_one_step(node, first)) {
+    std::vector<Value> operands{input, node.input(1, ParameterRole::weight)};
+    if (node.has_input(2)) operands.push_back(node.input(2, ParameterRole::bias));
+    return node.set(node.make("layer_norm", std::move(operands),
+                              {{"axis", first - rank}, {"epsilon", node.number("epsilon", 1e-5)}}));
+  }
+  const Ints axes = axes_from(first, rank);
   const Value x = stashed(node, input);
   const Moments m = moments(node, x, axes, node.number("epsilon", 1e-5));
   std::optional<Value> bias;
@@ -94,8 +111,8 @@ void import_group_normalization(NodeReader& node) {
   for (std::size_t axis = 2; axis < shape.size(); ++axis)
     places = element_count({places, shape[axis]});
   const Value x = node.reshape(stashed(node, input), {shape[0], groups, channels / groups, places});
-  const Moments m = moments(node, x, {2, 3}, node.number("epsilon", 1e-5));
-  const Value y = node.make("mul", {m.centred, m.inverse_deviation});
+  const double epsilon = node.number("epsilon", 1e-5);
+  const Value y = node.make("layer_norm", {x}, {{"axis", std::int64_t{2}}, {"epsilon", epsilon}});
   const auto parameter = [&](int i, ParameterRole role) {
     const Value value = node.input(i, role);
     const bool by_group = value.shape() == Shape{groups} && groups != channels;
@@ -177,7 +194,8 @@ void import_lrn(NodeReader& node) {
 /// one.
 void import_dropout(NodeReader& node) {
   const Value x = node.input(0);
-  const double rate = node.has_input(1) ? node.number_input(1) : node.number("ratio", 0.5);
+  const double rate = node.has_input(1) ? NodeReader::decimal(static_cast<float>(node.number_input(1)))
+                                        : node.number("ratio", 0.5);
   const bool training = node.has_input(2) && node.number_input(2) != 0;
   if (training && rate != 0) throw out_of_scope("random numbers");
   if (rate > 0 && rate < 1) {
