@@ -35,6 +35,7 @@ struct BenchArguments {
   std::vector<std::string> precisions = {"f32"};
   CompileArguments compile;  ///< but for its precision
   bool train = false;
+  std::string recompute = "none";
   bool profile = false;
   double seconds = 3;
   std::string json;
@@ -237,6 +238,10 @@ nlohmann::ordered_json row_json(const Row& row, const Ceilings& ceilings, std::i
           {"floor_ms", floor ? nlohmann::ordered_json(*floor) : nlohmann::ordered_json()},
           {"peak_bytes", program.arena_bytes},
           {"lower_bound_bytes", program.lower_bound_bytes},
+          {"recompute", to_string(row.executable->options().recompute)},
+          {"recomputed_steps", program.recomputed.values},
+          {"recomputed_flops", program.recomputed.flops},
+          {"plain_peak_bytes", known(program.plain_arena_bytes)},
           {"state_bytes", program.state_bytes},
           {"parameter_bytes", prepared},
           {"baseline_rss_bytes", known(baseline_rss)},
@@ -244,6 +249,17 @@ nlohmann::ordered_json row_json(const Row& row, const Ceilings& ceilings, std::i
           {"runs", row.times.size()},
           {"peak_flops", bf16 ? ceilings.bf16_flops : ceilings.f32_flops},
           {"bandwidth_bytes", ceilings.bandwidth_bytes}};
+}
+
+/// What the policy did to a training step; empty without one.
+std::string recompute_line(const Row& row) {
+  const RecomputePolicy& policy = row.executable->options().recompute;
+  if (policy.kind == RecomputePolicy::Kind::none) return {};
+  const RecomputeReport& done = row.program().recomputed;
+  return fmt::format("{} {} batch {}: {}: {} steps run again, {} kept less, {:+.1f} % flops\n", row.model,
+                     to_string(row.precision), row.batch, to_string(policy), done.values,
+                     human_bytes(static_cast<double>(done.kept_less)),
+                     100 * done.flops / std::max(done.all_flops, 1.0));
 }
 
 void print_table(const std::vector<Row>& rows, const Ceilings& ceilings, bool fusion) {
@@ -265,11 +281,16 @@ void print_table(const std::vector<Row>& rows, const Ceilings& ceilings, bool fu
         human_bytes(static_cast<double>(program.arena_bytes)),
         human_bytes(static_cast<double>(program.prepared_bytes)));
   }
+  for (const Row& row : rows) text += recompute_line(row);
   write_text("", text);
 }
 
 void run_bench(const BenchArguments& arguments) {
-  const CompileOptions options = compile_options(arguments.compile);
+  CompileOptions options = compile_options(arguments.compile);
+  options.recompute = parse_recompute(arguments.recompute, "--recompute");
+  if (options.recompute.kind != RecomputePolicy::Kind::none && !arguments.train) {
+    throw usage_error("--recompute is for training steps; add --train");
+  }
   for (const std::string& precision : arguments.precisions) parse_precision(precision);
   if (std::ranges::any_of(arguments.batches, [](std::int64_t batch) { return batch < 1; })) {
     throw usage_error("--batch takes numbers from 1 on, between commas");
@@ -324,6 +345,11 @@ void add_bench_command(CLI::App& app) {
   add_pass_arguments(*command, compile);
   command->add_flag("--train", arguments->train,
                     "Time training steps: forward, loss, backward, SGD with momentum");
+  command->add_option("--recompute", arguments->recompute,
+                      "none, scope:PATTERN,... or budget:SIZE: what a training step computes again in "
+                      "its backward pass instead of keeping it, e.g. budget:0.5, budget:800MB")
+      ->type_name("POLICY")
+      ->capture_default_str();
   command->add_flag("--profile", arguments->profile, "Print the time of every step, too");
   command->add_option("--seconds", arguments->seconds, "Time to measure each row")
       ->capture_default_str();

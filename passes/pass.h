@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ir/graph.h"
+#include "passes/recompute_policy.h"
 #include "passes/target.h"
 
 namespace facet {
@@ -32,6 +33,12 @@ struct PassContext {
   Evaluator evaluate;
   /// Constant folding refuses results that need more bytes than their operands plus this.
   std::int64_t fold_budget_bytes = 1 << 20;
+  RecomputePolicy recompute;
+  /// Bytes of a recompute budget for what its estimate does not see: gaps between buffers.
+  std::int64_t recompute_reserve = 0;
+  RecomputeReport recomputed;  ///< set by `recompute`
+  /// Temporary bytes of the node's kernel, for memory budgets; may be empty.
+  std::function<std::int64_t(const Node&)> scratch_bytes;
   std::vector<Remark> remarks;
   std::string_view pass;  ///< the running pass, set by the manager
 
@@ -110,6 +117,7 @@ bool lower_to_bf16(Graph& graph, PassContext& context);
 bool decompose_unsupported(Graph& graph, PassContext& context);
 bool assign_layouts(Graph& graph, PassContext& context);
 bool eliminate_reorders(Graph& graph, PassContext& context);
+bool recompute(Graph& graph, PassContext& context);
 bool sink_updates(Graph& graph, PassContext& context);
 
 }  // namespace facet

@@ -39,6 +39,8 @@ const std::vector<Pass>& table() {
                          "disagree.", assign_layouts},
       {"eliminate-reorders", "Reorders that change no byte, cancel or repeat vanish.",
        eliminate_reorders},
+      {"recompute", "What the backward pass reads is made again there instead of kept, by policy.",
+       recompute},
       {"sink-updates", "An update runs behind all other readers of what it overwrites.",
        sink_updates}};
   return passes;
@@ -128,7 +130,7 @@ std::vector<Pass> layout_pipeline() {
   for (const std::string_view name : {"decompose-unsupported", "eliminate-dead-code",
                                       "assign-layouts", "eliminate-reorders",
                                       "eliminate-common-subexpressions", "eliminate-dead-code",
-                                      "sink-updates"}) {
+                                      "recompute", "sink-updates"}) {
     passes.push_back(find_pass(name));
   }
   return passes;

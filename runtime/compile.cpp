@@ -70,6 +70,9 @@ std::shared_ptr<const Executable> compile(const Graph& graph, const TensorMap& w
   if (options.device == Device::reference && options.precision != Precision::f32) {
     throw usage_error("the reference device computes in float64; it takes no --precision");
   }
+  if (options.device == Device::reference && options.recompute.kind != RecomputePolicy::Kind::none) {
+    throw usage_error("the reference device keeps every value; it takes no --recompute");
+  }
   if (graph.symbols().size() > 1) {
     throw usage_error(fmt::format("network '{}' has several symbols ({}); one, the batch, can be "
                                   "compiled", graph.name(), fmt::join(graph.symbols(), ", ")));

@@ -36,6 +36,8 @@ struct CompileOptions {
   /// ops do nothing when their learning rate is not finite; the graph has to make it so (the step
   /// graphs of training/ do).
   std::string guard;
+  /// Of a training step on the CPU: what is computed again rather than kept. A budget is of the arena.
+  RecomputePolicy recompute = {};
   /// false: only what the target needs to run the graph (decomposition, layouts), no fusion and no
   /// sharing of memory.
   bool optimize = true;
@@ -65,6 +67,8 @@ struct ProgramInfo {
   std::int64_t lower_bound_bytes = 0;
   std::int64_t state_bytes = 0;     ///< what runs change: parameters under training, statistics
   std::int64_t prepared_bytes = 0;  ///< weights as the kernels read them
+  RecomputeReport recomputed;
+  std::int64_t plain_arena_bytes = 0;  ///< under a recompute budget: the arena without it; else 0
   int reorders = 0;                 ///< layout changes of activations, at run time
   int concat_slices = 0;
   int concat_copies = 0;

@@ -81,8 +81,8 @@ class CompiledExecutable final : public Executable,
       programs_.splice(programs_.begin(), programs_, it);
       return programs_.front();
     }
-    programs_.push_front(std::make_shared<const Program>(optimized_, batch, *backend_, weights_,
-                                                         options_, optimization_));
+    programs_.push_front(
+        make_program(optimized_, batch, *backend_, weights_, options_, optimization_));
     if (programs_.size() > kProgramsKept) programs_.pop_back();
     return programs_.front();
   }

@@ -20,13 +20,22 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+/// Of the node's kernel, if all it reads and makes is dense.
+std::int64_t scratch_bytes(const Backend& backend, const Node& node) {
+  std::vector<View> operands;
+  for (const Value& value : node.operands()) operands.push_back(dense_view(value.type()));
+  std::vector<View> results;
+  for (const Type& type : node.result_types()) results.push_back(dense_view(type));
+  return static_cast<std::int64_t>(backend.lower(node, operands, results)->scratch_bytes());
+}
+
 double view_bytes(const Type& type) { return static_cast<double>(byte_size(type)); }
 
 }  // namespace
 
 Program::Program(const Graph& graph, std::int64_t batch, const Backend& backend,
                  WeightStore& weights, const CompileOptions& options,
-                 const ProgramInfo& optimization)
+                 const ProgramInfo& optimization, std::int64_t recompute_reserve)
     : info_(optimization) {
   const auto start = std::chrono::steady_clock::now();
   info_.batch = batch;
@@ -34,6 +43,9 @@ Program::Program(const Graph& graph, std::int64_t batch, const Backend& backend,
   graph_ = symbols.empty() ? graph.clone() : graph.with_symbol(symbols.front(), batch);
   PassContext context;
   context.target = &backend;
+  context.recompute = options.recompute;
+  context.recompute_reserve = recompute_reserve;
+  context.scratch_bytes = [&](const Node& node) { return scratch_bytes(backend, node); };
   PipelineOptions pipeline;
   pipeline.disabled = options.disabled_passes;
   pipeline.after_pass = options.after_pass;
@@ -41,6 +53,7 @@ Program::Program(const Graph& graph, std::int64_t batch, const Backend& backend,
     info_.passes.push_back(std::move(report));
   }
   info_.remarks.insert(info_.remarks.end(), context.remarks.begin(), context.remarks.end());
+  info_.recomputed = context.recomputed;
   split_nodes();
   for (const Output& update : graph_.updates()) state_keys_.push_back(update.name);
   check_updates();

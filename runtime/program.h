@@ -38,9 +38,11 @@ struct ProgramPort {
 /// A compiled graph of one batch size: steps over one arena and prepared weights. Immutable.
 class Program {
  public:
-  /// `graph` is optimised and may carry the batch symbol.
+  /// `graph` is optimised and may carry the batch symbol. `recompute_reserve`: bytes of a recompute
+  /// budget that the pass leaves to gaps in the arena.
   Program(const Graph& graph, std::int64_t batch, const Backend& backend, WeightStore& weights,
-          const CompileOptions& options, const ProgramInfo& optimization);
+          const CompileOptions& options, const ProgramInfo& optimization,
+          std::int64_t recompute_reserve = 0);
 
   const ProgramInfo& info() const { return info_; }
   const std::vector<ProgramPort>& inputs() const { return inputs_; }
@@ -88,5 +90,13 @@ class Program {
   std::vector<ProgramPort> outputs_;
   ProgramInfo info_;
 };
+
+/// A program whose arena keeps to the recompute budget of the options, if there is one: what the pass
+/// estimates is checked against the plan, and a plan with gaps is made again with a lower budget.
+/// Throws Error(usage) with the smallest arena in reach for a budget that cannot be met.
+std::shared_ptr<const Program> make_program(const Graph& graph, std::int64_t batch,
+                                            const Backend& backend, WeightStore& weights,
+                                            const CompileOptions& options,
+                                            const ProgramInfo& optimization);
 
 }  // namespace facet

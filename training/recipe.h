@@ -76,14 +76,6 @@ struct OptimizerRecipe {
   double trust_coefficient = 0.001;  ///< lars
 };
 
-/// What is computed again in the backward pass instead of kept.
-struct RecomputeChoice {
-  enum class Kind { none, scope, bytes };
-  Kind kind = Kind::none;
-  std::string pattern;     ///< scope: "scope:PATTERN"
-  std::int64_t bytes = 0;  ///< bytes: "bytes:N", the budget for activations
-};
-
 struct TrainingRecipe {
   enum class OnNan {
     stop,  ///< with the first operation that made it named
@@ -99,7 +91,7 @@ struct TrainingRecipe {
   std::int64_t patience = 0;  ///< validations without a better one before training ends; 0: off
   OnNan on_nan = OnNan::stop;
   bool deterministic = false;  ///< bitwise repeatable at a fixed number of threads
-  RecomputeChoice recompute;   ///< "none", "scope:PATTERN" or "bytes:N"
+  RecomputePolicy recompute;   ///< "none", "scope:layer1,layer2", "budget:0.5", "budget:800MB"
 };
 
 /// Everything that decides what a training computes, as a TOML file with the members as sections.

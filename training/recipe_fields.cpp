@@ -36,30 +36,6 @@ void expect_one(const std::vector<std::string>& values) {
                   values.size(), fmt::join(values, ", ")));
 }
 
-RecomputeChoice parse_recompute(const std::string& text) {
-  if (text == "none") return {};
-  if (text.starts_with("scope:") && text.size() > 6) {
-    return {RecomputeChoice::Kind::scope, text.substr(6), 0};
-  }
-  if (text.starts_with("bytes:")) {
-    const auto bytes = parse_number<std::int64_t>(text.substr(6), "a number of bytes");
-    if (bytes > 0) return {RecomputeChoice::Kind::bytes, "", bytes};
-  }
-  throw usage_error(fmt::format("is \"{}\"; it must be none, scope:PATTERN or bytes:N", text));
-}
-
-std::string to_text(const RecomputeChoice& choice) {
-  switch (choice.kind) {
-    case RecomputeChoice::Kind::none:
-      return "none";
-    case RecomputeChoice::Kind::scope:
-      return "scope:" + choice.pattern;
-    case RecomputeChoice::Kind::bytes:
-      return fmt::format("bytes:{}", choice.bytes);
-  }
-  return {};
-}
-
 /// Makes the fields of one section after the other. A field is bound by the type of its member.
 class Builder {
  public:
@@ -178,10 +154,10 @@ class Builder {
         [&value, names] { return toml_string(names.at(static_cast<std::size_t>(value))); });
   }
 
-  void add(const char* name, RecomputeChoice& value) {
+  void add(const char* name, RecomputePolicy& value) {
     put(
-        name, [&value](const auto& given) { value = parse_recompute(one(given)); },
-        [&value] { return toml_string(to_text(value)); });
+        name, [&value](const auto& given) { value = parse_recompute(one(given), ""); },
+        [&value] { return toml_string(to_string(value)); });
   }
 
  private:

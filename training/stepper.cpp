@@ -89,6 +89,7 @@ void Stepper::compile_step(const Graph& network, const StepOptions& options, con
   CompileOptions compile_options;
   compile_options.precision = precision_;
   compile_options.guard = "loss";
+  compile_options.recompute = recipe.training.recompute;
   executable_ = compile(step, weights, compile_options);
   state_ = executable_->take_state();
   context_ = executable_->make_context(state_);
@@ -220,14 +221,20 @@ std::string Stepper::describe() const {
           ? "bf16: convolutions, matrix products and activations; f32: their accumulation, master "
             "weights, statistics, loss, gradients of parameters, updates"
           : "f32 throughout";
+  const RecomputeReport& again = info.recomputed;
+  const std::string recomputed =
+      again.values == 0 ? ""
+                        : fmt::format("\nrecompute  {} steps run again, {:.1f} MB kept less, {:+.1f} % flops",
+                                      again.values, static_cast<double>(again.kept_less) * 1e-6,
+                                      100 * again.flops / std::max(again.all_flops, 1.0));
   return fmt::format("precision  {}\nstep       {} kernels, batch {}{}, compiled in {:.1f} s\n"
-                     "memory     arena {:.1f} MB (lower bound {:.1f}), state {:.1f} MB",
+                     "memory     arena {:.1f} MB (lower bound {:.1f}), state {:.1f} MB{}",
                      text, info.steps.size(), batch_,
                      accumulate_ > 1 ? fmt::format(" x {} accumulated", accumulate_) : "",
                      info.compile_seconds + info.prepare_seconds,
                      static_cast<double>(info.arena_bytes) * 1e-6,
                      static_cast<double>(info.lower_bound_bytes) * 1e-6,
-                     static_cast<double>(state_bytes()) * 1e-6);
+                     static_cast<double>(state_bytes()) * 1e-6, recomputed);
 }
 
 }  // namespace facet

@@ -30,6 +30,7 @@ enum class Family {
   branches,
   volume,
   resize,
+  layer_norm,
   elementwise,
   reduce,
   pooling,
@@ -61,15 +62,16 @@ Family family_of(const Node& node) {
   if (node.is("conv_branches")) return Family::branches;
   if (cpu::is_volume(node)) return Family::volume;
   if (is_one_of({"resize", "resize_bwd"})) return Family::resize;
+  if (node.is("layer_norm")) return Family::layer_norm;
   if (is_one_of({"elementwise", "batch_norm"}) || elementwise_arity(node.kind()) > 0) {
     return Family::elementwise;
   }
-  if (is_one_of({"reduce_mean", "reduce_sum", "reduce_max"})) return Family::reduce;
+  if (is_one_of({"reduce_mean", "reduce_sum", "reduce_max", "reduce_min"})) return Family::reduce;
   if (is_one_of({"max_pool", "avg_pool"})) return Family::pooling;
   if (node.is("softmax")) return Family::softmax;
   if (node.is("sdpa")) return Family::sdpa;
   if (node.is("gate")) return Family::gate;
-  if (is_one_of({"batch_norm_train", "batch_norm_bwd"})) return Family::batch_norm;
+  if (is_one_of({"batch_norm_train", "batch_norm_apply", "batch_norm_bwd"})) return Family::batch_norm;
   if (node.is("prelu_bwd")) return Family::prelu_bwd;
   if (is_one_of({"max_pool_bwd", "avg_pool_bwd"})) return Family::pooling_bwd;
   if (node.is("reduce_max_bwd")) return Family::reduce_max_bwd;
@@ -186,6 +188,8 @@ class CpuBackend : public Backend {
         return cpu::lower_oracle(node, operands, results);
       case Family::resize:
         return cpu::lower_resize(node, operands[0], results[0]);
+      case Family::layer_norm:
+        return cpu::lower_layer_norm(node, operands, results[0]);
       case Family::elementwise:
         return cpu::lower_elementwise(node, operands, results);
       case Family::reduce:
@@ -199,8 +203,9 @@ class CpuBackend : public Backend {
       case Family::gate:
         return cpu::lower_gate(node, operands, results);
       case Family::batch_norm:
-        return node.is("batch_norm_bwd") ? cpu::lower_batch_norm_bwd(node, operands, results)
-                                         : cpu::lower_batch_norm_train(node, operands, results);
+        if (node.is("batch_norm_bwd")) return cpu::lower_batch_norm_bwd(node, operands, results);
+        return node.is("batch_norm_train") ? cpu::lower_batch_norm_train(node, operands, results)
+                                           : cpu::lower_batch_norm_apply(node, operands, results);
       case Family::prelu_bwd:
         return cpu::lower_prelu_bwd(node, operands, results);
       case Family::pooling_bwd:

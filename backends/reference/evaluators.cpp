@@ -23,6 +23,7 @@ const EvaluatorTable& evaluators() {
     add_windowed_max_ops(all);
     add_resize_ops(all);
     add_deform_ops(all);
+    add_layer_norm_ops(all);
     add_whole_number_ops(all);
     add_line_ops(all);
     add_indexing_ops(all);

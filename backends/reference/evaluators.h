@@ -52,6 +52,7 @@ void add_volume_ops(EvaluatorTable& table);
 void add_windowed_max_ops(EvaluatorTable& table);
 void add_resize_ops(EvaluatorTable& table);
 void add_deform_ops(EvaluatorTable& table);
+void add_layer_norm_ops(EvaluatorTable& table);
 void add_whole_number_ops(EvaluatorTable& table);
 void add_line_ops(EvaluatorTable& table);
 void add_indexing_ops(EvaluatorTable& table);

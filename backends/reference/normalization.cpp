@@ -90,6 +90,21 @@ std::vector<HostTensor> batch_norm_train(const Call& call) {
   return {y, mean, inv_std, new_mean, new_var};
 }
 
+std::vector<HostTensor> batch_norm_apply(const Call& call) {
+  const HostTensor& input = call.operand(0);
+  const double* x = input.as<double>();
+  const double* scale = call.operand(1).as<double>();
+  const double* bias = call.operand(2).as<double>();
+  const double* m = call.operand(3).as<double>();
+  const double* r = call.operand(4).as<double>();
+  HostTensor y = call.result();
+  double* to = y.as_mutable<double>();
+  for_each_element(input, [&](std::int64_t c, std::int64_t i) {
+    to[i] = behind(call, 5, c, i, (x[i] - m[c]) * r[c] * scale[c] + bias[c]);
+  });
+  return {y};
+}
+
 std::vector<HostTensor> batch_norm_bwd(const Call& call) {
   const Strings& tail = call.attributes().strings("tail");
   const bool is_sum = tail == Strings{"add", "relu"};
@@ -134,6 +149,7 @@ std::vector<HostTensor> batch_norm_bwd(const Call& call) {
 void add_normalization_ops(EvaluatorTable& table) {
   table["batch_norm"] = batch_norm;
   table["batch_norm_train"] = batch_norm_train;
+  table["batch_norm_apply"] = batch_norm_apply;
   table["batch_norm_bwd"] = batch_norm_bwd;
 }
 

@@ -16,6 +16,7 @@ std::vector<OpDef> windowed_max_ops();  ///< dilated windows, and where maxima s
 std::vector<OpDef> volume_ops();        ///< convolution of [N, C, D, H, W]
 std::vector<OpDef> resize_ops();
 std::vector<OpDef> deform_ops();
+std::vector<OpDef> layer_norm_ops();
 std::vector<OpDef> shape_ops();
 std::vector<OpDef> attention_ops();
 std::vector<OpDef> normalization_ops();  ///< batch statistics and their gradient

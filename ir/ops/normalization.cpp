@@ -38,7 +38,7 @@ Tail tail_of(const InferContext& context, std::size_t fixed, std::size_t relu, s
   } else if (words == Strings{"add", "relu"}) {
     tail = Tail::add_relu;
     extras = add_relu;
-  } else if (words == Strings{"add"} && context.op.name == "batch_norm_train") {
+  } else if (words == Strings{"add"} && context.op.name != "batch_norm_bwd") {
     tail = Tail::add;
     extras = add_relu;
   } else if (!words.empty()) {
@@ -57,7 +57,8 @@ void require_slope(const Type& slope, const Type& x) {
                                 to_string(x)));
 }
 
-std::vector<Type> infer_train(const InferContext& context) {
+/// Of batch_norm_train and batch_norm_apply, whose operands are the same but for two statistics.
+void check_forward(const InferContext& context) {
   const Type& x = context.operand(0);
   require_channels(context, x, 1, 5);
   const Tail tail = tail_of(context, 5, 0, 1, 1);
@@ -66,8 +67,18 @@ std::vector<Type> infer_train(const InferContext& context) {
     throw usage_error(fmt::format("the residual {} does not fit x {}", to_string(context.operand(5)),
                                   to_string(x)));
   }
+}
+
+std::vector<Type> infer_train(const InferContext& context) {
+  check_forward(context);
+  const Type& x = context.operand(0);
   const Type channels = f32({x.shape[1]});
   return {x, channels, channels, channels, channels};
+}
+
+std::vector<Type> infer_apply(const InferContext& context) {
+  check_forward(context);
+  return {context.operand(0)};
 }
 
 std::vector<Type> infer_bwd(const InferContext& context) {
@@ -100,6 +111,7 @@ std::vector<Type> infer_bwd(const InferContext& context) {
   return results;
 }
 
+double two_per_element(const Node& node) { return 2 * operand_elements(node); }
 double five_per_element(const Node& node) { return 5 * operand_elements(node); }
 
 std::vector<Sample> train_samples() {
@@ -114,6 +126,15 @@ std::vector<Sample> train_samples() {
           {{wide, k, k, k, k, f32({1})}, {{"tail", Strings{"prelu"}}}},
           {{wide, k, k, k, k, wide}, {{"tail", Strings{"add"}}}},
           {{wide, k, k, k, k, wide}, {{"tail", Strings{"add", "relu"}}}}};
+}
+/// The statistics of the samples of batch_norm_train are numbers like any other.
+std::vector<Sample> apply_samples() {
+  std::vector<Sample> samples = train_samples();
+  for (Sample& sample : samples) {
+    sample.attributes.erase("momentum");
+    sample.attributes.erase("epsilon");
+  }
+  return samples;
 }
 std::vector<Sample> bwd_samples() {
   const Type c = f32({6});
@@ -151,6 +172,21 @@ std::vector<OpDef> normalization_ops() {
       .cost = Cost::memory(five_per_element),
       .onnx = OnnxMapping::none("training steps are not exported"),
       .samples = Samples::cases(train_samples)});
+  list.push_back(OpDef{
+      .name = "batch_norm_apply",
+      .doc = "What batch_norm_train made of x, again, from the statistics it gave: tail((x - mean) * "
+             "inv_std * scale + bias) over axis 1. Bitwise the same, and no statistic moves.",
+      .signature = Signature({"x", "scale", "bias", "mean", "inv_std", "extras..."}, {"y"}),
+      .attributes = {{"tail", Strings{}}},
+      .infer = infer_apply,
+      .gradient = Gradient::none("it is made behind differentiation"),
+      .layout = LayoutRole::follow,
+      .aliasing = Aliasing::in_place,
+      .precision = PrecisionPolicy::follow,
+      .decomposition = Decomposition::primitive(),
+      .cost = Cost::memory(two_per_element),
+      .onnx = OnnxMapping::none("training steps are not exported"),
+      .samples = Samples::cases(apply_samples)});
   list.push_back(OpDef{
       .name = "batch_norm_bwd",
       .doc = "The gradient of batch_norm_train: dbias = sum(dy), dscale = sum(dy * xhat), dx = scale * "

@@ -20,7 +20,8 @@ struct OpTable {
                          ops::normalization_ops, ops::backward_ops, ops::label_ops,
                          ops::training_ops, ops::update_ops, ops::volume_ops, ops::windowed_max_ops,
                          ops::resize_ops, ops::deform_ops, ops::math_ops, ops::line_ops,
-                         ops::matrix_ops, ops::indexing_ops, ops::scatter_ops, ops::sampling_ops}) {
+                         ops::matrix_ops, ops::indexing_ops, ops::scatter_ops, ops::sampling_ops,
+                         ops::layer_norm_ops}) {
       for (OpDef& definition : family()) definitions.push_back(std::move(definition));
     }
     for (const OpDef& definition : definitions) {

@@ -82,6 +82,8 @@ TEST(Usage, ValuesAreChecked) {
   expect_refused("run lscnn --threads many", {"--threads"});
   expect_refused("bench lscnn --batch 0", {"--batch"});
   expect_refused("bench lscnn --seconds 0", {"--seconds"});
+  expect_refused("bench lscnn --recompute budget:0.5", {"--recompute", "--train"});
+  expect_refused("bench lscnn --train --recompute bugdet:0.5", {"did you mean 'budget'?"});
   expect_refused("verify a.jpg b.jpg --model lscnn --weights random:1 --threshold 2", {"--threshold"});
 }
 

@@ -66,11 +66,54 @@ TEST(Copy, Slice) {
 
 TEST(Copy, PadAndReverse) {
   const Type x = f32({2, 24, 19, 19});
+  std::vector<Sample> reversed, padded;
   for (const std::int64_t axis : {0, 1, 2, 3}) {
-    expect_exact_everywhere("reverse", {{{x}, {{"axis", axis}}}});
-    expect_exact_everywhere("pad", {{{x}, {{"axis", axis}, {"before", std::int64_t{2}}}},
-                                    {{x}, {{"axis", axis}, {"after", std::int64_t{1}}}}});
+    reversed.push_back({{x}, {{"axis", axis}}});
+    padded.push_back({{x}, {{"axis", axis}, {"before", std::int64_t{2}}}});
+    padded.push_back({{x}, {{"axis", axis}, {"after", std::int64_t{1}}}});
   }
+  expect_exact_everywhere("reverse", reversed);
+  expect_exact_everywhere("pad", padded);
+}
+
+TEST(Copy, PadModes) {
+  std::vector<Sample> samples;
+  for (const char* mode : {"constant", "edge", "reflect", "wrap"}) {
+    for (const std::int64_t axis : {0, 1, 2, 3}) {
+      const Attributes pads{{"axis", axis},
+                            {"before", std::int64_t{3}},
+                            {"after", axis == 3 ? std::int64_t{9} : std::int64_t{1}},
+                            {"mode", std::string(mode)},
+                            {"value", 0.75}};
+      samples.push_back({{f32({2, 5, 4, 6})}, pads});
+    }
+  }
+  samples.push_back({{f32({2, 24, 19, 19})},
+                     {{"axis", std::int64_t{2}},
+                      {"before", std::int64_t{1}},
+                      {"mode", std::string("reflect")}}});
+  expect_exact_everywhere("pad", samples);
+}
+
+/// The value of a constant pad in every dtype.
+TEST(Copy, PadOfAnyDtype) {
+  for (const DType dtype : {DType::f64, DType::i64, DType::i32, DType::i8, DType::u8,
+                            DType::boolean, DType::f16}) {
+    const Attributes attributes{{"axis", std::int64_t{1}}, {"after", std::int64_t{3}}, {"value", 1.0}};
+    const Problem problem(find_op("pad"), {{Type{dtype, {4, 5}, {}}}, attributes, 0, 9}, dtype, dtype);
+    expect_exact(problem, {dtype, dtype, "", "", Gaps::all_axes, false, 1});
+  }
+}
+
+TEST(Copy, StridedSlice) {
+  const auto sample = [](std::int64_t axis, std::int64_t start, std::int64_t count,
+                         std::int64_t step) {
+    return Sample{{f32({3, 20, 13, 17})},
+                  {{"axis", axis}, {"start", start}, {"count", count}, {"step", step}}};
+  };
+  expect_exact_everywhere("strided_slice",
+                          {sample(1, 1, 6, 3), sample(2, 12, 7, -2), sample(3, 0, 9, 2),
+                           sample(-1, 16, 17, -1), sample(0, 2, 2, -2)});
 }
 
 TEST(Copy, ReorderOfNetworkInputs) {

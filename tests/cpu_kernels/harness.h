@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "backends/cpu/kernels/gather.h"
 #include "backends/cpu/kernels/kernels.h"
 #include "backends/reference/reference.h"
 #include "ir/elementwise_program.h"
@@ -119,7 +120,9 @@ inline std::unique_ptr<Kernel> lower(const Node& node, std::span<const View> ope
   if (kind.starts_with("reduce_")) return cpu::lower_reduce(node, operands, results);
   if (kind.ends_with("_pool")) return cpu::lower_pooling(node, operands, results);
   if (kind.starts_with("resize")) return cpu::lower_resize(node, operands[0], results[0]);
+  if (kind == "layer_norm") return cpu::lower_layer_norm(node, operands, results[0]);
   if (kind == "gate") return cpu::lower_gate(node, operands, results);
+  if (cpu::takes_gather(node)) return cpu::lower_gather(node, operands, results);
   if (kind == "softmax") return cpu::lower_softmax(node, operands, results);
   if (kind == "elementwise" || kind == "batch_norm" || elementwise_arity(kind) > 0) {
     return cpu::lower_elementwise(node, operands, results);

@@ -65,7 +65,7 @@ milestones = [9, 19]
 epochs = 25
 seed = 18446744073709551615
 precision = "bf16"
-recompute = "scope:layer*"
+recompute = "scope:layer*,head"
 )",
                                      "r.toml");
   EXPECT_EQ(recipe.model.name, "lscnn");
@@ -89,8 +89,8 @@ recompute = "scope:layer*"
   EXPECT_EQ(recipe.training.epochs, 25);
   EXPECT_EQ(recipe.training.seed, ~std::uint64_t{0});
   EXPECT_EQ(recipe.training.precision, Precision::bf16);
-  EXPECT_EQ(recipe.training.recompute.kind, RecomputeChoice::Kind::scope);
-  EXPECT_EQ(recipe.training.recompute.pattern, "layer*");
+  EXPECT_EQ(recipe.training.recompute.kind, RecomputePolicy::Kind::scope);
+  EXPECT_THAT(recipe.training.recompute.scopes, ElementsAre("layer*", "head"));
 }
 
 TEST(Recipe, TomlComesBackToTheBit) {
@@ -108,7 +108,7 @@ TEST(Recipe, TomlComesBackToTheBit) {
   recipe.optimizer.epsilon = 5e-324;
   recipe.optimizer.weight_decay = 1e300;
   recipe.schedule.milestones = {3};
-  recipe.training.recompute = {RecomputeChoice::Kind::bytes, "", 123456789012};
+  recipe.training.recompute = parse_recompute("budget:123456789012");
   const std::string text = to_toml(recipe);
   const Recipe back = parse_recipe(text, "again");
   EXPECT_EQ(to_toml(back), text);
@@ -130,7 +130,7 @@ std::string changed(const RecipeField& field) {
   if (now == "false") return "true";
   if (field.name == "milestones") return "[2, 5]";
   if (field.list) return "[0.25, 0.5, 0.75]";
-  if (field.name == "recompute") return "bytes:5";
+  if (field.name == "recompute") return "budget:0.5";
   for (const char* other :
        {"1", "2", "0.5", "folder", "center_crop", "lanczos", "skip", "stop", "resized", "dcr_trunk",
         "autograd", "adam", "cosine", "linear", "bf16"}) {
@@ -236,7 +236,7 @@ TEST(Recipe, WrongValuesNameFileAndField) {
   EXPECT_THAT(refused_line("schedule", "milestones = [1.5]"), HasSubstr("schedule.milestones"));
   EXPECT_THAT(refused_line("data", "train = two words"), HasSubstr("needs quotes"));
   EXPECT_THAT(refused_line("training", "seed = -1"), HasSubstr("training.seed"));
-  for (const char* value : {"all", "scope:", "bytes:", "bytes:0", "bytes:1k"}) {
+  for (const char* value : {"all", "scope:", "scope:a,", "budget:", "budget:0", "budget:1k", "budget:512"}) {
     EXPECT_THAT(refused_line("training", std::string("recompute = \"") + value + "\""),
                 HasSubstr("training.recompute is "));
   }

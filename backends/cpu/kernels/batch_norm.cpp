@@ -4,9 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "backends/cpu/kernels/channel_blocks.h"
-#include "backends/cpu/kernels/planned_kernel.h"
-#include "backends/cpu/kernels/train_kernels.h"
+#include "backends/cpu/kernels/batch_norm.h"
 
 // Batch normalisation of a batch and its gradient. Both read their operands twice: once for the
 // sums over a channel, once for the result. Sums are f32 over kRowsInFloat rows and double beyond;
@@ -20,94 +18,22 @@ namespace {
 /// is lost when its square is subtracted.
 constexpr std::int64_t kProbes = 8;
 
-/// A vector of f32, bf16 or f16 of one number per channel.
-struct PerChannel {
-  Float type = Float::f32;
-  std::int64_t step = 1;
-
-  void load(const std::byte* from, float* to, std::int64_t channels) const {
-    load_floats(type, from, step, to, channels);
-  }
-  void store(const float* from, std::byte* to, std::int64_t channels) const {
-    store_floats(type, from, to, step, channels);
-  }
-};
-
-PerChannel per_channel(const Node& node, const View& view) {
-  return {float_type(node, view.type.dtype), view.strides[0]};
-}
-
-/// The scratch: double sums, then arrays of f32 per channel.
-struct Scratch {
-  double* sums = nullptr;
-  float* arrays = nullptr;
-  std::int64_t row = 0;
-
-  Scratch(const ChannelPlan& plan, std::size_t counts, std::byte* scratch)
-      : sums(reinterpret_cast<double*>(scratch)),
-        arrays(reinterpret_cast<float*>(scratch + aligned_bytes(part_sum_bytes(plan, counts)))),
-        row(padded_channels(plan.channels)) {}
-
-  float* array(std::int64_t i) const { return arrays + i * row; }
-  static std::size_t aligned_bytes(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
-  static std::size_t bytes(const ChannelPlan& plan, std::size_t counts, std::size_t arrays) {
-    const auto row = static_cast<std::size_t>(padded_channels(plan.channels));
-    return aligned_bytes(part_sum_bytes(plan, counts)) + arrays * row * sizeof(float);
-  }
-};
-
-/// What follows the normalisation; see the ops.
-struct Tail {
-  bool adds = false;    ///< a residual
-  bool has_slope = false;
-  bool relu = false;
-  PerChannel slope;
-  bool one_slope = false;
-
-  bool empty() const { return !adds && !has_slope && !relu; }
-  std::string name() const {
-    return std::string(adds ? "+add" : "") + (relu ? "+relu" : has_slope ? "+prelu" : "");
-  }
-  /// What values below zero are multiplied by.
-  void load(const std::byte* from, float* to, std::int64_t channels) const {
-    if (!has_slope) return static_cast<void>(std::fill_n(to, channels, relu ? 0.0F : 1.0F));
-    slope.load(from, to, one_slope ? 1 : channels);
-    if (one_slope) std::fill_n(to, channels, to[0]);
-  }
-};
-
-Tail tail_of(const Node& node) {
-  Tail tail;
-  for (const std::string& entry : node.attributes().strings("tail")) {
-    tail.adds |= entry == "add";
-    tail.relu |= entry == "relu";
-    tail.has_slope |= entry == "prelu";
-  }
-  return tail;
-}
-
-void set_slope(Tail& tail, const Node& node, const View& view) {
-  tail.slope = per_channel(node, view);
-  tail.one_slope = view.type.shape[0].factor == 1;
-}
-
 struct BatchNormTrainPlan {
-  ChannelPlan sums;    ///< x
-  ChannelPlan result;  ///< x, residual, y
+  ChannelPlan sums;  ///< x
+  Normalization result;
   PerChannel operands[4];
   PerChannel results[4];
-  Tail tail;
   double epsilon = 0, momentum = 0;
 
   enum Array { kShift, kMean, kFactor, kBias, kOther, kSlope, kArrays };
 
   std::string implementation() const {
-    return "batch_norm" + tail.name() + ":" + train_loops().name;
+    return "batch_norm" + result.tail.name() + ":" + train_loops().name;
   }
-  std::size_t scratch_bytes() const { return Scratch::bytes(sums, 2, kArrays); }
+  std::size_t scratch_bytes() const { return NormScratch::bytes(sums, 2, kArrays); }
 
   void run(const Addresses& addresses) const {
-    const Scratch scratch(sums, 2, addresses.scratch);
+    const NormScratch scratch(sums, 2, addresses.scratch);
     probe(addresses.operands[0], scratch);
     std::byte* const x[] = {addresses.operands[0]};
     std::fill_n(scratch.sums, part_sum_bytes(sums, 2) / sizeof(double), 0.0);
@@ -125,35 +51,15 @@ struct BatchNormTrainPlan {
     });
     add_parts(sums, scratch.sums, 2);
     conclude(addresses, scratch);
-    tail.load(tail.has_slope ? addresses.operands[5] : nullptr, scratch.array(kSlope),
-              sums.channels);
-    std::vector<std::byte*> views{addresses.operands[0]};
-    if (tail.adds) views.push_back(addresses.operands[5]);
-    views.push_back(addresses.results[0]);
-    parallel_for(result.parts, result.elements(), [&](std::int64_t begin, std::int64_t end) {
-      ChannelWalk walk(result, /*written=*/true);
-      ChannelArguments arguments(result, {scratch.array(kMean), scratch.array(kFactor),
-                                          scratch.array(kBias), scratch.array(kSlope)});
-      for (std::int64_t part = begin; part < end; ++part) {
-        walk.run(part, views, [&](ChannelBlock& b) { normalize(b, arguments); });
-      }
-    });
+    result.tail.load(result.tail.has_slope ? addresses.operands[5] : nullptr,
+                     scratch.array(kSlope), sums.channels);
+    result.run(normalization_views(result, addresses),
+               {scratch.array(kMean), scratch.array(kFactor), scratch.array(kBias),
+                scratch.array(kSlope)});
   }
 
  private:
-  void normalize(ChannelBlock& b, ChannelArguments& arguments) const {
-    const auto type = static_cast<int>(b.type);
-    if (tail.empty()) {
-      return train_loops().normalize[type](b.reads[0], b.writes, b.rows, b.cols,
-                                           arguments.at(b, 0), arguments.at(b, 1),
-                                           arguments.at(b, 2));
-    }
-    train_loops().normalize_tail[type](b.reads[0], tail.adds ? b.reads[1] : Rows{}, b.writes, b.rows,
-                                       b.cols, arguments.at(b, 0), arguments.at(b, 1),
-                                       arguments.at(b, 2), arguments.at(b, 3));
-  }
-
-  void probe(const std::byte* x, const Scratch& scratch) const {
+  void probe(const std::byte* x, const NormScratch& scratch) const {
     float* const shift = scratch.array(kShift);
     float* const values = scratch.array(kOther);
     std::fill_n(shift, sums.channels, 0.0f);
@@ -175,7 +81,7 @@ struct BatchNormTrainPlan {
   }
 
   /// Statistics into the results, and what `normalize` needs.
-  void conclude(const Addresses& addresses, const Scratch& scratch) const {
+  void conclude(const Addresses& addresses, const NormScratch& scratch) const {
     const std::int64_t channels = sums.channels;
     const auto n = static_cast<double>(sums.places);
     float* const mean = scratch.array(kMean);
@@ -214,7 +120,7 @@ struct BatchNormBwdPlan {
   PerChannel results[2];
   PerChannel bias;      ///< of the forward pass
   PerChannel dslope;
-  Tail tail;
+  NormTail tail;
 
   enum Array { kMean, kFactor, kSlope, kBias, kInverse, kForward, kForwardBias, kTail, kArrays };
 
@@ -225,10 +131,10 @@ struct BatchNormBwdPlan {
   std::string implementation() const {
     return "batch_norm_bwd" + tail.name() + ":" + train_loops().name;
   }
-  std::size_t scratch_bytes() const { return Scratch::bytes(sums, counts(), kArrays); }
+  std::size_t scratch_bytes() const { return NormScratch::bytes(sums, counts(), kArrays); }
 
   void run(const Addresses& addresses) const {
-    const Scratch scratch(sums, counts(), addresses.scratch);
+    const NormScratch scratch(sums, counts(), addresses.scratch);
     prepare(addresses, scratch);
     std::vector<std::byte*> views{addresses.operands[0], addresses.operands[1]};
     if (tail.adds) views.insert(views.end(), {addresses.operands[5], addresses.results[3]});
@@ -263,7 +169,7 @@ struct BatchNormBwdPlan {
 
  private:
   /// What the forward pass multiplied by and added, where its sign is needed.
-  void prepare(const Addresses& addresses, const Scratch& scratch) const {
+  void prepare(const Addresses& addresses, const NormScratch& scratch) const {
     operands[1].load(addresses.operands[3], scratch.array(kMean), sums.channels);
     if (!is_recomputed()) return;
     float* const forward = scratch.array(kForward);
@@ -306,7 +212,7 @@ struct BatchNormBwdPlan {
   }
 
   /// dx = a * dy - a * inv^2 * mean(dy * (x - mean)) * (x - mean) - a * mean(dy), a = scale * inv.
-  void conclude(const Addresses& addresses, const Scratch& scratch) const {
+  void conclude(const Addresses& addresses, const NormScratch& scratch) const {
     const std::int64_t channels = sums.channels;
     const auto n = static_cast<double>(sums.places);
     float* const factor = scratch.array(kFactor);
@@ -331,7 +237,7 @@ struct BatchNormBwdPlan {
     }
   }
 
-  void store_slope(const Addresses& addresses, const Scratch& scratch) const {
+  void store_slope(const Addresses& addresses, const NormScratch& scratch) const {
     float* const to = scratch.array(kBias);
     const double* const from = scratch.sums + 2 * sums.channels;
     if (tail.one_slope) {
@@ -349,13 +255,8 @@ std::unique_ptr<Kernel> lower_batch_norm_train(const Node& node, std::span<const
                                                std::span<const View> results) {
   check_unblocked(node, operands, results);
   BatchNormTrainPlan plan;
-  plan.tail = tail_of(node);
-  std::vector<View> views{operands[0]};
-  if (plan.tail.adds) views.push_back(operands[5]);
-  views.push_back(results[0]);
-  if (plan.tail.has_slope) set_slope(plan.tail, node, operands[5]);
   plan.sums = plan_channels(node, operands.first(1));
-  plan.result = plan_channels(node, views);
+  plan.result = plan_normalization(node, operands, results[0]);
   for (std::size_t i = 0; i < 4; ++i) {
     plan.operands[i] = per_channel(node, operands[i + 1]);
     plan.results[i] = per_channel(node, results[i + 1]);

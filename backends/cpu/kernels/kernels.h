@@ -19,7 +19,7 @@ namespace facet::cpu {
 std::unique_ptr<Kernel> lower_elementwise(const Node& node, std::span<const View> operands,
                                           std::span<const View> results);
 
-/// reduce_mean, reduce_sum and reduce_max.
+/// reduce_mean, reduce_sum, reduce_max and reduce_min.
 std::unique_ptr<Kernel> lower_reduce(const Node& node, std::span<const View> operands,
                                      std::span<const View> results);
 
@@ -30,6 +30,10 @@ std::unique_ptr<Kernel> lower_pooling(const Node& node, std::span<const View> op
 /// resize and resize_bwd, one axis after the other; fast where an axis that is not resized (channels)
 /// is contiguous.
 std::unique_ptr<Kernel> lower_resize(const Node& node, const View& operand, const View& result);
+
+/// layer_norm, row by row. The result may share the operand's bytes if the views are the same.
+std::unique_ptr<Kernel> lower_layer_norm(const Node& node, std::span<const View> operands,
+                                         const View& result);
 
 /// softmax along any axis. The result may share the operand's bytes if the views are the same.
 std::unique_ptr<Kernel> lower_softmax(const Node& node, std::span<const View> operands,

@@ -13,6 +13,9 @@ namespace facet::cpu {
 /// its view.
 std::unique_ptr<Kernel> lower_batch_norm_train(const Node& node, std::span<const View> operands,
                                                std::span<const View> results);
+/// Result 0 of batch_norm_train, bitwise.
+std::unique_ptr<Kernel> lower_batch_norm_apply(const Node& node, std::span<const View> operands,
+                                               std::span<const View> results);
 std::unique_ptr<Kernel> lower_batch_norm_bwd(const Node& node, std::span<const View> operands,
                                              std::span<const View> results);
 std::unique_ptr<Kernel> lower_prelu_bwd(const Node& node, std::span<const View> operands,

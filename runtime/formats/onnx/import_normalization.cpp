@@ -45,10 +45,27 @@ Value scale_and_shift(NodeReader& node, Value y, Value scale, std::optional<Valu
   return node.cast(y, like.dtype());
 }
 
+/// Whether the op `layer_norm` says it all: no statistics are read, and scale and bias have the
+/// shape of the normalised axes.
+bool is_one_step(const NodeReader& node, std::int64_t first) {
+  const Shape shape = node.shape(0);
+  const Shape normal(shape.begin() + first, shape.end());
+  return !node.wants(1) && !node.wants(2) && is_static(normal) && node.shape(1) == normal &&
+         (!node.has_input(2) || node.shape(2) == normal) && node.type(0).dtype != DType::f64 &&
+         node.type(1).dtype == node.type(0).dtype && node.integer("stash_type", 1) == 1;
+}
+
 void import_layer_normalization(NodeReader& node) {
   const Value input = node.input(0);
   const std::int64_t rank = input.type().rank();
-  const Ints axes = axes_from(node.axis("axis", -1, rank), rank);
+  const std::int64_t first = node.axis("axis", -1, rank);
+  if (is_one_step(node, first)) {
+    std::vector<Value> operands{input, node.input(1, ParameterRole::weight)};
+    if (node.has_input(2)) operands.push_back(node.input(2, ParameterRole::bias));
+    return node.set(node.make("layer_norm", std::move(operands),
+                              {{"axis", first - rank}, {"epsilon", node.number("epsilon", 1e-5)}}));
+  }
+  const Ints axes = axes_from(first, rank);
   const Value x = stashed(node, input);
   const Moments m = moments(node, x, axes, node.number("epsilon", 1e-5));
   std::optional<Value> bias;
@@ -94,8 +111,8 @@ void import_group_normalization(NodeReader& node) {
   for (std::size_t axis = 2; axis < shape.size(); ++axis)
     places = element_count({places, shape[axis]});
   const Value x = node.reshape(stashed(node, input), {shape[0], groups, channels / groups, places});
-  const Moments m = moments(node, x, {2, 3}, node.number("epsilon", 1e-5));
-  const Value y = node.make("mul", {m.centred, m.inverse_deviation});
+  const double epsilon = node.number("epsilon", 1e-5);
+  const Value y = node.make("layer_norm", {x}, {{"axis", std::int64_t{2}}, {"epsilon", epsilon}});
   const auto parameter = [&](int i, ParameterRole role) {
     const Value value = node.input(i, role);
     const bool by_group = value.shape() == Shape{groups} && groups != channels;
@@ -143,7 +160,7 @@ void import_batch_normalization(NodeReader& node) {
   if (node.flag("training_mode", false) || old_training) {
     return train_batch_norm(node, operands, epsilon);
   }
-  // ONNX's momentum is what stays of the old statistics, ours what comes of the new; a decimal, too.
+  // ONNX's momentum is what stays of the old statistics, ours what comes of the new.
   const double momentum = NodeReader::decimal(static_cast<float>(1 - node.number("momentum", 0.9)));
   node.set(node.make("batch_norm", operands, {{"epsilon", epsilon}, {"momentum", momentum}}));
 }
@@ -180,16 +197,15 @@ void import_dropout(NodeReader& node) {
   const double rate = node.has_input(1) ? NodeReader::decimal(static_cast<float>(node.number_input(1)))
                                         : node.number("ratio", 0.5);
   const bool training = node.has_input(2) && node.number_input(2) != 0;
-  if (training && rate != 0) node.unsupported("training mode draws random numbers");
+  if (training && rate != 0) throw out_of_scope("random numbers");
   if (rate > 0 && rate < 1) {
     node.set(0, node.make("dropout", {x}, {{"rate", rate}}));
   } else {
     node.pass_through(0, 0);
   }
   if (!node.wants(1)) return;
-  HostTensor mask(DType::boolean, static_extents(x.shape()));
-  std::fill_n(mask.mutable_data(), mask.byte_count(), std::byte{1});
-  node.set(1, node.opset() < 10 ? mask.cast(x.dtype()) : mask);
+  const DType dtype = node.opset() < 10 ? x.dtype() : DType::boolean;
+  node.set(1, node.expand(node.scalar(1, dtype), x.shape()));
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "runtime/formats/onnx/import_windows.h"
 
@@ -10,6 +9,14 @@
 
 namespace facet::onnx_import {
 namespace {
+
+/// Elements of a table that is built of a few attributes.
+constexpr double kMostElements = 4 * 1024 * 1024;
+
+void require_small(const NodeReader& node, double elements) {
+  if (elements <= kMostElements) return;
+  node.unsupported(fmt::format("a table of {} elements for its means", elements));
+}
 
 /// A pool's window, the padding that the file gives, and the places that ceil_mode adds as padding
 /// behind it.
@@ -79,11 +86,12 @@ Value mean_of_windows(NodeReader& node, Value x, const Window& window) {
   if (!window.is_dilated()) return pool_undilated(node, "avg_pool", x, window);
   const std::int64_t channels = static_extents({x.shape()[1]})[0];
   Ints extents{channels, 1};
-  std::int64_t taps = 1;
-  for (const std::int64_t extent : window.kernel) taps *= extent;
+  double taps = 1;
+  for (const std::int64_t extent : window.kernel) taps *= static_cast<double>(extent);
+  require_small(node, taps * static_cast<double>(channels));
   extents.insert(extents.end(), window.kernel.begin(), window.kernel.end());
   HostTensor weight(DType::f32, extents);
-  std::fill_n(weight.as_mutable<float>(), weight.element_count(), 1 / static_cast<float>(taps));
+  std::fill_n(weight.as_mutable<float>(), weight.element_count(), static_cast<float>(1 / taps));
   Attributes attributes = window.attributes();
   attributes.set("groups", channels);
   return node.make(window.axes() == 3 ? "conv3d" : "conv",
@@ -97,14 +105,16 @@ Doubles shares(const Pool& pool, std::size_t axis, std::int64_t in, std::int64_t
   const Window& window = pool.window;
   const std::int64_t before = counts_padding ? pool.given_pads[axis] : 0;
   const std::int64_t behind = counts_padding ? pool.given_pads[axis + window.axes()] : 0;
+  // Taps before `end`, from the front of a window that starts at `start`.
+  const auto taps_before = [&](std::int64_t start, std::int64_t end) {
+    const std::int64_t step = window.dilations[axis];
+    const std::int64_t reached = std::max<std::int64_t>(end - start + step - 1, 0) / step;
+    return std::min(reached, window.kernel[axis]);
+  };
   Doubles result;
   for (std::int64_t o = 0; o < places; ++o) {
-    std::int64_t counted = 0;
-    for (std::int64_t k = 0; k < window.kernel[axis]; ++k) {
-      const std::int64_t at =
-          o * window.strides[axis] - window.pads[axis] + k * window.dilations[axis];
-      counted += at >= -before && at < in + behind ? 1 : 0;
-    }
+    const std::int64_t start = o * window.strides[axis] - window.pads[axis];
+    const std::int64_t counted = taps_before(start, in + behind) - taps_before(start, -before);
     result.push_back(static_cast<double>(window.kernel[axis]) /
                      static_cast<double>(std::max<std::int64_t>(counted, 1)));
   }
@@ -112,10 +122,16 @@ Doubles shares(const Pool& pool, std::size_t axis, std::int64_t in, std::int64_t
 }
 
 /// What turns means over whole windows into means over the elements that count; none where all do.
-std::optional<HostTensor> mean_correction(const Pool& pool, const Shape& x, const Shape& y,
-                                          bool counts_padding, DType dtype) {
+std::optional<HostTensor> mean_correction(const NodeReader& node, const Pool& pool, const Shape& x,
+                                          const Shape& y, bool counts_padding, DType dtype) {
   Ints extents{1, 1};
   std::vector<double> values{1};
+  double places = 1;
+  for (std::size_t i = 2; i < y.size(); ++i) places *= static_cast<double>(y[i].factor);
+  const bool pads = std::any_of(pool.window.pads.begin(), pool.window.pads.end(),
+                                [](std::int64_t pad) { return pad != 0; });
+  if (!pads) return std::nullopt;
+  require_small(node, places);
   for (std::size_t i = 0; i < pool.window.axes(); ++i) {
     const Doubles along = shares(pool, i, x[i + 2].factor, y[i + 2].factor, counts_padding);
     // Means without padding need none, and a table the size of a whole image is not built for them.
@@ -142,8 +158,8 @@ void import_average_pool(NodeReader& node) {
     pool.window = as_image(pool.window);
   }
   Value y = mean_of_windows(node, x, pool.window);
-  const std::optional<HostTensor> correction =
-      mean_correction(pool, x.shape(), y.shape(), node.flag("count_include_pad", false), x.dtype());
+  const std::optional<HostTensor> correction = mean_correction(
+      node, pool, x.shape(), y.shape(), node.flag("count_include_pad", false), x.dtype());
   if (correction) y = node.make("mul", {y, node.constant(*correction)});
   node.set(line ? as_line(node, y) : y);
 }
@@ -227,35 +243,6 @@ void import_global_lp_pool(NodeReader& node) {
   node.set(root(node, sum, p));
 }
 
-/// Maxima back to where their indices say, among zeros. The indices count in the shape that the
-/// window makes; an output_shape only adds zeros behind it.
-void import_max_unpool(NodeReader& node) {
-  const Value x = node.input(0);
-  const Window window = read_window(node, x.shape(), required_kernel(node));
-  const std::size_t axes = window.axes();
-  const std::vector<std::int64_t> in = static_extents(x.shape());
-  Ints made(in.begin(), in.begin() + 2);
-  for (std::size_t i = 0; i < axes; ++i) {
-    made.push_back((in[i + 2] - 1) * window.strides[i] + window.span(i) - window.pads[i] -
-                   window.pads[i + axes]);
-    if (made.back() < 1) node.unsupported("pads that leave nothing");
-  }
-  const std::int64_t count = element_count(in);
-  const Value rows = node.reshape(x, {count, 1});
-  const Value places = node.cast(node.reshape(node.input(1), {count}), DType::i64);
-  Value y = node.make("scatter_add_rows", {rows, places}, {{"rows", element_count(made)}});
-  y = node.reshape(y, Shape(made.begin(), made.end()));
-  const Ints wanted = node.has_input(2) ? node.integers(2) : made;
-  if (wanted.size() != made.size()) node.unsupported("an output_shape of another rank");
-  for (std::size_t i = 0; i < made.size(); ++i) {
-    if (wanted[i] < made[i]) node.unsupported("an output_shape smaller than the windows make");
-    if (wanted[i] == made[i]) continue;
-    y = node.make("pad", {y},
-                  {{"axis", static_cast<std::int64_t>(i)}, {"after", wanted[i] - made[i]}});
-  }
-  node.set(y);
-}
-
 }  // namespace
 
 void add_pooling_handlers(HandlerTable& table) {
@@ -265,7 +252,6 @@ void add_pooling_handlers(HandlerTable& table) {
   table.add("GlobalAveragePool", import_global_average_pool);
   table.add("GlobalMaxPool", import_global_max_pool);
   table.add("GlobalLpPool", import_global_lp_pool);
-  table.add("MaxUnpool", import_max_unpool);
 }
 
 }  // namespace facet::onnx_import

@@ -53,7 +53,8 @@ void import_reshape(NodeReader& node) {
     if (!divides) node.unsupported(fmt::format("{} does not fill {}", to_string(x.type()), to_string(wanted)));
     wanted[*open] = Dim(rest.is_static() ? have.symbol : std::string(), have.factor / rest.factor);
   }
-  node.set(node.reshape(x, wanted));
+  const bool is_empty = is_static(wanted) && element_count(wanted) == Dim(0) && element_count(x.shape()) == Dim(0);
+  node.set(is_empty ? node.constant(HostTensor(x.dtype(), static_extents(wanted))) : node.reshape(x, wanted));
 }
 
 void import_flatten(NodeReader& node) {
@@ -111,6 +112,13 @@ void import_concat(NodeReader& node) {
   node.set(concat_axis(node, std::move(parts), axis));
 }
 
+/// `x` with nothing left of an axis: a constant without elements.
+Value empty_along(NodeReader& node, Value x, std::int64_t axis) {
+  std::vector<std::int64_t> extents = static_extents(x.shape());
+  extents[static_cast<std::size_t>(axis)] = 0;
+  return node.constant(HostTensor(x.dtype(), extents));
+}
+
 /// One axis of a Slice, as numpy slices.
 Value slice_one(NodeReader& node, Value x, std::int64_t axis, std::int64_t start, std::int64_t end,
                 std::int64_t step) {
@@ -127,7 +135,7 @@ Value slice_one(NodeReader& node, Value x, std::int64_t axis, std::int64_t start
   const std::int64_t last = bounded(end);
   step = std::clamp<std::int64_t>(step, -extent - 1, extent + 1);
   const std::int64_t count = step > 0 ? (last - first + step - 1) / step : (first - last - step - 1) / -step;
-  if (count < 1) node.unsupported(fmt::format("an empty slice [{}, {}) of {}", start, end, to_string(x.type())));
+  if (count < 1) return empty_along(node, x, axis);
   return slice_axis(node, x, axis, first, count, step);
 }
 
@@ -163,8 +171,9 @@ void import_split(NodeReader& node) {
   if (static_cast<std::int64_t>(sizes.size()) != parts) node.unsupported("split has another length");
   std::int64_t start = 0;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
-    if (sizes[i] < 1 || sizes[i] > extent - start) node.unsupported(fmt::format("a part of {}", sizes[i]));
-    node.set(static_cast<int>(i), slice_axis(node, x, axis, start, sizes[i]));
+    if (sizes[i] < 0 || sizes[i] > extent - start) node.unsupported(fmt::format("a part of {}", sizes[i]));
+    node.set(static_cast<int>(i), sizes[i] == 0 ? empty_along(node, x, axis)
+                                                : slice_axis(node, x, axis, start, sizes[i]));
     start += sizes[i];
   }
 }

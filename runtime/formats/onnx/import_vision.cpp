@@ -104,53 +104,6 @@ void import_conv_transpose(NodeReader& node) {
   node.set(line ? as_line(node, y) : y);
 }
 
-/// Columns summed into the image they were cut from: a transposed convolution whose weights pick
-/// one tap for each map.
-void import_col2im(NodeReader& node) {
-  const Value x = node.input(0);
-  const Ints image = node.integers(1);
-  const Ints block = node.integers(2);
-  const std::size_t axes = image.size();
-  if (x.type().rank() != 3 || block.size() != axes) {
-    node.unsupported(
-        fmt::format("columns {} of blocks of {} extents", to_string(x.type()), block.size()));
-  }
-  Shape shape{x.shape()[0], 1};
-  shape.insert(shape.end(), image.begin(), image.end());
-  Window window = read_window(node, shape, block);
-  std::int64_t taps = 1;
-  for (const std::int64_t extent : block) taps *= extent;
-  const std::int64_t maps = static_extents({x.shape()[1]})[0];
-  if (taps > maps || maps % taps != 0) node.unsupported("columns of another block's size");
-  Shape places{x.shape()[0], maps};
-  Ints more;
-  for (std::size_t i = 0; i < axes; ++i) {
-    const std::int64_t room = image[i] + window.pads[i] + window.pads[i + axes] - window.span(i);
-    if (room < 0) node.unsupported("a block that does not fit the image");
-    places.emplace_back(room / window.strides[i] + 1);
-    more.push_back(room % window.strides[i]);
-  }
-  Ints extents{maps, 1};
-  extents.insert(extents.end(), block.begin(), block.end());
-  HostTensor weight(DType::f32, extents);
-  for (std::int64_t map = 0; map < maps; ++map) {
-    weight.as_mutable<float>()[map * taps + map % taps] = 1;
-  }
-  Value columns = node.reshape(x, places);
-  Value picks = node.constant(weight.cast(x.dtype()));
-  if (axes == 1) {
-    columns = as_image(node, columns);
-    picks = as_image(node, picks);
-    window = as_image(window);
-    more.insert(more.begin(), 0);
-  }
-  Attributes attributes = window.attributes();
-  attributes.set("output_padding", std::move(more));
-  attributes.set("groups", maps / taps);
-  const Value y = node.make("conv_transpose", {columns, picks}, std::move(attributes));
-  node.set(axes == 1 ? as_line(node, y) : y);
-}
-
 /// The samples times the mask [N, groups * taps, H, W] of their offsets.
 Value masked(NodeReader& node, Value samples, Value mask, std::int64_t groups, std::int64_t taps) {
   const Shape shape = samples.shape();
@@ -189,7 +142,6 @@ void import_deform_conv(NodeReader& node) {
 void add_vision_handlers(HandlerTable& table) {
   table.add("Conv", import_conv);
   table.add("ConvTranspose", import_conv_transpose);
-  table.add("Col2Im", import_col2im);
   table.add("DeformConv", import_deform_conv);
 }
 

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "ir/op.h"
@@ -60,11 +61,40 @@ Value NodeReader::expand(Value x, const Shape& shape) {
   if (!(broadcast(value.shape(), shape) == shape)) {
     unsupported(fmt::format("{} does not broadcast to {}", to_string(x.type()), to_string(shape)));
   }
-  if (!is_static(shape)) {
-    unsupported(fmt::format("expansion to the dynamic shape {}; give the dynamic dimension an extent "
-                            "(--dim NAME=EXTENT)", to_string(shape)));
+  if (is_static(shape)) return make("expand", {value}, {{"shape", static_extents(shape)}});
+  if (value.dtype() == DType::boolean) return cast(expand(cast(value, DType::f32), shape), DType::boolean);
+  // An extent that is open until the program runs comes of an input that has it.
+  std::vector<std::int64_t> fixed;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    const bool grows = !(shape[i] == value.shape()[i]);
+    fixed.push_back(grows && shape[i].is_static() ? shape[i].factor : 1);
+    if (!grows || shape[i].is_static()) continue;
+    Shape line(shape.size(), Dim(1));
+    line[i] = shape[i];
+    value = make("add", {value, reshape(zeros_along(shape[i], value.dtype()), line)});
   }
-  return make("expand", {value}, {{"shape", static_extents(shape)}});
+  if (value.shape() == shape) return value;
+  return make("add", {value, constant(HostTensor(value.dtype(), fixed))});
+}
+
+Value NodeReader::zeros_along(const Dim& extent, DType dtype) {
+  for (Node* input : values_.graph().inputs()) {
+    Value value = input->result();
+    const auto at = std::find(value.shape().begin(), value.shape().end(), extent);
+    if (at == value.shape().end()) continue;
+    const std::ptrdiff_t axis = at - value.shape().begin();
+    for (std::int64_t i = 0; i < value.type().rank(); ++i) {
+      const Dim& other = value.shape()[static_cast<std::size_t>(i)];
+      if (i == axis || other == Dim(1)) continue;
+      if (!other.is_static() || other.factor == 0) break;
+      value = make("slice", {value}, {{"axis", i}, {"start", std::int64_t{0}}, {"end", std::int64_t{1}}});
+    }
+    if (!(element_count(value.shape()) == extent)) continue;
+    // Nothing is greater than itself, infinities and NaN included.
+    return cast(make("greater", {value, value}), dtype);
+  }
+  unsupported(fmt::format("expansion to the dynamic extent {}, which no input has; give it an extent (--dim "
+                          "{}=EXTENT)", to_string(extent), extent.symbol));
 }
 
 Value NodeReader::transpose(Value x, const Ints& permutation) {

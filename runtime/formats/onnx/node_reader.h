@@ -149,6 +149,8 @@ class NodeReader {
 
  private:
   Entry& entry(int i) const;
+  /// Zeros with as many elements as `extent`, a symbol's multiple, says.
+  Value zeros_along(const Dim& extent, DType dtype);
 
   ValueTable& values_;
   const NodeSource& source_;
