@@ -12,7 +12,6 @@
 #include "ir/error.h"
 #include "runtime/formats/onnx/onnx_export.h"
 #include "runtime/formats/safetensors.h"
-#include "runtime/weights.h"
 
 namespace facet::cli {
 namespace {
@@ -29,12 +28,13 @@ struct ExportArguments {
 
 /// Where the weights come from, and what their file says of its training.
 Metadata origin(const ExportArguments& arguments) {
-  Metadata metadata{{"facet.model", arguments.model.model}};
+  Metadata metadata{{"facet.model", std::filesystem::path(arguments.model.model).filename()}};
   std::string settings;
   for (const std::string& setting : arguments.model.settings) {
     settings += (settings.empty() ? "" : " ") + setting;
   }
   if (!settings.empty()) metadata["facet.settings"] = settings;
+  if (arguments.weights.empty()) return metadata;  // an ONNX model's own
   if (arguments.weights.starts_with("random:")) {
     metadata["training.weights"] = arguments.weights + " (not trained)";
     return metadata;
@@ -50,13 +50,14 @@ Metadata origin(const ExportArguments& arguments) {
 
 void run_export(const ExportArguments& arguments) {
   Model model = load_model(arguments.model);
+  require_weights(model, arguments.weights);
   if (!arguments.outputs.empty()) model.graph.select_outputs(arguments.outputs);
   OnnxExportOptions options;
   options.opset = arguments.opset;
   options.external_data = arguments.external_data;
   options.training = arguments.training;
   options.preprocess = model.preprocess;
-  const TensorMap weights = resolve_weights(model.graph, arguments.weights);
+  const TensorMap weights = weights_of(model, model.graph, arguments.weights);
   options.metadata = origin(arguments);
   export_onnx(model.graph, weights, arguments.output, options);
   std::uintmax_t bytes = 0;
@@ -77,8 +78,9 @@ void add_export_command(CLI::App& app) {
   auto arguments = std::make_shared<ExportArguments>();
   add_model_arguments(*command, arguments->model);
   command
-      ->add_option("--weights", arguments->weights, "The module's state_dict, or fresh parameters")
-      ->required()
+      ->add_option("--weights", arguments->weights,
+                   "The module's state_dict, or fresh parameters "
+                   "(default: an ONNX model's own)")
       ->type_name("FILE|random:SEED");
   command
       ->add_option("--output", arguments->output, "The model; weights beside it in FILE.onnx.data")

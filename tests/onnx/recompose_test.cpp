@@ -61,7 +61,7 @@ TEST(Recompose, AViewThatIsNoSkewStays) {
   %2 = slice(%1) {axis = 1, end = 26, start = 2} : f32[N, 24]
   %3 = reshape(%2) {shape = [0, 4, 6]} : f32[N, 4, 6]
   %4 = slice(%3) {axis = 2, end = 4, start = 0} : f32[N, 4, 4]
-  return y = %4
+  return "y" = %4
 )"));
   EXPECT_FALSE(recompose(graph));
 }
@@ -74,7 +74,7 @@ TEST(Recompose, AProductWithATransposedWeightIsALayer) {
   %3 = matmul(%0, %2) : f32[N, 5, 6]
   %4 = parameter() {key = "fc.bias", type = "f32[6]"} : f32[6]
   %5 = add(%4, %3) : f32[N, 5, 6]
-  return y = %5
+  return "y" = %5
 )");
   EXPECT_EQ(count(graph, "linear"), 1);
   EXPECT_EQ(count(graph, "add"), 0);
@@ -87,7 +87,7 @@ TEST(Recompose, AProductOfColumnsStaysOne) {
   %1 = transpose(%0) {permutation = [0, 2, 1]} : f32[N, 5, 8]
   %2 = parameter() {key = "table.weight", type = "f32[6, 8]"} : f32[6, 8]
   %3 = linear(%1, %2) : f32[N, 5, 6]
-  return y = %3
+  return "y" = %3
 )");
   EXPECT_EQ(count(graph, "matmul"), 1);
   EXPECT_EQ(count(graph, "transpose"), 0);
@@ -101,7 +101,7 @@ TEST(Recompose, SquaresAndInverseRoots) {
   %3 = add(%1, %2) : f32[N, 8]
   %4 = sqrt(%3) : f32[N, 8]
   %5 = reciprocal(%4) : f32[N, 8]
-  return y = %5
+  return "y" = %5
 )");
   EXPECT_EQ(count(graph, "square"), 1);
   EXPECT_EQ(count(graph, "rsqrt"), 1);
