@@ -18,6 +18,7 @@ void add_embed_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
 void add_train_command(CLI::App& app);
 void add_eval_command(CLI::App& app);
+void add_export_command(CLI::App& app);
 void add_import_command(CLI::App& app);
 
 }  // namespace facet::cli

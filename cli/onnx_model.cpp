@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "ir/error.h"
+#include "runtime/formats/onnx/preprocess_metadata.h"
 
 namespace facet::cli {
 
@@ -42,6 +43,9 @@ Model load_onnx(const std::string& path, const ImportOptions& options) {
   Model model{path, std::move(imported.graph), std::nullopt, std::move(imported.weights)};
   model.name = model.graph.name();
   model.preprocess = preprocess_for(model.graph, {});
+  if (model.preprocess) {  // for one image input, the model may say itself how to fill it
+    if (const auto stated = preprocess_of(imported.metadata)) model.preprocess = stated;
+  }
   return model;
 }
 

@@ -12,7 +12,7 @@ namespace facet {
 namespace {
 
 /// A text of one line may ask for any size; no table of positions is as large.
-constexpr std::int64_t kMostElements = std::int64_t{1} << 28;
+constexpr std::int64_t kMostElements = std::int64_t{1} << 22;
 /// Whole numbers up to here are exact as doubles, which HostTensor hands out.
 constexpr double kLargestExact = 0x1p53;
 

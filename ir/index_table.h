@@ -16,11 +16,12 @@ struct IndexTable {
   std::vector<std::int64_t> steps;   ///< one for each of `counts`
 };
 
-/// The table that `tensor` is, read in row-major order; none for floats, for a single element, for
-/// values of 2^53 or more, and for those that need a grid of more than four axes.
+/// The table that `tensor` is, read in row-major order; none for floats, for a single element,
+/// for more than 2^22 elements, for values of 2^53 or more, and for those that need a grid of more
+/// than four axes.
 std::optional<IndexTable> as_index_table(const HostTensor& tensor);
 
-/// The inverse. Throws Error(usage) unless the counts fill the shape, of at most 2^28 elements, and
+/// The inverse. Throws Error(usage) unless the counts fill the shape, of at most 2^22 elements, and
 /// every count has a step.
 HostTensor expand(const IndexTable& table, DType dtype, std::vector<std::int64_t> shape);
 

@@ -19,6 +19,9 @@ Type type_of(const HostTensor& tensor) {
   return {tensor.dtype(), Shape(tensor.shape().begin(), tensor.shape().end()), {}};
 }
 
+/// Of all different tables in a text together: each is one line, whatever its size.
+constexpr std::int64_t kMostTableElements = std::int64_t{1} << 22;
+
 /// Recursive descent over the text form. Every failure names line and column.
 class Parser {
  public:
@@ -200,8 +203,16 @@ class Parser {
     table.counts = list<std::int64_t>([&] { return number<std::int64_t>(); });
     table.steps = list<std::int64_t>([&] { return number<std::int64_t>(); });
     expect(">");
+    const std::string_view spelt = text_.substr(start, at_ - start);
+    if (const auto known = tables_.find(spelt); known != tables_.end()) return known->second;
     return located(start, [&] {
-      return expand(table, declared.dtype, static_extents(declared.shape));
+      std::vector<std::int64_t> shape = static_extents(declared.shape);
+      if ((table_elements_ += element_count(shape)) > kMostTableElements) {
+        throw usage_error(fmt::format("the tables of a text may have {} elements in all",
+                                      kMostTableElements));
+      }
+      HostTensor expanded = expand(table, declared.dtype, std::move(shape));
+      return tables_.emplace(spelt, std::move(expanded)).first->second;
     });
   }
 
@@ -339,6 +350,8 @@ class Parser {
   std::size_t at_ = 0;
   std::vector<Node*> nodes_;
   std::map<std::string, Type> parameters_;  // as their param lines declare them
+  std::map<std::string_view, HostTensor> tables_;  // as they are spelt: equal ones share their bytes
+  std::int64_t table_elements_ = 0;
 };
 
 }  // namespace

@@ -18,10 +18,12 @@ TensorMap random_weights(const Graph& graph, std::uint64_t seed);
 /// The initialisers alone let deep residual networks overflow while running statistics are fresh.
 TensorMap trial_weights(const Graph& graph, std::uint64_t seed);
 
-/// Reads a whole module's state_dict from a safetensors file ("module." prefixes are stripped) and
-/// checks it against the graph's parameters. Throws Error(failure) with the complete list of missing,
-/// unexpected and mis-shaped tensors; nothing is returned half. Float tensors of another dtype are
-/// converted to f32. The tensors map the file.
+/// Reads a whole module's state_dict from a file (read_weights_file: safetensors, the index of a
+/// sharded model, PyTorch's .pth) and checks it against the graph's parameters. The prefixes
+/// "module.", "model." and "_orig_mod." are taken off names that the graph does not have. Throws
+/// Error(failure) with the complete list of missing, unexpected (with the nearest missing names) and
+/// mis-shaped tensors; nothing is returned half. Floats of another type are converted to that of the
+/// parameter, integers too. The tensors map the file.
 TensorMap load_weights(const Graph& graph, const std::string& path);
 
 /// "random:SEED" for `trial_weights`, or a path for `load_weights`.

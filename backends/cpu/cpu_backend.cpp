@@ -66,7 +66,7 @@ Family family_of(const Node& node) {
   if (is_one_of({"elementwise", "batch_norm"}) || elementwise_arity(node.kind()) > 0) {
     return Family::elementwise;
   }
-  if (is_one_of({"reduce_mean", "reduce_sum", "reduce_max"})) return Family::reduce;
+  if (is_one_of({"reduce_mean", "reduce_sum", "reduce_max", "reduce_min"})) return Family::reduce;
   if (is_one_of({"max_pool", "avg_pool"})) return Family::pooling;
   if (node.is("softmax")) return Family::softmax;
   if (node.is("sdpa")) return Family::sdpa;

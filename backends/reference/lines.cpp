@@ -31,7 +31,7 @@ Lines lines_of(const Call& call) {
 
 /// A NaN is more extreme than any number.
 std::vector<HostTensor> arg(const Call& call) {
-  const HostTensor& x = call.operand(0);
+  const double* const x = call.operand(0).as<double>();
   const double sign = call.node.is("arg_max") ? 1 : -1;
   const bool last = call.attributes().boolean("select_last_index");
   const Lines lines = lines_of(call);
@@ -39,8 +39,8 @@ std::vector<HostTensor> arg(const Call& call) {
   for (std::int64_t line = 0; line < lines.count; ++line) {
     std::int64_t best = 0;
     for (std::int64_t i = 1; i < lines.extent; ++i) {
-      const double value = sign * x.at(lines.first(line) + i * lines.stride);
-      const double record = sign * x.at(lines.first(line) + best * lines.stride);
+      const double value = sign * x[lines.first(line) + i * lines.stride];
+      const double record = sign * x[lines.first(line) + best * lines.stride];
       const bool beats = std::isnan(value) ? last || !std::isnan(record)
                                            : value > record || (last && value == record);
       if (beats) best = i;

@@ -148,7 +148,7 @@ std::vector<OpDef> training_ops() {
                               LayoutRole::follow,
                               Aliasing::in_place,
                               identity,
-                              OnnxMapping::decomposed(),
+                              OnnxMapping::op("Dropout", 12),
                               dropout_samples}));
   list.push_back(
       training_op({"dropout_train",

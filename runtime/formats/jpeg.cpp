@@ -10,6 +10,10 @@
 namespace facet {
 namespace {
 
+/// A block of 8 x 8 pixels takes a bit at least. What is declared is allocated before it is
+/// decoded, so a few bytes must not declare a large picture.
+constexpr std::int64_t kMostPixelsPerByte = 8 * 64;
+
 struct Destroy {
   void operator()(void* handle) const { tjDestroy(handle); }
 };
@@ -37,6 +41,11 @@ Image decode_jpeg(std::span<const std::byte> bytes) {
   }
   if (colours == TJCS_CMYK || colours == TJCS_YCCK) {
     throw failure("its colours are CMYK; convert it to RGB first");
+  }
+  check_image_size(width, height);
+  if (std::int64_t{width} * height / kMostPixelsPerByte > static_cast<std::int64_t>(bytes.size())) {
+    throw failure(fmt::format("it declares {} x {} pixels, more than its {} bytes can hold", width,
+                              height, bytes.size()));
   }
   Image image = make_image(width, height);
   // libjpeg only warns where data is missing or damaged and fills in grey: here that is an error.

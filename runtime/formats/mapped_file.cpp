@@ -48,8 +48,18 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
   return file;
 }
 
+std::shared_ptr<const MappedFile> MappedFile::copy_of(std::span<const std::byte> bytes,
+                                                      std::string name) {
+  std::shared_ptr<MappedFile> file(new MappedFile);
+  file->path_ = std::move(name);
+  file->copy_.assign(bytes.begin(), bytes.end());
+  file->bytes_ = file->copy_;
+  return file;
+}
+
 MappedFile::~MappedFile() {
-  if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+  if (copy_.empty() && !bytes_.empty())
+    ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }
 
 HostTensor tensor_in(const std::shared_ptr<const MappedFile>& file, DType dtype,

@@ -235,8 +235,9 @@ HostTensor read_mapped(const std::shared_ptr<const MappedFile>& file) {
 
 }  // namespace
 
-HostTensor read_npy(const std::filesystem::path& path) {
-  const auto file = MappedFile::open(path);
+HostTensor read_npy(const std::filesystem::path& path) { return read_npy(MappedFile::open(path)); }
+
+HostTensor read_npy(const std::shared_ptr<const MappedFile>& file) {
   try {
     return read_mapped(file);
   } catch (const Error& error) {

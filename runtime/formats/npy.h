@@ -1,10 +1,13 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 
 #include "ir/host_tensor.h"
 
 namespace facet {
+
+class MappedFile;
 
 /// Reads a NumPy array file, versions 1 to 3, little-endian: f64, f32, f16, i64, i32, i8, u8, bool.
 /// The tensor points into the mapped file where the bytes are aligned and in C order; Fortran order
@@ -12,6 +15,7 @@ namespace facet {
 /// dtypes Facet has no type for also how to convert them. Format: numpy.lib.format in NumPy's
 /// reference manual.
 HostTensor read_npy(const std::filesystem::path& path);
+HostTensor read_npy(const std::shared_ptr<const MappedFile>& file);
 
 /// Writes version 1, C order, atomically (see AtomicFile). Throws Error(usage) for bf16, which the
 /// format does not have, and for an empty tensor, Error(failure) if it cannot be written.

@@ -18,6 +18,10 @@ namespace {
 /// every call into libpng that can fail stands in a function that has plain locals only.
 using Message = std::array<char, 160>;
 
+/// A few bytes can declare a large picture. One of more bytes than this is read to nowhere first,
+/// so that memory is only asked for what is there.
+constexpr std::size_t kLargestUnchecked = std::size_t{48} << 20;
+
 void on_error(png_structp png, png_const_charp text) {
   auto& message = *static_cast<Message*>(png_get_error_ptr(png));
   const std::size_t size = std::min(std::strlen(text), message.size() - 1);
@@ -37,7 +41,8 @@ Error broken(const Message& message) {
 class PngReader {
  public:
   explicit PngReader(std::span<const std::byte> bytes)
-      : rest_(bytes),
+      : bytes_(bytes),
+        rest_(bytes),
         png_(png_create_read_struct(PNG_LIBPNG_VER_STRING, &message_, on_error, on_warning)),
         info_(png_ == nullptr ? nullptr : png_create_info_struct(png_)) {}
   ~PngReader() { png_destroy_read_struct(&png_, &info_, nullptr); }
@@ -47,9 +52,20 @@ class PngReader {
   Image read() {
     if (info_ == nullptr) throw failure("libpng cannot start");
     if (!read_header()) throw broken(message_);
+    check_image_size(width_, height_);
+    const std::size_t stride = std::size_t{width_} * Image::channels;
+    if (stride * height_ > kLargestUnchecked) PngReader(bytes_).check();
     Image image = make_image(width_, height_);
-    if (!read_rows(image.pixels.data())) throw broken(message_);
+    if (!read_rows(image.pixels.data(), stride)) throw broken(message_);
     return image;
+  }
+
+  /// Reads everything, row over row: throws as `read` does, but keeps nothing.
+  void check() {
+    if (info_ == nullptr) throw failure("libpng cannot start");
+    if (!read_header()) throw broken(message_);
+    std::vector<std::uint8_t> row(std::size_t{width_} * Image::channels);
+    if (!read_rows(row.data(), 0)) throw broken(message_);
   }
 
  private:
@@ -79,11 +95,11 @@ class PngReader {
     return true;
   }
 
-  bool read_rows(std::uint8_t* pixels) {
+  bool read_rows(std::uint8_t* pixels, std::size_t stride) {
     if (setjmp(png_jmpbuf(png_)) != 0) return false;
     for (int pass = 0; pass < passes_; ++pass) {
       for (std::size_t row = 0; row < height_; ++row) {
-        png_read_row(png_, pixels + row * width_ * Image::channels, nullptr);
+        png_read_row(png_, pixels + row * stride, nullptr);
       }
     }
     png_read_end(png_, nullptr);  // finds damage behind the last row
@@ -91,6 +107,7 @@ class PngReader {
   }
 
   Message message_ = {};
+  std::span<const std::byte> bytes_;
   std::span<const std::byte> rest_;
   png_structp png_;
   png_infop info_;

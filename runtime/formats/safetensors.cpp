@@ -150,7 +150,10 @@ HostTensor SafetensorsFile::at(std::string_view name) const {
 }
 
 SafetensorsFile read_safetensors(const std::filesystem::path& path) {
-  const auto file = MappedFile::open(path);
+  return read_safetensors(MappedFile::open(path));
+}
+
+SafetensorsFile read_safetensors(const std::shared_ptr<const MappedFile>& file) {
   try {
     const std::string_view json = header_of(*file);
     const std::size_t data_begin = kLengthSize + json.size();

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -12,6 +13,8 @@
 #include "ir/host_tensor.h"
 
 namespace facet {
+
+class MappedFile;
 
 /// Tensors with their names, in the order of the file.
 using NamedTensors = std::vector<std::pair<std::string, HostTensor>>;
@@ -48,6 +51,7 @@ class SafetensorsFile {
 /// Throws Error(failure) that names the file, the tensor and what is wrong.
 /// Format: https://github.com/huggingface/safetensors ("Format").
 SafetensorsFile read_safetensors(const std::filesystem::path& path);
+SafetensorsFile read_safetensors(const std::shared_ptr<const MappedFile>& file);
 
 /// Writes atomically (see AtomicFile); the header keeps the order of `tensors`, the data is sorted
 /// by element size so that every tensor is aligned. Throws Error(usage) for a name that is double,

@@ -11,6 +11,7 @@
 
 #include "ir/error.h"
 #include "ir/host_tensor.h"
+#include "runtime/formats/quoted.h"
 
 namespace facet {
 namespace {
@@ -26,14 +27,6 @@ constexpr std::array<std::pair<std::string_view, DType>, 9> kDTypes = {{{"F64", 
                                                                         {"I8", DType::i8},
                                                                         {"U8", DType::u8},
                                                                         {"BOOL", DType::boolean}}};
-
-/// Text of the file for a message: cut short, and without bytes a terminal would act on.
-std::string in_quotes(const std::string& text) {
-  constexpr std::size_t kLongest = 100;
-  const bool cut = text.size() > kLongest;
-  return nlohmann::json(cut ? text.substr(0, kLongest) + "..." : text)
-      .dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-}
 
 /// Takes the JSON event by event; every event that the format does not have is an error at once.
 class HeaderReader : public nlohmann::json_sax<nlohmann::json> {

@@ -25,7 +25,7 @@ TEST_P(Reduce, FollowsTheOracle) {
   // Sums of up to 40000 values in [-1, 1): their roundings in f32 add up.
   check_everywhere(GetParam(), samples, GetParam() == std::string("reduce_sum") ? 2e-4 : 2e-6);
 }
-INSTANTIATE_TEST_SUITE_P(Ops, Reduce, ::testing::Values("reduce_mean", "reduce_sum", "reduce_max"));
+INSTANTIATE_TEST_SUITE_P(Ops, Reduce, ::testing::Values("reduce_mean", "reduce_sum", "reduce_max", "reduce_min"));
 
 class Pooling : public ::testing::TestWithParam<const char*> {};
 TEST_P(Pooling, FollowsTheOracle) {

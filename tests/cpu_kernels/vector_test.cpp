@@ -275,13 +275,15 @@ TEST_P(VectorLoopsTest, FoldsWithTails) {
   std::vector<float> x(4000);
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 37 % 101) - 50.0f;
   for (std::int64_t n = 1; n < 150; ++n) {
-    float sum = 0, most = x[5];
+    float sum = 0, most = x[5], least = x[5];
     for (std::int64_t i = 0; i < n; ++i) {
       sum += x[static_cast<std::size_t>(5 + i)];
       most = std::max(most, x[static_cast<std::size_t>(5 + i)]);
+      least = std::min(least, x[static_cast<std::size_t>(5 + i)]);
     }
     ASSERT_EQ(GetParam()->fold_run[0][0](x.data() + 5, n), sum) << n;
     ASSERT_EQ(GetParam()->fold_run[1][0](x.data() + 5, n), most) << n;
+    ASSERT_EQ(GetParam()->fold_run[2][0](x.data() + 5, n), least) << n;
     const std::int64_t count[2] = {2, 3}, stride[2] = {1000, 200};
     std::vector<float> y(static_cast<std::size_t>(n + 1), 7.5f);
     GetParam()->fold_rows[0][0](x.data(), count, stride, n, y.data());

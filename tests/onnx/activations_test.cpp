@@ -1,7 +1,13 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <vector>
 
+#include "backends/reference/reference.h"
+#include "ir/op.h"
+#include "passes/differentiate.h"
 #include "runtime/compile.h"
 #include "runtime/formats/onnx/onnx_import.h"
 
@@ -11,18 +17,73 @@
 namespace facet {
 namespace {
 
-class Activation : public ::testing::TestWithParam<const char*> {};
+class Activation : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    const std::filesystem::path folder = FACET_ONNX_TEST_DATA;
+    path_ = folder / "node" / (std::string("test_") + GetParam()) / "model.onnx";
+    if (!std::filesystem::exists(path_)) GTEST_SKIP() << "libonnx-testdata is not installed";
+  }
+  std::filesystem::path path_;
+};
 
 TEST_P(Activation, IsOneKernel) {
-  const std::filesystem::path folder = FACET_ONNX_TEST_DATA;
-  const std::filesystem::path path =
-      folder / "node" / (std::string("test_") + GetParam()) / "model.onnx";
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << "libonnx-testdata is not installed";
-  const ImportedModel model = import_onnx(path);
+  const ImportedModel model = import_onnx(path_);
   const auto executable = compile(model.graph, model.weights, {});
   const std::vector<StepInfo>& steps = executable->program(1).steps;
   ASSERT_EQ(steps.size(), 1u);
   EXPECT_TRUE(steps[0].implementation.starts_with("elementwise:")) << steps[0].implementation;
+}
+
+/// Values on both sides of every kink, and some whose exponentials overflow in f32.
+HostTensor steep(const Type& type) {
+  constexpr double kValues[] = {-200, -95, -7.3, -2.9, -1.7, -0.6, -0.1,
+                                0.1,  0.6, 1.7,  2.9,  7.3,  95};
+  HostTensor x(DType::f32, static_extents(type.shape));
+  for (std::int64_t i = 0; i < x.element_count(); ++i) {
+    x.as_mutable<float>()[i] = static_cast<float>(kValues[i % std::size(kValues)]);
+  }
+  return x;
+}
+
+/// Each result is a function of its own element alone, so one cotangent of ones gives all slopes.
+TEST_P(Activation, HasItsSlopeForSteepValuesToo) {
+  if (path_.string().find("expanded") != std::string::npos) {
+    GTEST_SKIP() << "ONNX's formulas multiply infinities by 0";
+  }
+  ImportedModel model = import_onnx(path_);
+  Graph& graph = model.graph;
+  TensorMap inputs;
+  for (const Node* node : graph.inputs()) {
+    if (node->result_types()[0].rank() == 0) GTEST_SKIP() << "its bounds are inputs, too";
+    inputs[node->attributes().text("name")] = steep(node->result_types()[0]);
+  }
+  const std::string name = graph.inputs()[0]->attributes().text("name");
+  const auto value_at = [&](double step) {
+    TensorMap moved = inputs;
+    HostTensor x = inputs.at(name).cast(DType::f64).clone();
+    for (std::int64_t i = 0; i < x.element_count(); ++i) x.as_mutable<double>()[i] += step;
+    moved[name] = x;
+    return evaluate(graph, moved, model.weights).begin()->second;
+  };
+  const HostTensor above = value_at(1e-5), below = value_at(-1e-5);
+  const Value y = graph.outputs()[0].value;
+  Builder build(graph, nullptr, {});
+  HostTensor one_each(DType::f32, static_extents(y.shape()));
+  std::fill_n(one_each.as_mutable<float>(), one_each.element_count(), 1.0f);
+  const Value ones = build("constant", {}, {{"value", one_each}});
+  const Seed seed{y, ones};
+  const Value x = graph.inputs()[0]->result();
+  const std::vector<Value> slopes = differentiate(graph, {&seed, 1}, {&x, 1});
+  if (!slopes[0]) GTEST_SKIP() << "constant between its steps";
+  graph.outputs() = {{"slope", slopes[0]}};
+  const HostTensor slope =
+      compile(graph, model.weights, {})->make_context()->run(inputs).at("slope");
+  for (std::int64_t i = 0; i < slope.element_count(); ++i) {
+    const double expected = (above.at(i) - below.at(i)) / 2e-5;
+    EXPECT_NEAR(slope.at(i), expected, 1e-4 * std::max(std::fabs(expected), 1.0))
+        << "at " << inputs.at(name).at(i);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(

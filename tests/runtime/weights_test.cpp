@@ -12,15 +12,17 @@
 namespace facet {
 namespace {
 
-using ::testing::HasSubstr;
 using test::error_of;
 using test::TempFolder;
+using ::testing::HasSubstr;
 
 Graph network(bool with_second = false) {
   Network network("net");
   const Tensor x = network.input("x", {"N", 3, 8, 8});
   const Scope root = network.root();
-  Tensor y = root.conv("conv", x, {.out = 64, .kernel = 3, .init = Initializer{Initializer::Kind::normal, 0.5, 0.1}});
+  Tensor y =
+      root.conv("conv", x,
+                {.out = 64, .kernel = 3, .init = Initializer{Initializer::Kind::normal, 0.5, 0.1}});
   y = root.batch_norm("bn", y);
   if (with_second) y = root.conv("second", y, {.out = 4});
   network.output("y", root.linear("fc", flatten(y), {.out = 7}));
@@ -138,10 +140,90 @@ TEST_F(LoadWeights, ListsEverythingThatDoesNotFit) {
   EXPECT_THAT(message, HasSubstr("ill-typed: bn.weight is i64[64], should be f32[64]"));
 }
 
+TEST_F(LoadWeights, StripsPrefixesInAnyOrder) {
+  const TensorMap weights = random_weights(graph_, 5);
+  for (const std::string prefix : {"model.", "_orig_mod.", "module._orig_mod.", "model.module."}) {
+    TensorMap wrapped;
+    for (const auto& [key, tensor] : weights)
+      wrapped.emplace(prefix + key, tensor.cast(DType::f64));
+    if (prefix == "model.")
+      wrapped["model.bn.num_batches_tracked"] = HostTensor::scalar(DType::i32, 3);
+    else
+      wrapped[prefix + "bn.num_batches_tracked"] = weights.at("bn.num_batches_tracked");
+    const TensorMap read = load_weights(graph_, save(wrapped));
+    EXPECT_EQ(read.at("conv.weight").to_doubles(), weights.at("conv.weight").to_doubles())
+        << prefix;
+    EXPECT_EQ(read.at("conv.weight").dtype(), DType::f32);
+  }
+}
+
+TEST_F(LoadWeights, PrefixesOfTheNetworkStay) {
+  Network network("net");
+  const Tensor x = network.input("x", {"N", 2});
+  network.output("y", network.root().linear("model", x, {.out = 1}));
+  const Graph graph = network.finish();
+  const TensorMap weights = random_weights(graph, 5);
+  ASSERT_TRUE(weights.contains("model.weight"));
+  EXPECT_EQ(load_weights(graph, save(weights)).size(), 2);
+  EXPECT_EQ(load_weights(graph, save({{"module.model.weight", weights.at("model.weight")},
+                                      {"module.model.bias", weights.at("model.bias")}}))
+                .size(),
+            2);
+}
+
+TEST_F(LoadWeights, SuggestsTheNearestMissingNames) {
+  TensorMap weights = random_weights(graph_, 5);
+  weights.emplace("conv.wieght", weights.at("conv.weight"));
+  weights.erase("conv.weight");
+  EXPECT_THAT(error_of([&] { load_weights(graph_, save(weights)); }),
+              HasSubstr("unexpected: conv.wieght f32[64, 3, 3, 3]; did you mean 'conv.weight'"));
+}
+
+Graph network_of_data_files() {
+  Network network("net");
+  const Tensor x = network.input("x", {"N", 2, 3, 3});
+  Tensor y = network.root().conv("conv", x, {.out = 3, .kernel = 3});
+  y = network.root().batch_norm("bn", y);
+  network.output("y", network.root().linear("fc", flatten(y), {.out = 4}));
+  return network.finish();
+}
+
+/// Files that PyTorch wrote (tests/data/make_torch_files.py): element i is (i + first) / 8.
+TEST_F(LoadWeights, ReadsWhatPyTorchSaves) {
+  const Graph graph = network_of_data_files();
+  for (const std::string name : {"state_dict.pth", "checkpoint.pth"}) {
+    const TensorMap read = load_weights(graph, std::string(FACET_TEST_DATA) + "/data/" + name);
+    ASSERT_EQ(read.size(), 9);
+    for (std::int64_t i = 0; i < 12; ++i)
+      EXPECT_EQ(read.at("fc.weight").at(i), (7.0 + double(i)) / 8) << name;
+    EXPECT_EQ(read.at("fc.weight").dtype(), DType::f32);
+    EXPECT_EQ(read.at("bn.num_batches_tracked").at(0), 7);
+  }
+}
+
+TEST_F(LoadWeights, ReadsAShardedModel) {
+  const TensorMap weights = random_weights(graph_, 5);
+  std::string map;
+  NamedTensors first;
+  NamedTensors second;
+  for (const auto& [key, tensor] : weights) {
+    (key.starts_with("bn") ? first : second).emplace_back("model." + key, tensor);
+    map += (map.empty() ? "" : ",") + ("\"model." + key + "\":\"") +
+           (key.starts_with("bn") ? "1" : "2") + ".safetensors\"";
+  }
+  write_safetensors(folder_ / "1.safetensors", first);
+  write_safetensors(folder_ / "2.safetensors", second);
+  test::write_bytes(folder_ / "w.index.json", "{\"weight_map\":{" + map + "}}");
+  const TensorMap read = load_weights(graph_, folder_ / "w.index.json");
+  ASSERT_EQ(read.size(), weights.size());
+  EXPECT_EQ(read.at("fc.bias").to_doubles(), weights.at("fc.bias").to_doubles());
+}
+
 TEST_F(LoadWeights, RefusesAKeyWithAndWithoutThePrefix) {
   TensorMap weights = random_weights(graph_, 5);
   weights.emplace("module.fc.bias", weights.at("fc.bias"));
-  EXPECT_THAT(error_of([&] { load_weights(graph_, save(weights)); }), HasSubstr("'module.fc.bias'"));
+  EXPECT_THAT(error_of([&] { load_weights(graph_, save(weights)); }),
+              HasSubstr("'module.fc.bias'"));
 }
 
 TEST_F(LoadWeights, SpecificationsAreSeedsOrFiles) {

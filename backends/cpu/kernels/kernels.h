@@ -19,7 +19,7 @@ namespace facet::cpu {
 std::unique_ptr<Kernel> lower_elementwise(const Node& node, std::span<const View> operands,
                                           std::span<const View> results);
 
-/// reduce_mean, reduce_sum and reduce_max.
+/// reduce_mean, reduce_sum, reduce_max and reduce_min.
 std::unique_ptr<Kernel> lower_reduce(const Node& node, std::span<const View> operands,
                                      std::span<const View> results);
 

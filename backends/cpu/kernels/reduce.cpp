@@ -51,10 +51,13 @@ struct ReducePlan {
     return std::min(tile, columns - unit % tiles * tile);
   }
 
-  float start() const { return fold == Fold::sum ? 0 : -std::numeric_limits<float>::infinity(); }
+  float start() const {
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    return fold == Fold::sum ? 0 : fold == Fold::max ? -kInfinity : kInfinity;
+  }
   float combine(float a, float b) const {
     if (fold == Fold::sum) return a + b;
-    return a > b || a != a ? a : b;
+    return (fold == Fold::max ? a > b : a < b) || a != a ? a : b;
   }
 
   /// Folds `width` results at x over the whole range, the split loop over `range` only.
@@ -229,7 +232,7 @@ std::unique_ptr<Kernel> lower_reduce(const Node& node, std::span<const View> ope
     (reduced[axis] ? kept_extents : reduced_extents)[axis] = 1;
   }
   ReducePlan plan;
-  plan.fold = node.is("reduce_max") ? Fold::max : Fold::sum;
+  plan.fold = node.is("reduce_max") ? Fold::max : node.is("reduce_min") ? Fold::min : Fold::sum;
   plan.from = float_type(node, operands[0].type.dtype);
   plan.to = float_type(node, results[0].type.dtype);
   plan.kept = collapse(kept_extents, {operands[0].strides, result_strides(results[0], reduced)}, 0);

@@ -59,8 +59,8 @@ enum class Function : std::uint8_t {
 };
 inline constexpr int kFunctions = 43;
 
-enum class Fold : std::uint8_t { sum, max };
-inline constexpr int kFolds = 2;
+enum class Fold : std::uint8_t { sum, max, min };
+inline constexpr int kFolds = 3;
 
 /// Whether the function reads bf16 as its argument `argument`. The others take f32 only: their code
 /// would grow more than bf16 gains.

@@ -13,46 +13,39 @@ std::int64_t fixed_extent(const NodeReader& node, Value x, std::int64_t axis, st
                                "{}=EXTENT)", what, axis, to_string(x.type()), extent.symbol));
 }
 
-Value pad_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t before, std::int64_t after) {
+Value pad_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t before, std::int64_t after,
+               const std::string& mode, double value) {
   if (before < 0 || after < 0) {
     const std::int64_t extent = fixed_extent(node, x, axis, "cropping");
-    const std::int64_t start = std::max<std::int64_t>(-before, 0);
-    const std::int64_t count = extent - start - std::max<std::int64_t>(-after, 0);
-    if (count < 1 || start > extent) node.unsupported("negative padding that leaves nothing");
+    // One more than there is to crop leaves nothing either, and has no sums that overflow.
+    const std::int64_t start = -std::clamp<std::int64_t>(before, -extent - 1, 0);
+    const std::int64_t count = extent - start + std::clamp<std::int64_t>(after, -extent - 1, 0);
+    if (count < 1) node.unsupported("negative padding that leaves nothing");
     x = slice_axis(node, x, axis, start, count);
   }
   before = std::max<std::int64_t>(before, 0);
   after = std::max<std::int64_t>(after, 0);
   if (before == 0 && after == 0) return x;
   fixed_extent(node, x, axis, "padding");
-  return node.make("pad", {x}, {{"axis", axis}, {"before", before}, {"after", after}});
+  return node.make("pad", {x},
+                   {{"axis", axis},
+                    {"before", before},
+                    {"after", after},
+                    {"mode", mode},
+                    {"value", value}});
 }
 
 Value slice_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t start, std::int64_t count,
                  std::int64_t step) {
   const std::int64_t extent = fixed_extent(node, x, axis, "a slice");
-  if (step < 0) {
-    x = reverse_axis(node, x, axis);
-    start = extent - 1 - start;
-    step = -step;
-  }
   if (count == 1) step = 1;
-  if (start == 0 && count == extent) return x;
-  const std::int64_t end = start + count * step;  // of whole steps: the last one may need padding
-  x = pad_axis(node, x, axis, 0, std::max<std::int64_t>(end - extent, 0));
-  if (start != 0 || end < extent) {
-    x = node.make("slice", {x}, {{"axis", axis}, {"start", start}, {"end", end}});
+  if (count == extent && step == 1) return x;
+  if (count == extent && step == -1) return reverse_axis(node, x, axis);
+  if (step == 1) {
+    return node.make("slice", {x}, {{"axis", axis}, {"start", start}, {"end", start + count}});
   }
-  if (step == 1) return x;
-  // [count * step] is [count, step], of which the first column is wanted.
-  Shape shape = x.shape();
-  const auto at = static_cast<std::size_t>(axis);
-  shape[at] = Dim(count);
-  Shape split = shape;
-  split.insert(split.begin() + axis + 1, Dim(step));
-  x = node.reshape(x, split);
-  x = node.make("slice", {x}, {{"axis", axis + 1}, {"start", std::int64_t{0}}, {"end", std::int64_t{1}}});
-  return node.reshape(x, shape);
+  return node.make("strided_slice", {x},
+                   {{"axis", axis}, {"start", start}, {"count", count}, {"step", step}});
 }
 
 Value reverse_axis(NodeReader& node, Value x, std::int64_t axis) {

@@ -11,6 +11,7 @@
 #include "runtime/formats/onnx/node_source.h"
 #include "runtime/formats/onnx/onnx_import.h"
 #include "runtime/formats/onnx/prepare.h"
+#include "runtime/formats/onnx/recompose.h"
 #include "runtime/formats/onnx/shape_arithmetic.h"
 #include "runtime/formats/onnx/tensor_proto.h"
 #include "runtime/formats/onnx/value_table.h"
@@ -66,6 +67,7 @@ class Importer {
     for (const NodeProto& node : graph().node()) add_node(node);
     problems_.report(static_cast<std::size_t>(graph().node_size()));
     add_outputs();
+    recompose(model_.graph);
     remove_unread();
     verify(model_.graph);
     return std::move(model_);

@@ -123,11 +123,15 @@ Value channel_slope(NodeReader& node, Value x, Value slope) {
   return node.reshape(slope, {count});
 }
 
+/// Before opset 7 a vector of slopes ran along axis 1, not along the last.
+bool is_old_slope(const NodeReader& node, const Shape& x, const Shape& slope) {
+  if (x.size() < 2 || slope.size() != 1 || !(x[1] == slope[0])) return false;
+  return node.opset() < 7 || !(x.back() == slope[0]);
+}
+
 void import_prelu(NodeReader& node) {
   const Value x = node.input(0), slope = node.input(1, ParameterRole::prelu_slope);
-  // Up to opset 6 a vector was one slope per channel; the version converter leaves it so.
-  const Shape& shape = x.shape();
-  if (shape.size() > 2 && slope.shape() == Shape{shape[1]} && !(shape.back() == shape[1])) {
+  if (is_old_slope(node, x.shape(), slope.shape())) {
     return node.set(node.make("prelu", {x, slope}));
   }
   if (!(broadcast(x.shape(), slope.shape()) == x.shape())) {

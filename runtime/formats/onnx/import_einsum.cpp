@@ -59,6 +59,7 @@ class Einsum {
       terms_.push_back({value, labels_of(text, static_cast<int>(value.type().rank()))});
     }
     result_ = equation.is_explicit ? labels_of(equation.result, -1) : implicit_result();
+    check_result();
     for (Term& term : terms_) take_diagonals(term);
     for (std::size_t i = 0; i < terms_.size(); ++i) sum_out(i);
     while (terms_.size() > 1) multiply_first_two();
@@ -87,6 +88,18 @@ class Einsum {
           fmt::format("'{}' does not name the axes of a value of rank {}", text, rank));
     }
     return labels;
+  }
+
+  void check_result() const {
+    std::map<int, int> count;
+    for (const int label : result_) {
+      const bool known = std::any_of(terms_.begin(), terms_.end(), [&](const Term& term) {
+        return contains(term.labels, label);
+      });
+      if (!known || ++count[label] > 1) {
+        node_.unsupported("its result has a label twice, or one that no operand has");
+      }
+    }
   }
 
   /// The axes of the ellipsis, then the letters that occur once, in alphabetical order.

@@ -7,8 +7,7 @@
 #include "runtime/formats/onnx/node_source.h"
 #include "runtime/formats/onnx/value_table.h"
 
-// Operators that read and write by index: Gather, Scatter and their kin, TopK, ReverseSequence; and
-// those whose result's extents depend on the data, which are refused.
+// Operators that read and write by index: Gather, Scatter and their kin, TopK, ReverseSequence.
 
 namespace facet::onnx_import {
 namespace {
@@ -121,12 +120,6 @@ void add_index_handlers(HandlerTable& table) {
   table.add("ScatterND", import_scatter_nd);
   table.add("TopK", import_top_k);
   table.add("ReverseSequence", import_reverse_sequence);
-  for (const char* op : {"Compress", "NonZero", "Unique", "NonMaxSuppression"}) {
-    table.refuse(op,
-                 "the extents of its result depend on the data, and plans need them ahead of it");
-  }
-  table.refuse("TfIdfVectorizer", "it counts words or n-grams: texts are out of scope");
-  table.refuse("ImageDecoder", "it decodes image files; give the network the decoded image");
 }
 
 }  // namespace facet::onnx_import

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "ir/op.h"
+#include "runtime/formats/onnx/axis_ops.h"
 #include "runtime/formats/onnx/node_reader.h"
 
 // Operators that repeat, pad and regroup elements: Tile, Pad, CenterCropPad, DepthToSpace,
@@ -66,30 +67,6 @@ void import_tile(NodeReader& node) {
   node.set(x);
 }
 
-/// Negative pads crop, ahead of the padding.
-Value padded(NodeReader& node, Value x, std::int64_t axis, std::int64_t before, std::int64_t after,
-             const std::string& mode, double value) {
-  if (before == 0 && after == 0) return x;
-  const Dim& extent = x.shape()[at(axis)];
-  if (!extent.is_static()) {
-    node.unsupported(fmt::format("it pads the dynamic axis {} of {}", axis, to_string(x.type())));
-  }
-  const auto crop = [](std::int64_t pad) { return pad < 0 ? -std::max(pad, -INT64_MAX) : 0; };
-  if (crop(before) >= extent.factor || crop(after) >= extent.factor - crop(before)) {
-    node.unsupported(fmt::format("it crops all {} elements of axis {}", extent.factor, axis));
-  }
-  if (before < 0 || after < 0) {
-    x = node.make("slice", {x},
-                  {{"axis", axis}, {"start", crop(before)}, {"end", extent.factor - crop(after)}});
-  }
-  before = std::max<std::int64_t>(before, 0);
-  after = std::max<std::int64_t>(after, 0);
-  if (before == 0 && after == 0) return x;
-  return node.make(
-      "pad", {x},
-      {{"axis", axis}, {"before", before}, {"after", after}, {"mode", mode}, {"value", value}});
-}
-
 void import_pad(NodeReader& node) {
   Value x = node.input(0);
   const std::string mode = node.text("mode", "constant");
@@ -98,7 +75,7 @@ void import_pad(NodeReader& node) {
   const Ints axes = axes_of(node, 3, x.type().rank(), pads->size() / 2);
   const double value = node.has_input(2) ? node.number_input(2) : node.number("value", 0);
   for (std::size_t i = 0; i < axes.size(); ++i) {
-    x = padded(node, x, axes[i], (*pads)[i], (*pads)[i + axes.size()], mode, value);
+    x = pad_axis(node, x, axes[i], (*pads)[i], (*pads)[i + axes.size()], mode, value);
   }
   node.set(x);
 }
@@ -119,7 +96,7 @@ void import_center_crop_pad(NodeReader& node) {
     if (!extent.is_static()) node.unsupported("it crops or pads a dynamic axis");
     if (shape[i] < 1) node.unsupported("its result has no elements");
     const std::int64_t more = shape[i] - extent.factor;
-    x = padded(node, x, axis, more / 2, more - more / 2, "constant", 0);
+    x = pad_axis(node, x, axis, more / 2, more - more / 2);
   }
   node.set(x);
 }
@@ -311,8 +288,7 @@ void import_max_unpool(NodeReader& node) {
     const Ints wanted = node.integers(2);
     if (wanted.size() != extents.size()) node.unsupported("output_shape has another rank");
     for (std::size_t axis = 0; axis < wanted.size(); ++axis) {
-      y = padded(node, y, static_cast<std::int64_t>(axis), 0, wanted[axis] - extents[axis],
-                 "constant", 0);
+      y = pad_axis(node, y, static_cast<std::int64_t>(axis), 0, wanted[axis] - extents[axis]);
     }
   }
   node.set(y);

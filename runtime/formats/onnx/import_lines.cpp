@@ -60,7 +60,9 @@ void import_cum_sum(NodeReader& node) {
 void import_one_hot(NodeReader& node) {
   const Value indices = node.cast(node.input(0), DType::i64);
   const Doubles depth = node.numbers(1);
-  if (depth.size() != 1) node.unsupported("its depth is not one number");
+  if (depth.size() != 1 || !(depth[0] >= 1 && depth[0] <= 1e9)) {
+    node.unsupported("its depth is not one number from 1 to 1e9");
+  }
   const Type values = node.type(2);
   const std::int64_t rank = indices.type().rank();
   const DType dtype = values.dtype == DType::boolean ? DType::u8 : values.dtype;

@@ -106,8 +106,13 @@ void import_clip(NodeReader& node) {
   Value x = node.input(0);
   const Value least = clip_bound(node, 1, "min", x), most = clip_bound(node, 2, "max", x);
   const auto nan = std::numeric_limits<double>::quiet_NaN();
-  const double lo = least ? constant_number(least).value_or(nan) : nan;
-  const double hi = most ? constant_number(most).value_or(nan) : nan;
+  // Bounds in single precision mean the decimals that were written: 0.7, not 0.699999988.
+  const auto bound = [&](Value value) {
+    const double number = value ? constant_number(value).value_or(nan) : nan;
+    return x.dtype() == DType::f32 ? NodeReader::decimal(static_cast<float>(number)) : number;
+  };
+  const double lo = bound(least);
+  const double hi = bound(most);
   if (is_float(x.dtype()) && lo <= hi) {
     return node.set(node.make("clamp", {x}, {{"min", lo}, {"max", hi}}));
   }

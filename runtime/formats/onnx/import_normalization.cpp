@@ -194,7 +194,8 @@ void import_lrn(NodeReader& node) {
 /// one.
 void import_dropout(NodeReader& node) {
   const Value x = node.input(0);
-  const double rate = node.has_input(1) ? node.number_input(1) : node.number("ratio", 0.5);
+  const double rate = node.has_input(1) ? NodeReader::decimal(static_cast<float>(node.number_input(1)))
+                                        : node.number("ratio", 0.5);
   const bool training = node.has_input(2) && node.number_input(2) != 0;
   if (training && rate != 0) throw out_of_scope("random numbers");
   if (rate > 0 && rate < 1) {

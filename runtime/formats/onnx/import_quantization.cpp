@@ -32,14 +32,14 @@ Value along(NodeReader& node, Value v, const Shape& x, std::int64_t axis, std::i
   if (v.type().rank() != rank || !x[a].is_static() || !v.shape()[a].is_static()) {
     node.unsupported("its blocks are not of a known extent");
   }
+  if (block < 0 || block > x[a].factor) node.unsupported("its blocks are longer than its input");
   Shape shape = v.shape();
   shape.insert(shape.begin() + axis + 1, Dim(1));
   Shape repeated = shape;
   repeated[a + 1] = block;
   Shape joined = v.shape();
   joined[a] = joined[a].factor * block;
-  if (block < 0 || joined[a].factor < x[a].factor)
-    node.unsupported("its blocks do not cover its input");
+  if (joined[a].factor < x[a].factor) node.unsupported("its blocks do not cover its input");
   v = node.reshape(node.expand(node.reshape(v, shape), repeated), joined);
   if (joined[a] == x[a]) return v;
   return node.make("slice", {v},
@@ -105,7 +105,9 @@ void import_dynamic_quantize(NodeReader& node) {
     return node.make(function, {y, node.scalar(0, x)});
   };
   const Value most = extreme("reduce_max", "maximum"), least = extreme("reduce_min", "minimum");
-  const Value scale = node.make("div", {node.make("sub", {most, least}), node.scalar(255, x)});
+  const Value spread = node.make("sub", {most, least});
+  const Value step = node.make("div", {spread, node.scalar(255, x)});
+  const Value scale = node.make("where", {spread, step, node.scalar(1, x)});  // 1 for zeros alone
   const Value below = node.make("div", {node.make("neg", {least}), scale});
   const Value zero =
       node.make("round", {node.make("clamp", {below}, {{"min", 0.0}, {"max", 255.0}})});

@@ -164,25 +164,6 @@ void import_stft(NodeReader& node) {
   node.set(transformed(node, x, 2, t));
 }
 
-/// a - b cos(2 pi i / n) + c cos(4 pi i / n); n is one less for a window that ends as it starts.
-void set_window(NodeReader& node, double a, double b, double c) {
-  const std::int64_t size = node.integer_input(0);
-  if (size < 1 || size > kMostElements)
-    node.unsupported(fmt::format("a window of {} points", size));
-  const std::int64_t period =
-      node.flag("periodic", true) ? size : std::max<std::int64_t>(size - 1, 1);
-  HostTensor window(DType::f64, {size});
-  for (std::int64_t i = 0; i < size; ++i) {
-    const double turn = 2 * std::numbers::pi * static_cast<double>(i) / static_cast<double>(period);
-    window.as_mutable<double>()[i] = a - b * std::cos(turn) + c * std::cos(2 * turn);
-  }
-  node.set(window.cast(NodeReader::dtype(node.integer("output_datatype", 1))));
-}
-
-void import_hann_window(NodeReader& node) { set_window(node, 0.5, 0.5, 0); }
-void import_hamming_window(NodeReader& node) { set_window(node, 25.0 / 46, 21.0 / 46, 0); }
-void import_blackman_window(NodeReader& node) { set_window(node, 0.42, 0.5, 0.08); }
-
 /// The triangle over points [left, right] of the spectrum whose top is at `middle`.
 void add_triangle(HostTensor& weights, std::int64_t column, std::int64_t left, std::int64_t middle,
                   std::int64_t right) {
@@ -239,27 +220,13 @@ void import_lp_normalization(NodeReader& node) {
   node.set(node.make("div", {x, node.make("where", {positive, norm, node.scalar(1, norm)})}));
 }
 
-/// (x - mean) / (deviation + 1e-9), as the operator's own function body has it.
-void import_mean_variance_normalization(NodeReader& node) {
-  const Value x = node.input(0);
-  const Attributes axes{{"axes", node.ints("axes", {0, 2, 3})}};
-  const Value centred = node.make("sub", {x, node.make("reduce_mean", {x}, axes)});
-  const Value variance = node.make("reduce_mean", {node.make("square", {centred})}, axes);
-  const Value deviation = node.make("sqrt", {variance});
-  node.set(node.make("div", {centred, node.make("add", {deviation, node.scalar(1e-9, x)})}));
-}
-
 }  // namespace
 
 void add_signal_handlers(HandlerTable& table) {
   table.add("DFT", import_dft);
   table.add("STFT", import_stft);
-  table.add("HannWindow", import_hann_window);
-  table.add("HammingWindow", import_hamming_window);
-  table.add("BlackmanWindow", import_blackman_window);
   table.add("MelWeightMatrix", import_mel_weight_matrix);
   table.add("LpNormalization", import_lp_normalization);
-  table.add("MeanVarianceNormalization", import_mean_variance_normalization);
 }
 
 }  // namespace facet::onnx_import

@@ -94,7 +94,16 @@ std::string words_of(const std::exception& error) {
   return text;
 }
 
+/// Hardmax got another meaning in opset 13, which the converter does not know of.
+bool is_misread(const ModelProto& model, std::int64_t opset) {
+  const Nodes& nodes = model.graph().node();
+  return opset < 13 && std::any_of(nodes.begin(), nodes.end(), [](const NodeProto& node) {
+           return node.op_type() == "Hardmax" && node.domain().empty();
+         });
+}
+
 void convert(ModelProto& model, std::int64_t opset, std::vector<std::string>& warnings) {
+  if (is_misread(model, opset)) return;
   try {
     ModelProto lifted = ::onnx::version_conversion::ConvertVersion(model, static_cast<int>(kNewestOpset));
     if (lifted.graph().output_size() != model.graph().output_size()) {

@@ -61,7 +61,11 @@ std::optional<int> compare(const Dim& a, const Dim& b) {
   return std::nullopt;
 }
 
+/// The greater (`wanted` 1) or the smaller (-1) of two.
 Element choose(const Dim& a, const Dim& b, int wanted) {
+  // A multiple of a symbol is at least its factor.
+  if (a.is_static() && !b.is_static() && a.factor <= b.factor) return wanted > 0 ? b : a;
+  if (b.is_static() && !a.is_static() && b.factor <= a.factor) return wanted > 0 ? a : b;
   const std::optional<int> order = compare(a, b);
   if (!order) return std::nullopt;
   return *order * wanted >= 0 ? a : b;

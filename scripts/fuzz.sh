@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Builds the programs of tests/fuzz with the address and undefined-behaviour sanitizers and runs each for a while.
+#
+#   scripts/fuzz.sh [--seconds N] [--runs N] [--libfuzzer] [TARGET...]
+#
+#   --seconds    for one target at most (default: 5)
+#   --runs       changed inputs for one target at most (default: as many as the time allows)
+#   --libfuzzer  with clang and its libFuzzer (packages clang, libclang-rt-dev) instead of g++ and the driver beside
+#                the targets
+#
+# An input that is a fault is kept as build-fuzz/TARGET-crash; run it again with build-fuzz/bin/fuzz_TARGET FILE -runs=0.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+seconds=5
+runs=
+compiler=()
+build=$root/build-fuzz
+targets=()
+while (($# > 0)); do
+  case $1 in
+    --seconds) seconds=$2; shift ;;
+    --runs) runs=$2; shift ;;
+    --libfuzzer)
+      build=$root/build-libfuzzer
+      compiler=(-DCMAKE_CXX_COMPILER=clang++)
+      ;;
+    -*)
+      sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+      exit 2
+      ;;
+    *) targets+=("$1") ;;
+  esac
+  shift
+done
+
+"$root/scripts/setup.sh"
+
+flags='-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer'
+if [[ ! -e $build/build.ninja && ! -e $build/Makefile ]]; then
+  generator=()
+  if command -v ninja >/dev/null; then generator=(-G Ninja); fi
+  if ! output=$(cmake -S "$root" -B "$build" "${generator[@]}" -DCMAKE_BUILD_TYPE=None -DFACET_WERROR=OFF \
+    -DFACET_TESTS=OFF -DFACET_FUZZ=ON "${compiler[@]}" "-DCMAKE_CXX_FLAGS=$flags" 2>&1); then
+    printf '%s\n' "$output" >&2
+    exit 1
+  fi
+fi
+cmake --build "$build" --parallel "$(nproc)" --target fuzz | { grep -E 'error|FAILED|warning' || true; }
+
+seeds=$build/seeds
+rm -rf "$seeds"
+"$build/bin/make_seeds" "$seeds" "$root/tests" /usr/share/libonnx-testdata/data
+if ((${#targets[@]} == 0)); then
+  for program in "$build"/bin/fuzz_*; do targets+=("${program##*/fuzz_}"); done
+fi
+failed=0
+for target in "${targets[@]}"; do
+  # Reading needs few bytes to go wrong, and memory is judged by small files.
+  "$build/bin/fuzz_$target" "-max_total_time=$seconds" "-runs=${runs:-1000000000}" -seed=1 -max_len=8192 \
+    "-artifact_prefix=$build/$target-" "$seeds/$target" || { echo "fuzz: $target has a fault" >&2; failed=1; }
+done
+exit $failed

@@ -1,0 +1,10 @@
+#include "runtime/formats/idx.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/memory_file.h"
+#include "tests/fuzz/tensors.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace facet;
+  const fuzz::MemoryFile file(fuzz::bytes_of(data, size));
+  return fuzz::attempt([&] { fuzz::touch(read_idx(file.path())); });
+}
