@@ -10,6 +10,7 @@
 #include "ir/error.h"
 #include "ir/text.h"
 #include "runtime/formats/safetensors.h"
+#include "runtime/formats/weights_file.h"
 
 namespace facet::cli {
 namespace {
@@ -21,9 +22,19 @@ struct ImportArguments {
   std::vector<std::string> dims;
 };
 
+/// Weights alone, without a network.
+void import_weights(const ImportArguments& arguments) {
+  const std::size_t count = convert_weights(arguments.model, arguments.output);
+  write_text("", fmt::format("{}: {} tensors\n", arguments.output, count));
+}
+
 void run_import(const ImportArguments& arguments) {
+  if (arguments.output.ends_with(".safetensors") && !arguments.model.ends_with(".onnx")) {
+    return import_weights(arguments);
+  }
   if (!arguments.output.ends_with(".ir")) {
-    throw usage_error(fmt::format("-o {}: networks in text form are files named *.ir", arguments.output));
+    throw usage_error(fmt::format("-o {}: networks in text form are files named *.ir, "
+                                  "weights *.safetensors", arguments.output));
   }
   const ImportedModel model = import_onnx(arguments.model, import_options(arguments.dims));
   print_warnings(arguments.model, model);
@@ -54,14 +65,16 @@ void run_import(const ImportArguments& arguments) {
 
 void add_import_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
-      "import", "Turn an ONNX model into a network in text form, with its weights beside it");
+      "import",
+      "Turn an ONNX model into a network in text form, with its weights beside it; or PyTorch's "
+      "weights (.pth) or a sharded model (.index.json) into one safetensors file");
   auto arguments = std::make_shared<ImportArguments>();
-  command->add_option("model", arguments->model, "An ONNX model of opset 7 to 22")
+  command->add_option("model", arguments->model, "An ONNX model of opset 7 to 22, or weights")
       ->required()
-      ->type_name("FILE.onnx");
-  command->add_option("-o,--output", arguments->output, "The network in text form")
+      ->type_name("FILE.onnx|FILE.pth");
+  command->add_option("-o,--output", arguments->output, "The network in text form, or the weights")
       ->required()
-      ->type_name("FILE.ir");
+      ->type_name("FILE.ir|FILE.safetensors");
   command->add_option("--weights", arguments->weights,
                       "Where its weights go (default: beside it, FILE.safetensors); give them to other "
                       "commands with --weights")

@@ -22,7 +22,7 @@ std::pair<int, int> Signature::arity() const {
 void check_attributes(const OpDef& op, const Attributes& attributes) {
   for (const auto& [name, value] : attributes) {
     const auto spec = std::find_if(op.attributes.begin(), op.attributes.end(),
-                                   [&](const AttributeSpec& s) { return s.name == name; });
+                                   [&key = name](const AttributeSpec& s) { return s.name == key; });
     if (spec == op.attributes.end()) {
       throw usage_error(fmt::format("op '{}' has no attribute '{}'", op.name, name));
     }

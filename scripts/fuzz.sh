@@ -15,6 +15,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 seconds=5
 runs=
 compiler=()
+limits=()
 build=$root/build-fuzz
 targets=()
 while (($# > 0)); do
@@ -24,6 +25,7 @@ while (($# > 0)); do
     --libfuzzer)
       build=$root/build-libfuzzer
       compiler=(-DCMAKE_CXX_COMPILER=clang++)
+      limits=(-malloc_limit_mb=64 -print_final_stats=1)
       ;;
     -*)
       sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
@@ -46,7 +48,9 @@ if [[ ! -e $build/build.ninja && ! -e $build/Makefile ]]; then
     exit 1
   fi
 fi
-cmake --build "$build" --parallel "$(nproc)" --target fuzz | { grep -E 'error|FAILED|warning' || true; }
+goals=(fuzz)
+if ((${#targets[@]})); then goals=(make_seeds "${targets[@]/#/fuzz_}"); fi
+cmake --build "$build" --parallel "$(nproc)" --target "${goals[@]}" | { grep -E '^FAILED|error:' || true; }
 
 seeds=$build/seeds
 rm -rf "$seeds"
@@ -58,6 +62,6 @@ failed=0
 for target in "${targets[@]}"; do
   # Reading needs few bytes to go wrong, and memory is judged by small files.
   "$build/bin/fuzz_$target" "-max_total_time=$seconds" "-runs=${runs:-1000000000}" -seed=1 -max_len=8192 \
-    "-artifact_prefix=$build/$target-" "$seeds/$target" || { echo "fuzz: $target has a fault" >&2; failed=1; }
+    "${limits[@]}" "-artifact_prefix=$build/$target-" "$seeds/$target" || { echo "fuzz: $target has a fault" >&2; failed=1; }
 done
 exit $failed

@@ -116,36 +116,19 @@ class Machine {
 
   bool plain_value(unsigned char code) {
     switch (code) {
-      case 'N':
-        make(Kind::none);
-        return true;
-      case 0x88:
-        make(Kind::boolean, 1);
-        return true;
-      case 0x89:
-        make(Kind::boolean, 0);
-        return true;
-      case 'J':
-        make(Kind::integer, number<std::int32_t>());
-        return true;
-      case 'K':
-        make(Kind::integer, number<std::uint8_t>());
-        return true;
-      case 'M':
-        make(Kind::integer, number<std::uint16_t>());
-        return true;
-      case 0x8A:
-        long_integer(take(number<std::uint8_t>()));
-        return true;
-      case 0x8B:
-        long_integer(take(number<std::uint32_t>()));
-        return true;
+      case 'N': make(Kind::none); return true;
+      case 0x88: make(Kind::boolean, 1); return true;
+      case 0x89: make(Kind::boolean, 0); return true;
+      case 'J': make(Kind::integer, number<std::int32_t>()); return true;
+      case 'K': make(Kind::integer, number<std::uint8_t>()); return true;
+      case 'M': make(Kind::integer, number<std::uint16_t>()); return true;
+      case 0x8A: long_integer(take(number<std::uint8_t>())); return true;
+      case 0x8B: long_integer(take(number<std::uint32_t>())); return true;
       case 'G':
         take(sizeof(double));
         make(Kind::other);
         return true;
-      default:
-        return false;
+      default: return false;
     }
   }
 
@@ -161,32 +144,15 @@ class Machine {
 
   bool text_value(unsigned char code) {
     switch (code) {
-      case 'X':
-        make_text(Kind::text, take(number<std::uint32_t>()));
-        return true;
-      case 0x8C:
-        make_text(Kind::text, take(number<std::uint8_t>()));
-        return true;
-      case 0x8D:
-        make_text(Kind::text, take(number<std::uint64_t>()));
-        return true;
-      case 'T':
-        make_text(Kind::text, take(number<std::uint32_t>()));
-        return true;
-      case 'U':
-        make_text(Kind::text, take(number<std::uint8_t>()));
-        return true;
-      case 'B':
-        make_text(Kind::bytes, take(number<std::uint32_t>()));
-        return true;
-      case 'C':
-        make_text(Kind::bytes, take(number<std::uint8_t>()));
-        return true;
-      case 0x8E:
-        make_text(Kind::bytes, take(number<std::uint64_t>()));
-        return true;
-      default:
-        return false;
+      case 'X': make_text(Kind::text, take(number<std::uint32_t>())); return true;
+      case 0x8C: make_text(Kind::text, take(number<std::uint8_t>())); return true;
+      case 0x8D: make_text(Kind::text, take(number<std::uint64_t>())); return true;
+      case 'T': make_text(Kind::text, take(number<std::uint32_t>())); return true;
+      case 'U': make_text(Kind::text, take(number<std::uint8_t>())); return true;
+      case 'B': make_text(Kind::bytes, take(number<std::uint32_t>())); return true;
+      case 'C': make_text(Kind::bytes, take(number<std::uint8_t>())); return true;
+      case 0x8E: make_text(Kind::bytes, take(number<std::uint64_t>())); return true;
+      default: return false;
     }
   }
 
@@ -202,72 +168,34 @@ class Machine {
         return true;
       case 't':
       case 'l':
-      case 0x91:
-        make_items(Kind::sequence, pop_to_mark());
-        return true;
-      case 'd':
-        make_items(Kind::dictionary, pop_to_mark());
-        return true;
+      case 0x91: make_items(Kind::sequence, pop_to_mark()); return true;
+      case 'd': make_items(Kind::dictionary, pop_to_mark()); return true;
       case 0x85:
       case 0x86:
-      case 0x87:
-        make_items(Kind::sequence, pop_several(code - 0x84U));
-        return true;
-      case 'a':
-        append(pop_several(1), Kind::sequence);
-        return true;
-      case 's':
-        append(pop_several(2), Kind::dictionary);
-        return true;
+      case 0x87: make_items(Kind::sequence, pop_several(code - 0x84U)); return true;
+      case 'a': append(pop_several(1), Kind::sequence); return true;
+      case 's': append(pop_several(2), Kind::dictionary); return true;
       case 'e':
-      case 0x90:
-        append(pop_to_mark(), Kind::sequence);
-        return true;
-      case 'u':
-        append(pop_to_mark(), Kind::dictionary);
-        return true;
-      default:
-        return false;
+      case 0x90: append(pop_to_mark(), Kind::sequence); return true;
+      case 'u': append(pop_to_mark(), Kind::dictionary); return true;
+      default: return false;
     }
   }
 
   bool stack_or_memo(unsigned char code) {
     switch (code) {
-      case '(':
-        marks_.push_back(static_cast<Id>(stack_.size()));
-        return true;
-      case '0':
-        pop();
-        return true;
-      case '1':
-        pop_to_mark();
-        return true;
-      case '2':
-        push(top());
-        return true;
-      case 'h':
-        recall(number<std::uint8_t>());
-        return true;
-      case 'j':
-        recall(number<std::uint32_t>());
-        return true;
-      case 'q':
-        remember(number<std::uint8_t>());
-        return true;
-      case 'r':
-        remember(number<std::uint32_t>());
-        return true;
-      case 0x94:
-        remember(remembered_);
-        return true;
-      case 0x95:
-        take(sizeof(std::uint64_t));
-        return true;  // a frame's length
-      case 0x80:
-        check_protocol(number<std::uint8_t>());
-        return true;
-      default:
-        return false;
+      case '(': marks_.push_back(static_cast<Id>(stack_.size())); return true;
+      case '0': pop(); return true;
+      case '1': pop_to_mark(); return true;
+      case '2': push(top()); return true;
+      case 'h': recall(number<std::uint8_t>()); return true;
+      case 'j': recall(number<std::uint32_t>()); return true;
+      case 'q': remember(number<std::uint8_t>()); return true;
+      case 'r': remember(number<std::uint32_t>()); return true;
+      case 0x94: remember(remembered_); return true;
+      case 0x95: take(sizeof(std::uint64_t)); return true;  // a frame's length
+      case 0x80: check_protocol(number<std::uint8_t>()); return true;
+      default: return false;
     }
   }
 

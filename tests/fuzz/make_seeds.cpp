@@ -11,8 +11,6 @@
 #include <stdexcept>
 #include <string>
 
-#include "ir/dsl.h"
-#include "ir/text.h"
 #include "runtime/formats/image.h"
 #include "runtime/formats/npy.h"
 #include "runtime/formats/safetensors.h"
@@ -136,13 +134,8 @@ void write_torch_seeds(const fs::path& seeds, const fs::path& tests) {
   }
 }
 
-void write_text_seeds(const fs::path& seeds) {
-  Network network("net");
-  const Tensor x = network.input("x", {"N", 2, 8, 8});
-  Tensor y = network.root().conv("conv", x, {.out = 3, .kernel = 3});
-  y = relu(network.root().batch_norm("bn", y));
-  network.output("y", network.root().linear("fc", flatten(y), {.out = 4}));
-  write(folder(seeds, "graph_text") / "net", to_text(network.finish()));
+void write_text_seeds(const fs::path& seeds, const fs::path& tests) {
+  write(folder(seeds, "graph_text") / "net", read_file(tests / "data" / "net.ir"));
   write(seeds / "graph_text" / "table", R"(graph "t" {
   param "p" : i64[2, 2] other fixed tensor<i64[2, 2]; table 1 [2, 2] [2, 1]>
   %0 = parameter() {key = "p", type = "i64[2, 2]"} : i64[2, 2]
@@ -175,7 +168,7 @@ int main(int argc, char** argv) {
   write_idx_seeds(argv[1]);
   write_image_seeds(argv[1]);
   write_torch_seeds(argv[1], argv[2]);
-  write_text_seeds(argv[1]);
+  write_text_seeds(argv[1], argv[2]);
   if (argc > 3) copy_onnx_seeds(argv[1], argv[3]);
   return 0;
 }
