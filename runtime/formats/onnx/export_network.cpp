@@ -76,6 +76,18 @@ void write_batch_norm(NodeWriter& w) {
   w.result("BatchNormalization", w.operands(), std::move(attributes), extra_outputs);
 }
 
+/// ONNX wants a scale; without one, and in older opsets, the layer decomposes.
+std::string no_layer_norm(const Node& node, int opset) {
+  if (opset < 17) return "LayerNormalization before opset 17";
+  return node.operand_count() > 1 ? "" : "a layer_norm without a scale";
+}
+
+void write_layer_norm(NodeWriter& w) {
+  const Attributes& a = w.attributes();
+  w.result("LayerNormalization", w.operands(),
+           {{"axis", a.integer("axis")}, {"epsilon", a.number("epsilon")}});
+}
+
 void write_dropout(NodeWriter& w) {
   Names inputs{w.operand(0), w.scalar(w.attributes().number("rate"), DType::f32)};
   if (w.training()) inputs.push_back(w.scalar(1, DType::boolean));
@@ -104,6 +116,7 @@ void add_network_writers(WriterTable& table) {
   table.add("max_pool", write_pool);
   table.add("avg_pool", write_pool);
   table.add("batch_norm", write_batch_norm);
+  table.add("layer_norm", write_layer_norm, no_layer_norm);
   table.add("dropout", write_dropout);
   table.add("prelu", write_prelu);
 }
