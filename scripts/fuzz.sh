@@ -38,7 +38,7 @@ done
 
 "$root/scripts/setup.sh"
 
-flags='-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer'
+flags='-O0 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer'
 if [[ ! -e $build/build.ninja && ! -e $build/Makefile ]]; then
   generator=()
   if command -v ninja >/dev/null; then generator=(-G Ninja); fi
