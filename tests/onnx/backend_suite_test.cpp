@@ -287,6 +287,19 @@ TEST_F(BackendSuite, Light) {
   keep("light", summary);
 }
 
+/// As the declared ResNet-50: every batch norm folds into its convolution, every block ends in one
+/// convolution with the residual added.
+TEST_F(BackendSuite, LightResnet50FusesAsADeclaredNetwork) {
+  const ImportedModel model = import_onnx(kData / "light/light_resnet50.onnx");
+  const auto executable = compile(model.graph, model.weights);
+  std::map<std::string, int> steps;
+  for (const StepInfo& step : executable->program(1).steps) ++steps[step.kind];
+  steps.erase("reorder");
+  const std::map<std::string, int> expected = {
+      {"conv", 53}, {"linear", 1}, {"max_pool", 1}, {"reduce_mean", 1}, {"softmax", 1}};
+  EXPECT_EQ(steps, expected);
+}
+
 TEST_F(BackendSuite, Simple) { keep("simple", run_folder("simple")); }
 
 TEST_F(BackendSuite, PytorchOperator) {

@@ -9,6 +9,7 @@
 #include "backends/reference/reference.h"
 #include "ir/error.h"
 #include "ir/text.h"
+#include "passes/vector_jacobian.h"
 #include "tests/onnx/model_writer.h"
 
 namespace facet {
@@ -86,6 +87,17 @@ TEST(OnnxImport, UnnamedDimensionsGetNames) {
   Model model = layer();
   model.inputs = {value_info("x", {"", 3})};
   EXPECT_EQ(to_string(output_type(import(model))), "f32[N, 2]");
+}
+
+TEST(OnnxImport, AnImportedLayerDifferentiates) {
+  const ImportedModel model = import(layer());
+  const Graph product = vector_jacobian_product(model.graph.with_symbol("batch", 1), {"y"});
+  const TensorMap gradients =
+      evaluate(product, {{"x", HostTensor::from_floats({1, 3}, {1, 2, 3})},
+                         {"cotangent:y", HostTensor::from_floats({1, 2}, {1, 10})}}, model.weights);
+  EXPECT_EQ(gradients.at("input:x").to_doubles(), (std::vector<double>{41, 52, 63}));
+  EXPECT_EQ(gradients.at("fc.weight").to_doubles(), (std::vector<double>{1, 2, 3, 10, 20, 30}));
+  EXPECT_EQ(gradients.at("fc.bias").to_doubles(), (std::vector<double>{1, 10}));
 }
 
 /// What exporters write for x.view(x.size(0), -1): the batch stays open.
