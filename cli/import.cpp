@@ -23,7 +23,8 @@ struct ImportArguments {
 
 void run_import(const ImportArguments& arguments) {
   if (!arguments.output.ends_with(".ir")) {
-    throw usage_error(fmt::format("-o {}: networks in text form are files named *.ir", arguments.output));
+    throw usage_error(
+        fmt::format("-o {}: networks in text form are files named *.ir", arguments.output));
   }
   const ImportedModel model = import_onnx(arguments.model, import_options(arguments.dims));
   print_warnings(arguments.model, model);
@@ -41,7 +42,8 @@ void run_import(const ImportArguments& arguments) {
   std::string text = fmt::format("{}: {} nodes, {} parameters, opset {}\n", arguments.output,
                                  model.graph.size(), tensors.size(), model.opset);
   for (const Node* input : model.graph.inputs()) {
-    text += fmt::format("  input {} {}\n", input->attributes().text("name"), to_string(input->result_types()[0]));
+    text += fmt::format("  input {} {}\n", input->attributes().text("name"),
+                        to_string(input->result_types()[0]));
   }
   for (const Output& output : model.graph.outputs()) {
     text += fmt::format("  output {} {}\n", output.name, to_string(output.value.type()));
@@ -62,9 +64,11 @@ void add_import_command(CLI::App& app) {
   command->add_option("-o,--output", arguments->output, "The network in text form")
       ->required()
       ->type_name("FILE.ir");
-  command->add_option("--weights", arguments->weights,
-                      "Where its weights go (default: beside it, FILE.safetensors); give them to other "
-                      "commands with --weights")
+  command
+      ->add_option(
+          "--weights", arguments->weights,
+          "Where its weights go (default: beside it, FILE.safetensors); give them to other "
+          "commands with --weights")
       ->type_name("FILE.safetensors");
   add_dim_option(*command, arguments->dims);
   command->callback([arguments] { run_import(*arguments); });

@@ -31,7 +31,7 @@ void run_verify(const VerifyArguments& arguments) {
     throw usage_error("--threshold is a cosine: from -1 to 1");
   }
   const Model model = load_model(arguments.model);
-  require_weights(model, arguments.weights);
+  require_weights("verify", model, arguments.weights);
   const std::string output = embedding_output(model.graph, arguments.output_name);
   options.outputs = {output};
   if (!model.preprocess) {

@@ -10,10 +10,10 @@ namespace facet {
 namespace {
 
 using namespace facet::testing;
-using ::testing::HasSubstr;
 using test::facet_command;
 using test::Outcome;
 using test::quoted;
+using ::testing::HasSubstr;
 
 /// y = x w over [batch, time, 2], with an input beside it, and a folder for it.
 class OnnxFolder : public test::TempFolder {
@@ -35,28 +35,32 @@ std::vector<double> output_of(const std::filesystem::path& path) {
 
 TEST(Onnx, RunsWithItsOwnWeightsAndTheShapesOfItsInputs) {
   const OnnxFolder folder;
-  const Outcome outcome = facet_command("run" + quoted(folder / "m.onnx") + "--input" + quoted(folder / "x.npy") +
-                                        "--output" + quoted(folder / "y.safetensors"));
+  const Outcome outcome =
+      facet_command("run" + quoted(folder / "m.onnx") + "--input" + quoted(folder / "x.npy") +
+                    "--output" + quoted(folder / "y.safetensors"));
   ASSERT_EQ(outcome.code, 0) << outcome.error;
   EXPECT_EQ(output_of(folder / "y.safetensors"), (std::vector<double>{1, 2, 3, 4}));
 }
 
 TEST(Onnx, ImportWritesTextAndWeightsThatRunAlike) {
   const OnnxFolder folder;
-  Outcome outcome =
-      facet_command("import" + quoted(folder / "m.onnx") + "--dim time=2 -o" + quoted(folder / "m.ir"));
+  Outcome outcome = facet_command("import" + quoted(folder / "m.onnx") + "--dim time=2 -o" +
+                                  quoted(folder / "m.ir"));
   ASSERT_EQ(outcome.code, 0) << outcome.error;
   EXPECT_THAT(outcome.out, HasSubstr("input x f32[batch, 2, 2]"));
-  outcome = facet_command("run" + quoted(folder / "m.ir") + "--weights" + quoted(folder / "m.safetensors") +
-                          "--input" + quoted(folder / "x.npy") + "--output" + quoted(folder / "y.safetensors"));
+  outcome = facet_command("run" + quoted(folder / "m.ir") + "--weights" +
+                          quoted(folder / "m.safetensors") + "--input" + quoted(folder / "x.npy") +
+                          "--output" + quoted(folder / "y.safetensors"));
   ASSERT_EQ(outcome.code, 0) << outcome.error;
   EXPECT_EQ(output_of(folder / "y.safetensors"), (std::vector<double>{1, 2, 3, 4}));
 }
 
 TEST(Onnx, IsShownAndExplained) {
   const OnnxFolder folder;
-  EXPECT_THAT(facet_command("show" + quoted(folder / "m.onnx") + "--dim time=2").out, HasSubstr("linear"));
-  EXPECT_THAT(facet_command("explain" + quoted(folder / "m.onnx") + "--dim time=2").out, HasSubstr("1 linear"));
+  EXPECT_THAT(facet_command("show" + quoted(folder / "m.onnx") + "--dim time=2").out,
+              HasSubstr("linear"));
+  EXPECT_THAT(facet_command("explain" + quoted(folder / "m.onnx") + "--dim time=2").out,
+              HasSubstr("1 linear"));
 }
 
 TEST(Onnx, SaysWhatIsWrongWithACall) {

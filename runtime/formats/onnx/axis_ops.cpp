@@ -6,14 +6,18 @@
 
 namespace facet::onnx_import {
 
-std::int64_t fixed_extent(const NodeReader& node, Value x, std::int64_t axis, std::string_view what) {
+std::int64_t fixed_extent(const NodeReader& node, Value x, std::int64_t axis,
+                          std::string_view what) {
   const Dim& extent = x.shape().at(static_cast<std::size_t>(axis));
   if (extent.is_static()) return extent.factor;
-  node.unsupported(fmt::format("{} along axis {} of {}, which is dynamic; give it an extent (--dim "
-                               "{}=EXTENT)", what, axis, to_string(x.type()), extent.symbol));
+  node.unsupported(
+      fmt::format("{} along axis {} of {}, which is dynamic; give it an extent (--dim "
+                  "{}=EXTENT)",
+                  what, axis, to_string(x.type()), extent.symbol));
 }
 
-Value pad_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t before, std::int64_t after) {
+Value pad_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t before,
+               std::int64_t after) {
   if (before < 0 || after < 0) {
     const std::int64_t extent = fixed_extent(node, x, axis, "cropping");
     const std::int64_t start = std::max<std::int64_t>(-before, 0);
@@ -28,8 +32,8 @@ Value pad_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t before
   return node.make("pad", {x}, {{"axis", axis}, {"before", before}, {"after", after}});
 }
 
-Value slice_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t start, std::int64_t count,
-                 std::int64_t step) {
+Value slice_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t start,
+                 std::int64_t count, std::int64_t step) {
   const std::int64_t extent = fixed_extent(node, x, axis, "a slice");
   if (step < 0) {
     x = reverse_axis(node, x, axis);
@@ -51,7 +55,8 @@ Value slice_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t star
   Shape split = shape;
   split.insert(split.begin() + axis + 1, Dim(step));
   x = node.reshape(x, split);
-  x = node.make("slice", {x}, {{"axis", axis + 1}, {"start", std::int64_t{0}}, {"end", std::int64_t{1}}});
+  x = node.make("slice", {x},
+                {{"axis", axis + 1}, {"start", std::int64_t{0}}, {"end", std::int64_t{1}}});
   return node.reshape(x, shape);
 }
 

@@ -8,13 +8,15 @@
 namespace facet::onnx_import {
 
 /// The extent of an axis. Throws Unsupported, saying `what`, for a symbol.
-std::int64_t fixed_extent(const NodeReader& node, Value x, std::int64_t axis, std::string_view what);
+std::int64_t fixed_extent(const NodeReader& node, Value x, std::int64_t axis,
+                          std::string_view what);
 /// Zeros ahead and behind; negative counts cut off. `x` itself for none.
-Value pad_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t before, std::int64_t after);
+Value pad_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t before,
+               std::int64_t after);
 /// Elements start, start + step, ... of an axis, `count` >= 1 of them, all within it; `step` may be
 /// negative. `x` itself for the whole axis.
-Value slice_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t start, std::int64_t count,
-                 std::int64_t step = 1);
+Value slice_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t start,
+                 std::int64_t count, std::int64_t step = 1);
 Value reverse_axis(NodeReader& node, Value x, std::int64_t axis);
 /// `parts` side by side; the only one itself.
 Value concat_axis(NodeReader& node, std::vector<Value> parts, std::int64_t axis);
