@@ -163,9 +163,9 @@ Model load_model(const ModelArguments& arguments) {
   return load_model(arguments.model, arguments.settings, arguments.dims);
 }
 
-void require_weights(const Model& model, const std::string& given) {
+void require_weights(std::string_view command, const Model& model, const std::string& given) {
   if (!given.empty() || !model.weights.empty()) return;
-  throw usage_error("--weights is required: FILE.safetensors, or random:SEED to try it out");
+  throw usage_error(fmt::format("{}: --weights is required: a file, or random:SEED to try it out", command));
 }
 
 TensorMap weights_of(const Model& model, const Graph& graph, const std::string& given) {

@@ -64,7 +64,7 @@ Model load_model(const std::string& name, const std::vector<std::string>& settin
 /// has one input [N, 3, H, W].
 std::optional<Preprocess> preprocess_for(const Graph& graph, const zoo::Preprocessing& way);
 /// Where fresh weights would be no use: throws Error(usage) if there are no others.
-void require_weights(const Model& model, const std::string& given);
+void require_weights(std::string_view command, const Model& model, const std::string& given);
 /// Weights for `graph`, the model's network or made from it: what `given` (of --weights) names; the
 /// model's own when it is empty; else fresh ones, which is said.
 TensorMap weights_of(const Model& model, const Graph& graph, const std::string& given);

@@ -150,7 +150,7 @@ void run_embed(const EmbedArguments& arguments) {
   check(arguments);
   const CompileOptions options = compile_options(arguments.compile);
   const Model model = load_model(arguments.model);
-  require_weights(model, arguments.weights);
+  require_weights("embed", model, arguments.weights);
   if (!model.preprocess) {
     throw usage_error(fmt::format("'{}' takes no photos: it has no single input [N, 3, H, W]",
                                   model.graph.name()));

@@ -172,7 +172,7 @@ void add_eval_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("eval", "Loss and accuracy of a network on labelled pictures");
   auto arguments = std::make_shared<EvalArguments>();
   command->add_option("model", arguments->model, "A model of the zoo, or a network in text form (.ir)")
-      ->type_name("MODEL|FILE.ir");
+      ->type_name("MODEL|FILE.ir|FILE.onnx");
   add_set_option(*command, arguments->settings);
   command->add_option("--recipe", arguments->recipe,
                       "In place of MODEL: network, loss, pictures and validation set of this recipe")

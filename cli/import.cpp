@@ -52,7 +52,8 @@ void run_import(const ImportArguments& arguments) {
   std::string text = fmt::format("{}: {} nodes, {} parameters, opset {}\n", arguments.output,
                                  model.graph.size(), tensors.size(), model.opset);
   for (const Node* input : model.graph.inputs()) {
-    text += fmt::format("  input {} {}\n", input->attributes().text("name"), to_string(input->result_types()[0]));
+    text += fmt::format("  input {} {}\n", input->attributes().text("name"),
+                        to_string(input->result_types()[0]));
   }
   for (const Output& output : model.graph.outputs()) {
     text += fmt::format("  output {} {}\n", output.name, to_string(output.value.type()));

@@ -23,7 +23,8 @@ ImportOptions import_options(const std::vector<std::string>& dims) {
       const auto read = std::from_chars(dim.data() + equals + 1, end, extent);
       valid = read.ec == std::errc() && read.ptr == end && extent > 0;
     }
-    if (!valid) throw usage_error(fmt::format("--dim {}: write --dim NAME=EXTENT, an extent from 1", dim));
+    if (!valid)
+      throw usage_error(fmt::format("--dim {}: write --dim NAME=EXTENT, an extent from 1", dim));
     if (!options.dims.emplace(dim.substr(0, equals), extent).second) {
       throw usage_error(fmt::format("--dim {} is given twice", dim.substr(0, equals)));
     }

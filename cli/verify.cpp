@@ -31,7 +31,7 @@ void run_verify(const VerifyArguments& arguments) {
     throw usage_error("--threshold is a cosine: from -1 to 1");
   }
   const Model model = load_model(arguments.model);
-  require_weights(model, arguments.weights);
+  require_weights("verify", model, arguments.weights);
   const std::string output = embedding_output(model.graph, arguments.output_name);
   options.outputs = {output};
   if (!model.preprocess) {
@@ -72,7 +72,7 @@ void add_verify_command(CLI::App& app) {
   command->add_option("b", arguments->second, "Another one")->required()->type_name("B.jpg");
   command->add_option("--model", arguments->model.model, "A model of the zoo, or a file .ir")
       ->required()
-      ->type_name("MODEL|FILE.ir");
+      ->type_name("MODEL|FILE.ir|FILE.onnx");
   add_set_option(*command, arguments->model.settings);
   add_dim_option(*command, arguments->model.dims);
   command->add_option("--weights", arguments->weights,

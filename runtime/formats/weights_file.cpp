@@ -10,6 +10,7 @@
 
 #include "ir/error.h"
 #include "runtime/formats/mapped_file.h"
+#include "runtime/formats/onnx/onnx_import.h"
 #include "runtime/formats/quoted.h"
 #include "runtime/formats/torch_file.h"
 #include "runtime/formats/weight_index.h"
@@ -100,6 +101,10 @@ WeightsFile read_sharded(const fs::path& path) {
 }  // namespace
 
 WeightsFile read_weights_file(const fs::path& path) {
+  if (path.extension() == ".onnx") {
+    ImportedModel model = import_onnx(path);
+    return {{model.weights.begin(), model.weights.end()}, std::move(model.metadata)};
+  }
   if (path.extension() != ".json") return read_single(path);
   try {
     return read_sharded(path);

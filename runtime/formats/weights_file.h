@@ -16,6 +16,7 @@ struct WeightsFile {
 ///   safetensors            see read_safetensors
 ///   *.json                 a sharded model: the files of its "weight_map", which must lie in the
 ///                          index's own folder and hold exactly the tensors it lists
+///   *.onnx                 the parameters import_onnx finds
 ///   .pth, .pt, .bin        what torch.save wrote; see read_torch
 /// Tensors map the files where they can. Throws Error(failure) that names the file.
 WeightsFile read_weights_file(const std::filesystem::path& path);

@@ -1,6 +1,5 @@
-#include <gtest/gtest.h>
-
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
@@ -17,9 +16,9 @@
 #include "runtime/compile.h"
 #include "runtime/formats/onnx/onnx_import.h"
 
-// ONNX's own backend suite, as Debian's package libonnx-testdata installs it: every case is imported,
-// run on the reference and on the CPU, and compared with the case's outputs. BACKEND_SUITE.md keeps
-// the result; FACET_WRITE_BACKEND_SUITE=1 writes it anew.
+// ONNX's own backend suite, as Debian's package libonnx-testdata installs it: every case is
+// imported, run on the reference and on the CPU, and compared with the case's outputs.
+// BACKEND_SUITE.md keeps the result; FACET_WRITE_BACKEND_SUITE=1 writes it anew.
 
 namespace facet {
 namespace {
@@ -50,7 +49,8 @@ std::string difference(const HostTensor& got, const HostTensor& want, const std:
   for (std::int64_t i = 0; i < want.element_count(); ++i) {
     const double a = got.at(i);
     const double b = want.at(i);
-    const bool same = a == b || (std::isnan(a) && std::isnan(b)) || std::abs(a - b) <= 1e-7 + rtol * std::abs(b);
+    const bool same =
+        a == b || (std::isnan(a) && std::isnan(b)) || std::abs(a - b) <= 1e-7 + rtol * std::abs(b);
     if (!same) return fmt::format("{}[{}] is {:g}, not {:g}", what, i, a, b);
   }
   return {};
@@ -106,7 +106,8 @@ std::string compare(const OnnxSignature& signature, const TensorMap& got, const 
                     const std::string& device) {
   for (std::size_t i = 0; i < data.outputs.size(); ++i) {
     const std::string& name = signature.outputs.at(i);
-    const std::string what = difference(got.at(name), data.outputs[i], fmt::format("{} on {}", name, device));
+    const std::string what =
+        difference(got.at(name), data.outputs[i], fmt::format("{} on {}", name, device));
     if (!what.empty()) return what;
   }
   return {};
@@ -134,7 +135,8 @@ std::string run(const OnnxSignature& signature, const Case& item, const DataSet&
     for (const auto& [name, tensor] : data.inputs) options.input_shapes[name] = tensor.shape();
   }
   const ImportedModel model = import_onnx(item.model, options);
-  std::string what = compare(signature, evaluate(model.graph, data.inputs, model.weights), data, "reference");
+  std::string what =
+      compare(signature, evaluate(model.graph, data.inputs, model.weights), data, "reference");
   if (!what.empty()) return what;
   return compare(signature, run_on_cpu(model, data.inputs), data, "cpu");
 }
@@ -203,7 +205,7 @@ std::vector<Case> cases_of(const std::string& folder) {
 
 struct Summary {
   std::size_t passed = 0;
-  std::map<std::string, std::string> failed;                      // reason by case
+  std::map<std::string, std::string> failed;                     // reason by case
   std::map<std::string, std::vector<std::string>> out_of_scope;  // cases by reason
 
   std::size_t out_count() const {
@@ -212,15 +214,19 @@ struct Summary {
     return count;
   }
   double rate() const {
-    return static_cast<double>(passed) / static_cast<double>(std::max<std::size_t>(passed + failed.size(), 1));
+    return static_cast<double>(passed) /
+           static_cast<double>(std::max<std::size_t>(passed + failed.size(), 1));
   }
 
   std::string text(const std::string& folder) const {
-    std::string out = fmt::format("## {}\n\n{} cases: {} passed, {} failed, {} out of scope; {:.1f} % of those "
-                                  "in scope passed.\n", folder, passed + failed.size() + out_count(), passed,
-                                  failed.size(), out_count(), 100 * rate());
+    std::string out = fmt::format(
+        "## {}\n\n{} cases: {} passed, {} failed, {} out of scope; {:.1f} % of those "
+        "in scope passed.\n",
+        folder, passed + failed.size() + out_count(), passed, failed.size(), out_count(),
+        100 * rate());
     if (!failed.empty()) out += "\nFailed:\n\n| case | why |\n|---|---|\n";
-    for (const auto& [name, reason] : failed) out += fmt::format("| {} | {} |\n", name, reason.substr(0, 160));
+    for (const auto& [name, reason] : failed)
+      out += fmt::format("| {} | {} |\n", name, reason.substr(0, 160));
     if (!out_of_scope.empty()) out += "\nOut of scope:\n\n| why | cases | which |\n|---|---|---|\n";
     for (const auto& [reason, names] : out_of_scope) {
       std::string list;
@@ -246,7 +252,8 @@ std::map<std::string, std::string> read_table() {
 void keep(const std::string& folder, const Summary& summary) {
   std::map<std::string, std::string> sections = read_table();
   if (std::getenv("FACET_WRITE_BACKEND_SUITE") == nullptr) {
-    EXPECT_EQ(sections[folder], summary.text(folder)) << "write it anew with FACET_WRITE_BACKEND_SUITE=1";
+    EXPECT_EQ(sections[folder], summary.text(folder))
+        << "write it anew with FACET_WRITE_BACKEND_SUITE=1";
     return;
   }
   sections[folder] = summary.text(folder);
@@ -260,7 +267,8 @@ Summary run_folder(const std::string& folder) {
     const Outcome outcome = run(item);
     if (outcome.kind == Outcome::Kind::passed) ++summary.passed;
     if (outcome.kind == Outcome::Kind::failed) summary.failed[item.name] = outcome.reason;
-    if (outcome.kind == Outcome::Kind::out_of_scope) summary.out_of_scope[outcome.reason].push_back(item.name);
+    if (outcome.kind == Outcome::Kind::out_of_scope)
+      summary.out_of_scope[outcome.reason].push_back(item.name);
   }
   return summary;
 }
@@ -269,7 +277,8 @@ class BackendSuite : public testing::Test {
  protected:
   void SetUp() override {
     if (!fs::exists(kData)) {
-      GTEST_SKIP() << "ONNX's backend suite is not installed (Debian: libonnx-testdata): NOTHING was tested";
+      GTEST_SKIP()
+          << "ONNX's backend suite is not installed (Debian: libonnx-testdata): NOTHING was tested";
     }
   }
 };
@@ -285,6 +294,19 @@ TEST_F(BackendSuite, Light) {
   EXPECT_EQ(summary.passed, 9u);
   EXPECT_EQ(summary.failed.size() + summary.out_count(), 0u);
   keep("light", summary);
+}
+
+/// As the declared ResNet-50: every batch norm folds into its convolution, every block ends in one
+/// convolution with the residual added.
+TEST_F(BackendSuite, LightResnet50FusesAsADeclaredNetwork) {
+  const ImportedModel model = import_onnx(kData / "light/light_resnet50.onnx");
+  const auto executable = compile(model.graph, model.weights);
+  std::map<std::string, int> steps;
+  for (const StepInfo& step : executable->program(1).steps) ++steps[step.kind];
+  steps.erase("reorder");
+  const std::map<std::string, int> expected = {
+      {"conv", 53}, {"linear", 1}, {"max_pool", 1}, {"reduce_mean", 1}, {"softmax", 1}};
+  EXPECT_EQ(steps, expected);
 }
 
 TEST_F(BackendSuite, Simple) { keep("simple", run_folder("simple")); }

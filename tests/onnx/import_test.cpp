@@ -1,5 +1,3 @@
-#include "runtime/formats/onnx/onnx_import.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,6 +7,8 @@
 #include "backends/reference/reference.h"
 #include "ir/error.h"
 #include "ir/text.h"
+#include "passes/vector_jacobian.h"
+#include "runtime/formats/onnx/onnx_import.h"
 #include "tests/onnx/model_writer.h"
 
 namespace facet {
@@ -41,7 +41,9 @@ std::string error_of(const Model& model, const ImportOptions& options = {}) {
 Type output_type(const ImportedModel& model) { return model.graph.outputs().at(0).value.type(); }
 
 std::vector<double> run(const ImportedModel& model, const TensorMap& inputs) {
-  return evaluate(model.graph, inputs, model.weights).at(model.graph.outputs().at(0).name).to_doubles();
+  return evaluate(model.graph, inputs, model.weights)
+      .at(model.graph.outputs().at(0).name)
+      .to_doubles();
 }
 
 /// y = x w + b over a dynamic batch.
@@ -51,7 +53,8 @@ Model layer() {
   model.outputs = {value_info("y", {"batch", 2})};
   model.initializers = {tensor<float>("fc.weight", {2, 3}, {1, 2, 3, 4, 5, 6}),
                         tensor<float>("fc.bias", {2}, {10, 20})};
-  model.nodes = {node("Gemm", "fc", {"x", "fc.weight", "fc.bias"}, {"y"}, {attribute("transB", 1)})};
+  model.nodes = {
+      node("Gemm", "fc", {"x", "fc.weight", "fc.bias"}, {"y"}, {attribute("transB", 1)})};
   return model;
 }
 
@@ -68,13 +71,16 @@ TEST(OnnxImport, AnImportedLayerIsLikeADeclaredOne) {
   EXPECT_EQ(to_string(output_type(model)), "f32[batch, 2]");
   EXPECT_EQ(model.metadata.at("origin"), "a test");
   EXPECT_EQ(model.graph.taps().at(0).name, "fc");
-  EXPECT_EQ(run(model, {{"x", HostTensor::from_floats({1, 3}, {1, 1, 2})}}), (std::vector<double>{19, 41}));
+  EXPECT_EQ(run(model, {{"x", HostTensor::from_floats({1, 3}, {1, 1, 2})}}),
+            (std::vector<double>{19, 41}));
 }
 
 TEST(OnnxImport, DimensionsAreBoundByNameOrByAShape) {
-  EXPECT_EQ(to_string(output_type(import(layer(), {.dims = {{"batch", 4}}, .bindings = {}, .input_shapes = {}}))),
+  EXPECT_EQ(to_string(output_type(
+                import(layer(), {.dims = {{"batch", 4}}, .bindings = {}, .input_shapes = {}}))),
             "f32[4, 2]");
-  EXPECT_EQ(to_string(output_type(import(layer(), {.dims = {}, .bindings = {}, .input_shapes = {{"x", {5, 3}}}}))),
+  EXPECT_EQ(to_string(output_type(
+                import(layer(), {.dims = {}, .bindings = {}, .input_shapes = {{"x", {5, 3}}}}))),
             "f32[5, 2]");
   EXPECT_THAT(error_of(layer(), {.dims = {{"bath", 4}}, .bindings = {}, .input_shapes = {}}),
               AllOf(HasSubstr("no dynamic dimension 'bath'"), HasSubstr("did you mean 'batch'")));
@@ -88,13 +94,26 @@ TEST(OnnxImport, UnnamedDimensionsGetNames) {
   EXPECT_EQ(to_string(output_type(import(model))), "f32[N, 2]");
 }
 
+TEST(OnnxImport, AnImportedLayerDifferentiates) {
+  const ImportedModel model = import(layer());
+  const Graph product = vector_jacobian_product(model.graph.with_symbol("batch", 1), {"y"});
+  const TensorMap gradients = evaluate(product,
+                                       {{"x", HostTensor::from_floats({1, 3}, {1, 2, 3})},
+                                        {"cotangent:y", HostTensor::from_floats({1, 2}, {1, 10})}},
+                                       model.weights);
+  EXPECT_EQ(gradients.at("input:x").to_doubles(), (std::vector<double>{41, 52, 63}));
+  EXPECT_EQ(gradients.at("fc.weight").to_doubles(), (std::vector<double>{1, 2, 3, 10, 20, 30}));
+  EXPECT_EQ(gradients.at("fc.bias").to_doubles(), (std::vector<double>{1, 10}));
+}
+
 /// What exporters write for x.view(x.size(0), -1): the batch stays open.
 TEST(OnnxImport, ShapeArithmeticKeepsTheBatchOpen) {
   Model model;
   model.inputs = {value_info("x", {"N", 4, 6})};
   model.outputs = {value_info("y", {"N", 24})};
-  model.initializers = {tensor<std::int64_t>("zero", {}, {0}), tensor<std::int64_t>("axes", {1}, {0}),
-                        tensor<std::int64_t>("rest", {1}, {-1}), tensor<std::int64_t>("two", {}, {2})};
+  model.initializers = {
+      tensor<std::int64_t>("zero", {}, {0}), tensor<std::int64_t>("axes", {1}, {0}),
+      tensor<std::int64_t>("rest", {1}, {-1}), tensor<std::int64_t>("two", {}, {2})};
   model.nodes = {node("Shape", "shape", {"x"}, {"s"}),
                  node("Gather", "gather", {"s", "zero"}, {"n"}),
                  node("Mul", "double", {"n", "two"}, {"n2"}),
@@ -112,16 +131,19 @@ TEST(OnnxImport, ExpandsToADynamicBatch) {
   Model model;
   model.inputs = {value_info("x", {"N", 2, 3})};
   model.outputs = {value_info("y", {"N", 3, 3})};
-  model.initializers = {tensor<float>("token", {1, 1, 3}, {7, 8, 9}), tensor<std::int64_t>("zero", {1}, {0}),
-                        tensor<std::int64_t>("rest", {2}, {-1, -1}), tensor<std::int64_t>("ones", {3}, {1, 1, 1})};
-  model.nodes = {node("Shape", "shape", {"x"}, {"s"}), node("Gather", "gather", {"s", "zero"}, {"n"}),
+  model.initializers = {
+      tensor<float>("token", {1, 1, 3}, {7, 8, 9}), tensor<std::int64_t>("zero", {1}, {0}),
+      tensor<std::int64_t>("rest", {2}, {-1, -1}), tensor<std::int64_t>("ones", {3}, {1, 1, 1})};
+  model.nodes = {node("Shape", "shape", {"x"}, {"s"}),
+                 node("Gather", "gather", {"s", "zero"}, {"n"}),
                  node("Concat", "sizes", {"n", "rest"}, {"t"}, {attribute("axis", 0)}),
                  node("Max", "positive", {"t", "ones"}, {"u"}),
                  node("Expand", "tokens", {"token", "u"}, {"e"}),
                  node("Concat", "cat", {"e", "x"}, {"y"}, {attribute("axis", 1)})};
   const ImportedModel imported = import(model);
   EXPECT_EQ(to_string(output_type(imported)), "f32[N, 3, 3]");
-  const HostTensor x = HostTensor::from_floats({2, 2, 3}, {1, INFINITY, 3, NAN, 5, 6, 1, 2, 3, 4, 5, 6});
+  const HostTensor x =
+      HostTensor::from_floats({2, 2, 3}, {1, INFINITY, 3, NAN, 5, 6, 1, 2, 3, 4, 5, 6});
   const std::vector<double> y = run(imported, {{"x", x}});
   EXPECT_EQ(std::vector<double>(y.begin(), y.begin() + 3), (std::vector<double>{7, 8, 9}));
   EXPECT_EQ(std::vector<double>(y.begin() + 9, y.begin() + 12), (std::vector<double>{7, 8, 9}));
@@ -135,9 +157,9 @@ TEST(OnnxImport, ListsAllThatCannotBeImported) {
                  node("Relu", "behind", {"a"}, {"c"}), node("Gelu3", "second", {"b"}, {"d"}),
                  node("Mystery", "third", {"d"}, {"y"}, {}, "com.example")};
   const std::string error = error_of(model);
-  EXPECT_THAT(error, AllOf(HasSubstr("NonZero 'first': out of scope"),
-                           HasSubstr("Gelu3 'second'"), HasSubstr("com.example::Mystery 'third'"),
-                           Not(HasSubstr("'fine'")), Not(HasSubstr("'behind'"))));
+  EXPECT_THAT(error, AllOf(HasSubstr("NonZero 'first': out of scope"), HasSubstr("Gelu3 'second'"),
+                           HasSubstr("com.example::Mystery 'third'"), Not(HasSubstr("'fine'")),
+                           Not(HasSubstr("'behind'"))));
 }
 
 TEST(OnnxImport, InlinesFunctions) {
@@ -145,10 +167,15 @@ TEST(OnnxImport, InlinesFunctions) {
   model.inputs = {value_info("x", {2})};
   model.outputs = {value_info("y", {2})};
   model.nodes = {node("Twice", "call", {"x"}, {"y"}, {}, "own")};
-  Message function = Message().text(1, "Twice").text(4, "a").text(5, "b").message(7, node("Add", "sum", {"a", "a"}, {"b"}));
+  Message function = Message()
+                         .text(1, "Twice")
+                         .text(4, "a")
+                         .text(5, "b")
+                         .message(7, node("Add", "sum", {"a", "a"}, {"b"}));
   function.message(9, Message().text(1, "").number(2, 17)).text(10, "own");
   model.functions = {function};
-  EXPECT_EQ(run(import(model), {{"x", HostTensor::from_floats({2}, {1, 2})}}), (std::vector<double>{2, 4}));
+  EXPECT_EQ(run(import(model), {{"x", HostTensor::from_floats({2}, {1, 2})}}),
+            (std::vector<double>{2, 4}));
 }
 
 TEST(OnnxImport, RefusesFunctionsThatCallThemselvesOrExplode) {
@@ -165,7 +192,8 @@ TEST(OnnxImport, RefusesFunctionsThatCallThemselvesOrExplode) {
   model.functions = {function("F0", "F0")};
   EXPECT_THAT(error_of(model), HasSubstr("'F0' calls itself"));
   model.functions.clear();
-  for (int i = 0; i < 40; ++i) model.functions.push_back(function("F" + std::to_string(i), "F" + std::to_string(i + 1)));
+  for (int i = 0; i < 40; ++i)
+    model.functions.push_back(function("F" + std::to_string(i), "F" + std::to_string(i + 1)));
   EXPECT_THAT(error_of(model), HasSubstr("unfold to more than"));
 }
 
@@ -180,8 +208,10 @@ TEST(OnnxImport, RefusesCyclesAndNamesGivenTwice) {
 }
 
 TEST(OnnxImport, RefusesTensorsThatAreNotAsLongAsTheirShape) {
-  for (const std::vector<std::int64_t>& shape :
-       {std::vector<std::int64_t>{2, 4}, {-2, -3}, {std::int64_t{1} << 60, std::int64_t{1} << 60}, {std::int64_t{1} << 60}}) {
+  for (const std::vector<std::int64_t>& shape : {std::vector<std::int64_t>{2, 4},
+                                                 {-2, -3},
+                                                 {std::int64_t{1} << 60, std::int64_t{1} << 60},
+                                                 {std::int64_t{1} << 60}}) {
     Model model = layer();
     model.initializers[0] = tensor<float>("fc.weight", shape, {1, 2, 3, 4, 5, 6});
     EXPECT_THAT(error_of(model), HasSubstr("fc.weight")) << shape[0];
@@ -233,16 +263,19 @@ class ExternalData : public ::testing::Test {
     return Message().text(1, key).text(2, value);
   }
 
-  ImportedModel read(const std::string& location, const std::string& offset = "4", const std::string& length = "24") {
+  ImportedModel read(const std::string& location, const std::string& offset = "4",
+                     const std::string& length = "24") {
     Model model = layer();
-    Message weight = Message().number(1, 2).number(1, 3).number(2, kFloat).text(8, "fc.weight").number(14, 1);
+    Message weight =
+        Message().number(1, 2).number(1, 3).number(2, kFloat).text(8, "fc.weight").number(14, 1);
     weight.message(13, entry("location", location)).message(13, entry("offset", offset));
     weight.message(13, entry("length", length));
     model.initializers[0] = weight;
     std::ofstream(folder_ / "model/m.onnx", std::ios::binary) << model.bytes();
     return import_onnx(folder_ / "model/m.onnx");
   }
-  std::string error(const std::string& location, const std::string& offset = "4", const std::string& length = "24") {
+  std::string error(const std::string& location, const std::string& offset = "4",
+                    const std::string& length = "24") {
     try {
       read(location, offset, length);
     } catch (const Error& caught) {
@@ -260,8 +293,9 @@ TEST_F(ExternalData, IsReadInPlace) {
 }
 
 TEST_F(ExternalData, StaysInTheModelsFolder) {
-  for (const std::string& location : {std::string("../secret.bin"), std::string("link.bin"), std::string(""),
-                                      (folder_ / "secret.bin").string(), std::string("./../secret.bin")}) {
+  for (const std::string& location :
+       {std::string("../secret.bin"), std::string("link.bin"), std::string(""),
+        (folder_ / "secret.bin").string(), std::string("./../secret.bin")}) {
     EXPECT_THAT(error(location), HasSubstr("not in the model's folder")) << location;
   }
   EXPECT_THAT(error("missing.bin"), HasSubstr("no file 'missing.bin'"));

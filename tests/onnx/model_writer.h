@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-/// Writes small ONNX models byte by byte, right or wrong as a test wants them: protobuf's own headers
-/// stay with the importer. Field numbers are those of onnx.proto.
+/// Writes small ONNX models byte by byte, right or wrong as a test wants them: protobuf's own
+/// headers stay with the importer. Field numbers are those of onnx.proto.
 namespace facet::testing {
 
 /// A protobuf message under construction.
@@ -40,14 +40,15 @@ inline constexpr int kInt64 = 7;
 
 /// A number, a name, or "" for an open extent.
 struct Extent {
-  Extent(int value) : number(value) {}                  // NOLINT(google-explicit-constructor)
+  Extent(int value) : number(value) {}                    // NOLINT(google-explicit-constructor)
   Extent(const char* value) : name(value), open(true) {}  // NOLINT(google-explicit-constructor)
   int number = 0;
   std::string name;
   bool open = false;
 };
 
-inline Message value_info(const std::string& name, const std::vector<Extent>& shape, int type = kFloat) {
+inline Message value_info(const std::string& name, const std::vector<Extent>& shape,
+                          int type = kFloat) {
   Message dims;
   for (const Extent& extent : shape) {
     Message dim;
@@ -60,7 +61,8 @@ inline Message value_info(const std::string& name, const std::vector<Extent>& sh
 }
 
 template <class T>
-Message tensor(const std::string& name, const std::vector<std::int64_t>& shape, const std::vector<T>& values) {
+Message tensor(const std::string& name, const std::vector<std::int64_t>& shape,
+               const std::vector<T>& values) {
   Message message;
   for (const std::int64_t extent : shape) message.number(1, static_cast<std::uint64_t>(extent));
   message.number(2, sizeof(T) == 8 ? kInt64 : kFloat);
@@ -72,9 +74,9 @@ inline Message attribute(const std::string& name, std::int64_t value) {
   return Message().text(1, name).number(3, static_cast<std::uint64_t>(value)).number(20, 2);
 }
 
-inline Message node(const std::string& op, const std::string& name, const std::vector<std::string>& inputs,
-                    const std::vector<std::string>& outputs, const std::vector<Message>& attributes = {},
-                    const std::string& domain = "") {
+inline Message node(const std::string& op, const std::string& name,
+                    const std::vector<std::string>& inputs, const std::vector<std::string>& outputs,
+                    const std::vector<Message>& attributes = {}, const std::string& domain = "") {
   Message message;
   for (const std::string& input : inputs) message.text(1, input);
   for (const std::string& output : outputs) message.text(2, output);

@@ -6,11 +6,14 @@
 
 namespace facet::onnx_import {
 
-std::int64_t fixed_extent(const NodeReader& node, Value x, std::int64_t axis, std::string_view what) {
+std::int64_t fixed_extent(const NodeReader& node, Value x, std::int64_t axis,
+                          std::string_view what) {
   const Dim& extent = x.shape().at(static_cast<std::size_t>(axis));
   if (extent.is_static()) return extent.factor;
-  node.unsupported(fmt::format("{} along axis {} of {}, which is dynamic; give it an extent (--dim "
-                               "{}=EXTENT)", what, axis, to_string(x.type()), extent.symbol));
+  node.unsupported(
+      fmt::format("{} along axis {} of {}, which is dynamic; give it an extent (--dim "
+                  "{}=EXTENT)",
+                  what, axis, to_string(x.type()), extent.symbol));
 }
 
 Value pad_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t before, std::int64_t after,
@@ -35,8 +38,8 @@ Value pad_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t before
                     {"value", value}});
 }
 
-Value slice_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t start, std::int64_t count,
-                 std::int64_t step) {
+Value slice_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t start,
+                 std::int64_t count, std::int64_t step) {
   const std::int64_t extent = fixed_extent(node, x, axis, "a slice");
   if (count == 1) step = 1;
   if (count == extent && step == 1) return x;

@@ -16,8 +16,8 @@ Value pad_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t before
                const std::string& mode = "constant", double value = 0);
 /// Elements start, start + step, ... of an axis, `count` >= 1 of them, all within it; `step` may be
 /// negative. `x` itself for the whole axis.
-Value slice_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t start, std::int64_t count,
-                 std::int64_t step = 1);
+Value slice_axis(NodeReader& node, Value x, std::int64_t axis, std::int64_t start,
+                 std::int64_t count, std::int64_t step = 1);
 Value reverse_axis(NodeReader& node, Value x, std::int64_t axis);
 /// `parts` side by side; the only one itself.
 Value concat_axis(NodeReader& node, std::vector<Value> parts, std::int64_t axis);

@@ -64,7 +64,8 @@ Type Dimensions::declare(const ::onnx::ValueInfoProto& input) {
   const auto given = options_.input_shapes.find(input.name());
   if (!tensor.has_shape()) {
     if (given == options_.input_shapes.end()) {
-      throw failure(fmt::format("input '{}' has no shape in the file: it must be given", input.name()));
+      throw failure(
+          fmt::format("input '{}' has no shape in the file: it must be given", input.name()));
     }
     type.shape = Shape(given->second.begin(), given->second.end());
     return type;

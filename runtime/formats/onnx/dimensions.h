@@ -19,8 +19,8 @@ class Dimensions {
   explicit Dimensions(const ImportOptions& options) : options_(options), extents_(options.dims) {}
 
   /// The type of a graph input; dimensions that its shape in the options fixes are remembered, so
-  /// call it for all inputs before the types are used. Throws Error(failure) for what is no tensor of
-  /// a type Facet has, Error(usage) if the shape given does not fit.
+  /// call it for all inputs before the types are used. Throws Error(failure) for what is no tensor
+  /// of a type Facet has, Error(usage) if the shape given does not fit.
   Type declare(const ::onnx::ValueInfoProto& input);
   /// `type` with the extents that are known by now.
   Type resolve(Type type) const;

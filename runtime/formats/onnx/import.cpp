@@ -35,9 +35,11 @@ class Problems {
 
   void report(std::size_t nodes) const {
     if (lines_.empty()) return;
-    std::string text = fmt::format("it has {} that cannot be imported, of {} nodes", lines_.size(), nodes);
+    std::string text =
+        fmt::format("it has {} that cannot be imported, of {} nodes", lines_.size(), nodes);
     for (std::size_t i = 0; i < lines_.size() && i < kMostLines; ++i) text += "\n  " + lines_[i];
-    if (lines_.size() > kMostLines) text += fmt::format("\n  and {} more", lines_.size() - kMostLines);
+    if (lines_.size() > kMostLines)
+      text += fmt::format("\n  and {} more", lines_.size() - kMostLines);
     throw failure(text);
   }
 
@@ -117,7 +119,8 @@ class Importer {
     for (auto& [name, entry] : inputs) {
       if (entry.kind != Entry::Kind::unavailable) {
         entry.type = dimensions_.resolve(entry.type);
-        Node* node = model_.graph.create("input", {}, {{"name", name}, {"type", to_string(entry.type)}});
+        Node* node =
+            model_.graph.create("input", {}, {{"name", name}, {"type", to_string(entry.type)}});
         entry.value = node->result();
       }
       values_.define(name, std::move(entry));
@@ -136,8 +139,11 @@ class Importer {
         entry.problem = payload->second.problem;
       } else {
         // The version converter may have added some of its own.
-        entry.tensor = payload != file_.payloads.end() ? payload->second.tensor : read_tensor(proto);
-        entry.type = Type{entry.tensor.dtype(), Shape(entry.tensor.shape().begin(), entry.tensor.shape().end()), {}};
+        entry.tensor =
+            payload != file_.payloads.end() ? payload->second.tensor : read_tensor(proto);
+        entry.type = Type{entry.tensor.dtype(),
+                          Shape(entry.tensor.shape().begin(), entry.tensor.shape().end()),
+                          {}};
       }
       values_.define(proto.name(), std::move(entry));
     }
@@ -189,7 +195,8 @@ class Importer {
     if (source.proto.output_size() == 0) return;
     const Entry* entry = values_.find(source.proto.output(0));
     if (entry == nullptr || !entry->value || entry->value.node->is("input")) return;
-    if (tap_names_.insert(source.name).second) model_.graph.taps().push_back({source.name, entry->value});
+    if (tap_names_.insert(source.name).second)
+      model_.graph.taps().push_back({source.name, entry->value});
   }
 
   void add_outputs() {
@@ -204,14 +211,15 @@ class Importer {
     if (model_.graph.outputs().empty()) throw failure("it has no outputs");
   }
 
-  /// What no output needs: operands that were read and then known, results nobody wanted. Inputs stay,
-  /// unless their values are built in.
+  /// What no output needs: operands that were read and then known, results nobody wanted. Inputs
+  /// stay, unless their values are built in.
   void remove_unread() {
     Graph& graph = model_.graph;
     std::vector<Node*> nodes = graph.node_list();
     for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
       bool read = false;
-      for (int i = 0; i < (*it)->result_count(); ++i) read = read || graph.use_count((*it)->result(i)) > 0;
+      for (int i = 0; i < (*it)->result_count(); ++i)
+        read = read || graph.use_count((*it)->result(i)) > 0;
       if (read) continue;
       if ((*it)->is("input")) {
         const std::string& name = (*it)->attributes().text("name");
@@ -256,7 +264,8 @@ OnnxSignature signature_of(const ModelFile& file) {
       continue;  // of a type Facet has not, or without a shape
     }
   }
-  for (const ::onnx::ValueInfoProto& output : proto.output()) signature.outputs.push_back(output.name());
+  for (const ::onnx::ValueInfoProto& output : proto.output())
+    signature.outputs.push_back(output.name());
   return signature;
 }
 

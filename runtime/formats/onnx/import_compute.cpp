@@ -3,8 +3,8 @@
 #include "runtime/formats/onnx/axis_ops.h"
 #include "runtime/formats/onnx/windows.h"
 
-// Convolutions, matrix products, batch norms: what the layers of a declared network are made of. They
-// come out as the DSL makes them, so that the same passes match.
+// Convolutions, matrix products, batch norms: what the layers of a declared network are made of.
+// They come out as the DSL makes them, so that the same passes match.
 
 namespace facet::onnx_import {
 namespace {
@@ -41,7 +41,8 @@ Shape with_axis(Shape shape, std::size_t at) {
 /// [N, C, L] is an image of one row.
 Value conv_1d(NodeReader& node, Convolution conv, Value x, Value weight) {
   Windows& windows = conv.windows;
-  for (Ints* list : {&windows.kernel, &windows.strides, &windows.dilations}) list->insert(list->begin(), 1);
+  for (Ints* list : {&windows.kernel, &windows.strides, &windows.dilations})
+    list->insert(list->begin(), 1);
   for (Ints* list : {&windows.before, &windows.after}) list->insert(list->begin(), 0);
   const Value y = conv_2d(node, conv, node.reshape(x, with_axis(x.shape(), 2)),
                           node.reshape(weight, with_axis(weight.shape(), 2)));
@@ -57,13 +58,16 @@ Value conv_3d(NodeReader& node, Convolution conv, Value x, Value weight) {
   if (!x.shape()[1].is_static() || !x.shape()[2].is_static()) node.unsupported("a dynamic depth");
   x = pad_axis(node, x, 2, windows.before[0], windows.after[0]);
   const std::int64_t span = x.shape()[2].factor - windows.dilations[0] * (taps - 1) - 1;
-  if (span < 0) node.unsupported(fmt::format("a window of {} planes does not fit {}", taps, to_string(x.type())));
+  if (span < 0)
+    node.unsupported(
+        fmt::format("a window of {} planes does not fit {}", taps, to_string(x.type())));
   const std::int64_t depth = span / windows.strides[0] + 1;
   const Shape s = x.shape();
   const std::int64_t inner = s[1].factor / conv.groups;
   std::vector<Value> planes;
   for (std::int64_t tap = 0; tap < taps; ++tap) {
-    const Value plane = slice_axis(node, x, 2, tap * windows.dilations[0], depth, windows.strides[0]);
+    const Value plane =
+        slice_axis(node, x, 2, tap * windows.dilations[0], depth, windows.strides[0]);
     planes.push_back(node.reshape(plane, {s[0], conv.groups, 1, inner, depth, s[3], s[4]}));
   }
   Value y = concat_axis(node, planes, 2);  // [N, groups, taps, inner, D, H, W]
@@ -72,7 +76,8 @@ Value conv_3d(NodeReader& node, Convolution conv, Value x, Value weight) {
   y = node.reshape(y, {images, conv.groups * taps * inner, s[3], s[4]});
   weight = node.transpose(weight, {0, 2, 1, 3, 4});
   weight = node.reshape(weight, {w[0], taps * inner, w[3], w[4]});
-  for (Ints* list : {&windows.kernel, &windows.strides, &windows.dilations, &windows.before, &windows.after}) {
+  for (Ints* list :
+       {&windows.kernel, &windows.strides, &windows.dilations, &windows.before, &windows.after}) {
     list->erase(list->begin());
   }
   y = conv_2d(node, conv, y, weight);
@@ -92,10 +97,14 @@ void import_conv(NodeReader& node) {
   const Value x = node.input(0);
   const Value weight = node.input(1, ParameterRole::weight);
   switch (w.size()) {
-    case 3: return node.set(conv_1d(node, conv, x, weight));
-    case 4: return node.set(conv_2d(node, conv, x, weight));
-    case 5: return node.set(conv_3d(node, conv, x, weight));
-    default: node.unsupported(fmt::format("{} spatial axes", w.size() - 2));
+    case 3:
+      return node.set(conv_1d(node, conv, x, weight));
+    case 4:
+      return node.set(conv_2d(node, conv, x, weight));
+    case 5:
+      return node.set(conv_3d(node, conv, x, weight));
+    default:
+      node.unsupported(fmt::format("{} spatial axes", w.size() - 2));
   }
 }
 
@@ -129,15 +138,16 @@ void import_gemm(NodeReader& node) {
   if (layer) {
     if (node.flag("transA", false)) a = node.transpose(a, {1, 0});
     const Value weight = transposed_b ? b : transposed(node, b);
-    const bool bias = node.has_input(2) && alpha == 1 && beta == 1 &&
-                      node.shape(2) == Shape{weight.shape()[0]};
+    const bool bias =
+        node.has_input(2) && alpha == 1 && beta == 1 && node.shape(2) == Shape{weight.shape()[0]};
     if (bias) {
       return node.set(node.make("linear", {a, weight, node.input(2, ParameterRole::bias)},
                                 {{"epilogue", Strings{"bias"}}}));
     }
     a = node.make("linear", {a, weight});
   } else {
-    a = node.make("matmul", {a, b}, {{"transpose_a", node.flag("transA", false)}, {"transpose_b", transposed_b}});
+    a = node.make("matmul", {a, b},
+                  {{"transpose_a", node.flag("transA", false)}, {"transpose_b", transposed_b}});
   }
   a = scaled(node, a, alpha);
   if (node.has_input(2)) {
@@ -180,10 +190,11 @@ void batch_norm_in_training(NodeReader& node) {
   const Value mean = mean_of(x);
   const Value centred = node.make("sub", {x, mean});
   const Value variance = mean_of(node.make("square", {centred}));
-  const Value deviation =
-      node.make("rsqrt", {node.make("add", {variance, node.scalar(node.number("epsilon", 1e-5), x)})});
+  const Value deviation = node.make(
+      "rsqrt", {node.make("add", {variance, node.scalar(node.number("epsilon", 1e-5), x)})});
   const Value scale = node.make("mul", {deviation, per_channel(1, ParameterRole::bn_weight)});
-  node.set(node.make("add", {node.make("mul", {centred, scale}), per_channel(2, ParameterRole::bn_bias)}));
+  node.set(node.make("add",
+                     {node.make("mul", {centred, scale}), per_channel(2, ParameterRole::bn_bias)}));
   const double momentum = node.number("momentum", 0.9);
   const auto moved = [&](int i, ParameterRole role, Value fresh) {
     const Value kept = node.input(i, role);
@@ -203,10 +214,12 @@ void import_batch_normalization(NodeReader& node) {
   for (int i = 1; i < node.output_count(); ++i) node.refuse_output(i, "a statistic of training");
   // ONNX's momentum is what stays of the old statistics, ours what comes of the new.
   const double momentum = NodeReader::decimal(static_cast<float>(1 - node.number("momentum", 0.9)));
-  node.set(node.make("batch_norm",
-                     {node.input(0), node.input(1, ParameterRole::bn_weight), node.input(2, ParameterRole::bn_bias),
-                      node.input(3, ParameterRole::running_mean), node.input(4, ParameterRole::running_var)},
-                     {{"epsilon", node.number("epsilon", 1e-5)}, {"momentum", momentum}}));
+  node.set(
+      node.make("batch_norm",
+                {node.input(0), node.input(1, ParameterRole::bn_weight),
+                 node.input(2, ParameterRole::bn_bias), node.input(3, ParameterRole::running_mean),
+                 node.input(4, ParameterRole::running_var)},
+                {{"epsilon", node.number("epsilon", 1e-5)}, {"momentum", momentum}}));
 }
 
 }  // namespace

@@ -12,10 +12,13 @@ namespace {
 
 std::string_view op_of(const std::string& onnx) {
   static const std::map<std::string_view, std::string_view> names = {
-      {"Relu", "relu"}, {"Sigmoid", "sigmoid"}, {"Tanh", "tanh"}, {"Exp", "exp"},
-      {"Log", "log"},   {"Sqrt", "sqrt"},       {"Neg", "neg"},   {"Abs", "abs"},
+      {"Relu", "relu"}, {"Sigmoid", "sigmoid"},
+      {"Tanh", "tanh"}, {"Exp", "exp"},
+      {"Log", "log"},   {"Sqrt", "sqrt"},
+      {"Neg", "neg"},   {"Abs", "abs"},
       {"Erf", "erf"},   {"Reciprocal", "reciprocal"},
-      {"Add", "add"},   {"Sub", "sub"},         {"Mul", "mul"},   {"Div", "div"}};
+      {"Add", "add"},   {"Sub", "sub"},
+      {"Mul", "mul"},   {"Div", "div"}};
   return names.at(onnx);
 }
 
@@ -50,7 +53,8 @@ void import_clip(NodeReader& node) {
   const std::optional<double> lo = bound(node, "min", 1);
   const std::optional<double> hi = bound(node, "max", 2);
   const bool both = lo && hi && *lo <= *hi;
-  if (both && is_float(x.dtype())) return node.set(node.make("clamp", {x}, {{"min", *lo}, {"max", *hi}}));
+  if (both && is_float(x.dtype()))
+    return node.set(node.make("clamp", {x}, {{"min", *lo}, {"max", *hi}}));
   if (lo || node.has_input(1)) {
     x = node.make("maximum", {x, lo ? node.scalar(*lo, x) : node.input(1)});
   }
@@ -63,7 +67,8 @@ void import_clip(NodeReader& node) {
 
 /// All axes behind the channels.
 Ints spatial_axes(const NodeReader& node) {
-  if (node.rank(0) < 3) node.unsupported("its input must be [N, C, ...], not " + to_string(node.type(0)));
+  if (node.rank(0) < 3)
+    node.unsupported("its input must be [N, C, ...], not " + to_string(node.type(0)));
   Ints axes(static_cast<std::size_t>(node.rank(0) - 2));
   std::iota(axes.begin(), axes.end(), std::int64_t{2});
   return axes;
@@ -89,7 +94,8 @@ void import_softmax(NodeReader& node) {
   node.set(node.reshape(y, x.shape()));
 }
 
-/// (x - mean) / sqrt(variance + epsilon) * scale + bias over the axes from `axis` on, in f32 at least.
+/// (x - mean) / sqrt(variance + epsilon) * scale + bias over the axes from `axis` on, in f32 at
+/// least.
 void import_layer_normalization(NodeReader& node) {
   const Value given = node.input(0);
   const std::int64_t rank = given.type().rank();
@@ -101,8 +107,8 @@ void import_layer_normalization(NodeReader& node) {
   const Value mean = mean_of(x);
   const Value centred = node.make("sub", {x, mean});
   const Value variance = mean_of(node.make("square", {centred}));
-  const Value deviation =
-      node.make("rsqrt", {node.make("add", {variance, node.scalar(node.number("epsilon", 1e-5), x)})});
+  const Value deviation = node.make(
+      "rsqrt", {node.make("add", {variance, node.scalar(node.number("epsilon", 1e-5), x)})});
   Value y = node.make("mul", {centred, deviation});
   y = node.make("mul", {node.cast(y, given.dtype()), node.input(1, ParameterRole::bn_weight)});
   if (node.has_input(2)) y = node.make("add", {y, node.input(2, ParameterRole::bn_bias)});
@@ -121,21 +127,24 @@ void import_cast(NodeReader& node) {
 void import_pool(NodeReader& node) {
   const Windows windows = read_windows(node);
   const bool average = node.op() == "AveragePool";
-  if (windows.kernel.size() != 2) node.unsupported(fmt::format("{} spatial axes", windows.kernel.size()));
+  if (windows.kernel.size() != 2)
+    node.unsupported(fmt::format("{} spatial axes", windows.kernel.size()));
   if (node.flag("ceil_mode", false)) node.unsupported("ceil_mode = 1");
   if (windows.dilations != Ints{1, 1}) node.unsupported("dilations");
   if (average && windows.is_padded() && !node.flag("count_include_pad", false)) {
     node.unsupported("count_include_pad = 0 with padding");
   }
   if (!average) node.refuse_output(1, "Indices");
-  node.set(node.make(average ? "avg_pool" : "max_pool", {node.input(0)},
-                     {{"kernel", windows.kernel}, {"strides", windows.strides}, {"pads", windows.pads()}}));
+  node.set(node.make(
+      average ? "avg_pool" : "max_pool", {node.input(0)},
+      {{"kernel", windows.kernel}, {"strides", windows.strides}, {"pads", windows.pads()}}));
 }
 
 }  // namespace
 
 void add_core_handlers(HandlerTable& table) {
-  for (const char* op : {"Relu", "Sigmoid", "Tanh", "Exp", "Log", "Sqrt", "Neg", "Abs", "Erf", "Reciprocal"}) {
+  for (const char* op :
+       {"Relu", "Sigmoid", "Tanh", "Exp", "Log", "Sqrt", "Neg", "Abs", "Erf", "Reciprocal"}) {
     table.add(op, import_unary);
   }
   for (const char* op : {"Add", "Sub", "Mul", "Div"}) table.add(op, import_binary);

@@ -13,7 +13,8 @@ Unsupported out_of_scope(std::string_view what) {
 std::string HandlerTable::reason(const std::string& op) const {
   auto it = reasons_.find(op);
   const std::size_t domain = op.find("::");
-  if (it == reasons_.end() && domain != std::string::npos) it = reasons_.find(op.substr(0, domain + 2));
+  if (it == reasons_.end() && domain != std::string::npos)
+    it = reasons_.find(op.substr(0, domain + 2));
   if (it != reasons_.end()) return out_of_scope(it->second).what();
   return "Facet has no such operator";
 }
@@ -29,12 +30,14 @@ void add_refusals(HandlerTable& table) {
        {"SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert",
         "SequenceLength", "SequenceMap", "SplitToSequence", "ConcatFromSequence"}},
       {"optional values", {"Optional", "OptionalGetElement", "OptionalHasElement"}},
-      {"strings", {"StringConcat", "StringSplit", "StringNormalizer", "RegexFullMatch", "TfIdfVectorizer"}},
+      {"strings",
+       {"StringConcat", "StringSplit", "StringNormalizer", "RegexFullMatch", "TfIdfVectorizer"}},
       {"recurrent networks", {"RNN", "GRU", "LSTM"}},
       {"image decoding", {"ImageDecoder"}},
       {"a shape that depends on the data", {"NonZero", "Unique", "Compress", "NonMaxSuppression"}},
       {"random numbers",
-       {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}},
+       {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial",
+        "Bernoulli"}},
       {"operators of ai.onnx.ml", {"ai.onnx.ml::"}},
       {"optimizers and gradients as operators", {"ai.onnx.preview.training::"}},
   };

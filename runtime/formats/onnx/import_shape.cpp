@@ -50,11 +50,14 @@ void import_reshape(NodeReader& node) {
     const Dim rest = element_count(wanted);
     const bool divides = rest.factor > 0 && have.factor % rest.factor == 0 &&
                          (rest.is_static() || rest.symbol == have.symbol);
-    if (!divides) node.unsupported(fmt::format("{} does not fill {}", to_string(x.type()), to_string(wanted)));
+    if (!divides)
+      node.unsupported(fmt::format("{} does not fill {}", to_string(x.type()), to_string(wanted)));
     wanted[*open] = Dim(rest.is_static() ? have.symbol : std::string(), have.factor / rest.factor);
   }
-  const bool is_empty = is_static(wanted) && element_count(wanted) == Dim(0) && element_count(x.shape()) == Dim(0);
-  node.set(is_empty ? node.constant(HostTensor(x.dtype(), static_extents(wanted))) : node.reshape(x, wanted));
+  const bool is_empty =
+      is_static(wanted) && element_count(wanted) == Dim(0) && element_count(x.shape()) == Dim(0);
+  node.set(is_empty ? node.constant(HostTensor(x.dtype(), static_extents(wanted)))
+                    : node.reshape(x, wanted));
 }
 
 void import_flatten(NodeReader& node) {
@@ -88,7 +91,8 @@ void import_squeeze(NodeReader& node) {
   const Ints sorted = normal_axes(node, *axes, x.type().rank());
   for (auto axis = sorted.rbegin(); axis != sorted.rend(); ++axis) {
     const auto at = shape.begin() + *axis;
-    if (*at != Dim(1)) node.unsupported(fmt::format("axis {} of {} is not 1", *axis, to_string(x.type())));
+    if (*at != Dim(1))
+      node.unsupported(fmt::format("axis {} of {} is not 1", *axis, to_string(x.type())));
     shape.erase(at);
   }
   node.set(node.reshape(x, shape));
@@ -99,7 +103,8 @@ void import_unsqueeze(NodeReader& node) {
   const Ints axes = node.integers("axes", 1).value_or(Ints{});
   Shape shape = x.shape();
   const std::int64_t rank = x.type().rank() + static_cast<std::int64_t>(axes.size());
-  for (const std::int64_t axis : normal_axes(node, axes, rank)) shape.insert(shape.begin() + axis, Dim(1));
+  for (const std::int64_t axis : normal_axes(node, axes, rank))
+    shape.insert(shape.begin() + axis, Dim(1));
   node.set(node.reshape(x, shape));
 }
 
@@ -107,7 +112,9 @@ void import_concat(NodeReader& node) {
   std::vector<Value> parts = node.inputs();
   if (parts.empty()) node.unsupported("no inputs");
   const std::int64_t axis = node.axis("axis", 1, parts[0].type().rank());
-  const auto is_empty = [&](Value part) { return part.shape()[static_cast<std::size_t>(axis)] == Dim(0); };
+  const auto is_empty = [&](Value part) {
+    return part.shape()[static_cast<std::size_t>(axis)] == Dim(0);
+  };
   if (parts.size() > 1 && !std::ranges::all_of(parts, is_empty)) std::erase_if(parts, is_empty);
   node.set(concat_axis(node, std::move(parts), axis));
 }
@@ -129,12 +136,14 @@ Value slice_one(NodeReader& node, Value x, std::int64_t axis, std::int64_t start
   const std::int64_t extent = fixed_extent(node, x, axis, "a slice");
   const auto bounded = [&](std::int64_t at) {
     if (at < 0) at = at < -extent ? -1 - extent : at + extent;
-    return step > 0 ? std::clamp<std::int64_t>(at, 0, extent) : std::clamp<std::int64_t>(at, -1, extent - 1);
+    return step > 0 ? std::clamp<std::int64_t>(at, 0, extent)
+                    : std::clamp<std::int64_t>(at, -1, extent - 1);
   };
   const std::int64_t first = bounded(start);
   const std::int64_t last = bounded(end);
   step = std::clamp<std::int64_t>(step, -extent - 1, extent + 1);
-  const std::int64_t count = step > 0 ? (last - first + step - 1) / step : (first - last - step - 1) / -step;
+  const std::int64_t count =
+      step > 0 ? (last - first + step - 1) / step : (first - last - step - 1) / -step;
   if (count < 1) return empty_along(node, x, axis);
   return slice_axis(node, x, axis, first, count, step);
 }
@@ -148,7 +157,8 @@ void import_slice(NodeReader& node) {
   std::iota(all.begin(), all.end(), std::int64_t{0});
   const Ints axes = node.integers("axes", 3).value_or(all);
   const Ints steps = node.integers("steps", 4).value_or(Ints(starts.size(), 1));
-  if (ends.size() != starts.size() || axes.size() != starts.size() || steps.size() != starts.size()) {
+  if (ends.size() != starts.size() || axes.size() != starts.size() ||
+      steps.size() != starts.size()) {
     node.unsupported("starts, ends, axes and steps differ in length");
   }
   normal_axes(node, axes, rank);
@@ -168,10 +178,12 @@ void import_split(NodeReader& node) {
   Ints sizes(static_cast<std::size_t>(parts), (extent + parts - 1) / parts);
   sizes.back() = extent - (parts - 1) * sizes.front();
   sizes = node.integers("split", 1).value_or(sizes);
-  if (static_cast<std::int64_t>(sizes.size()) != parts) node.unsupported("split has another length");
+  if (static_cast<std::int64_t>(sizes.size()) != parts)
+    node.unsupported("split has another length");
   std::int64_t start = 0;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
-    if (sizes[i] < 0 || sizes[i] > extent - start) node.unsupported(fmt::format("a part of {}", sizes[i]));
+    if (sizes[i] < 0 || sizes[i] > extent - start)
+      node.unsupported(fmt::format("a part of {}", sizes[i]));
     node.set(static_cast<int>(i), sizes[i] == 0 ? empty_along(node, x, axis)
                                                 : slice_axis(node, x, axis, start, sizes[i]));
     start += sizes[i];
@@ -186,7 +198,8 @@ void import_expand(NodeReader& node) {
 void import_constant(NodeReader& node) {
   if (node.has("value")) return node.set(node.tensor_attribute("value"));
   const auto numbers = [&](const Doubles& values, DType dtype, bool list) {
-    HostTensor tensor = HostTensor::from_doubles({static_cast<std::int64_t>(values.size())}, values).cast(dtype);
+    HostTensor tensor =
+        HostTensor::from_doubles({static_cast<std::int64_t>(values.size())}, values).cast(dtype);
     node.set(list ? tensor : tensor.reshaped({}));
   };
   if (node.has("value_float")) return numbers({node.number("value_float", 0)}, DType::f32, false);
@@ -201,7 +214,8 @@ void import_constant(NodeReader& node) {
 
 void import_constant_of_shape(NodeReader& node) {
   const Shape shape = node.dims(0);
-  const HostTensor fill = node.has("value") ? node.tensor_attribute("value") : HostTensor(DType::f32, {1});
+  const HostTensor fill =
+      node.has("value") ? node.tensor_attribute("value") : HostTensor(DType::f32, {1});
   if (fill.element_count() != 1) node.unsupported("its value must have one element");
   for (const Dim& extent : shape) {
     if (extent.factor < 0) node.unsupported("a negative extent in " + to_string(shape));
@@ -211,22 +225,25 @@ void import_constant_of_shape(NodeReader& node) {
   node.set_filled(0, Type{fill.dtype(), shape, {}}, fill);
 }
 
-/// These need no value of their input, and come here only when a table is asked whether it has them.
+/// These need no value of their input, and come here only when a table is asked whether it has
+/// them.
 void import_shape_of(NodeReader& node) { fold_shape_arithmetic(node); }
 
 void import_identity(NodeReader& node) { node.pass_through(0, 0); }
 
 void import_dropout(NodeReader& node) {
-  const double ratio = node.has_input(1) ? node.known(1).value_or(HostTensor::scalar(DType::f32, 0.5)).at(0)
-                                         : node.number("ratio", 0.5);
+  const double ratio = node.has_input(1)
+                           ? node.known(1).value_or(HostTensor::scalar(DType::f32, 0.5)).at(0)
+                           : node.number("ratio", 0.5);
   const std::optional<HostTensor> training = node.known(2);
   if (node.has_input(2) && !training) node.tensor(2);
   if (training && training->at(0) != 0 && ratio != 0) throw out_of_scope("random numbers");
   const Value x = node.input(0);
   // A rate of 1 and more has no training form.
-  node.set(is_float(x.dtype()) && ratio > 0 && ratio < 1
-               ? node.make("dropout", {x}, {{"rate", NodeReader::decimal(static_cast<float>(ratio))}})
-               : x);
+  node.set(
+      is_float(x.dtype()) && ratio > 0 && ratio < 1
+          ? node.make("dropout", {x}, {{"rate", NodeReader::decimal(static_cast<float>(ratio))}})
+          : x);
   if (!node.wants(1)) return;
   const HostTensor kept = HostTensor::scalar(node.opset() < 10 ? x.dtype() : DType::boolean, 1);
   static_extents(x.shape());  // throws for a dynamic one

@@ -51,8 +51,8 @@ class ExternalData {
     const auto file = open(tensor, location);
     const std::uint64_t available = file->bytes().size();
     if (offset > available || size > available - offset) {
-      throw problem(tensor, fmt::format("lies at {} + {}, beyond the {} bytes of '{}'", offset, size,
-                                        available, location));
+      throw problem(tensor, fmt::format("lies at {} + {}, beyond the {} bytes of '{}'", offset,
+                                        size, available, location));
     }
     return tensor_in(file, dtype, std::move(extents), static_cast<std::size_t>(offset));
   }
@@ -82,11 +82,14 @@ class ExternalData {
     const auto root = std::filesystem::canonical(folder_, error);
     if (error) inside = false;
     const auto path = inside ? std::filesystem::canonical(root / relative, error) : root;
-    if (inside && error) throw problem(tensor, fmt::format("is missing: there is no file '{}'", location));
+    if (inside && error)
+      throw problem(tensor, fmt::format("is missing: there is no file '{}'", location));
     // Links are resolved by now: the folder's own path must be the beginning.
-    inside = inside && std::mismatch(root.begin(), root.end(), path.begin(), path.end()).first == root.end();
+    inside = inside &&
+             std::mismatch(root.begin(), root.end(), path.begin(), path.end()).first == root.end();
     if (!inside) {
-      throw problem(tensor, fmt::format("is in '{}', which is not in the model's folder", location));
+      throw problem(tensor,
+                    fmt::format("is in '{}', which is not in the model's folder", location));
     }
     return files_[location] = MappedFile::open(path);
   }
@@ -100,8 +103,10 @@ class ExternalData {
 void check_tensor(const TensorProto& tensor) {
   extents_of(tensor);
   if (tensor.data_location() == TensorProto::EXTERNAL) {
-    throw failure(fmt::format("the tensor '{}' of an attribute or a function has external data: only "
-                              "initializers may", tensor.name()));
+    throw failure(
+        fmt::format("the tensor '{}' of an attribute or a function has external data: only "
+                    "initializers may",
+                    tensor.name()));
   }
 }
 
@@ -154,7 +159,8 @@ Payload read_payload(TensorProto& tensor, ExternalData& external) {
     return {HostTensor(), error.what()};
   }
   if (tensor.data_location() == TensorProto::EXTERNAL) return {external.read(tensor), {}};
-  if (static_cast<std::int64_t>(tensor.raw_data().size()) > kSmallPayload) return {take_tensor(tensor), {}};
+  if (static_cast<std::int64_t>(tensor.raw_data().size()) > kSmallPayload)
+    return {take_tensor(tensor), {}};
   return {read_tensor(tensor), {}};
 }
 
@@ -163,8 +169,8 @@ Payload read_payload(TensorProto& tensor, ExternalData& external) {
 ModelFile read_model(std::span<const std::byte> bytes, const std::filesystem::path& folder) {
   const std::int64_t parsed = parsed_size(bytes);
   if (parsed > kParsedBytes + kParsedFactor * static_cast<std::int64_t>(bytes.size())) {
-    throw failure(fmt::format("its {} bytes unfold to about {}: it is broken or hostile", bytes.size(),
-                              parsed));
+    throw failure(fmt::format("its {} bytes unfold to about {}: it is broken or hostile",
+                              bytes.size(), parsed));
   }
   ModelFile model;
   if (!model.proto.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())) ||

@@ -15,7 +15,8 @@ Value NodeReader::make(std::string_view op, std::vector<Value> operands, Attribu
   return make_node(op, std::move(operands), std::move(attributes))->result();
 }
 
-Node* NodeReader::make_node(std::string_view op, std::vector<Value> operands, Attributes attributes) {
+Node* NodeReader::make_node(std::string_view op, std::vector<Value> operands,
+                            Attributes attributes) {
   return values_.graph().create(op, std::move(operands), std::move(attributes), {name(), {}, {}});
 }
 
@@ -23,7 +24,9 @@ Value NodeReader::constant(HostTensor value) {
   return make("constant", {}, {{"value", std::move(value)}});
 }
 
-Value NodeReader::scalar(double value, DType dtype) { return constant(HostTensor::scalar(dtype, value)); }
+Value NodeReader::scalar(double value, DType dtype) {
+  return constant(HostTensor::scalar(dtype, value));
+}
 
 Value NodeReader::scalar(double value, Value like) { return scalar(value, like.dtype()); }
 
@@ -62,7 +65,8 @@ Value NodeReader::expand(Value x, const Shape& shape) {
     unsupported(fmt::format("{} does not broadcast to {}", to_string(x.type()), to_string(shape)));
   }
   if (is_static(shape)) return make("expand", {value}, {{"shape", static_extents(shape)}});
-  if (value.dtype() == DType::boolean) return cast(expand(cast(value, DType::f32), shape), DType::boolean);
+  if (value.dtype() == DType::boolean)
+    return cast(expand(cast(value, DType::f32), shape), DType::boolean);
   // An extent that is open until the program runs comes of an input that has it.
   std::vector<std::int64_t> fixed;
   for (std::size_t i = 0; i < shape.size(); ++i) {
@@ -87,20 +91,24 @@ Value NodeReader::zeros_along(const Dim& extent, DType dtype) {
       const Dim& other = value.shape()[static_cast<std::size_t>(i)];
       if (i == axis || other == Dim(1)) continue;
       if (!other.is_static() || other.factor == 0) break;
-      value = make("slice", {value}, {{"axis", i}, {"start", std::int64_t{0}}, {"end", std::int64_t{1}}});
+      value = make("slice", {value},
+                   {{"axis", i}, {"start", std::int64_t{0}}, {"end", std::int64_t{1}}});
     }
     if (!(element_count(value.shape()) == extent)) continue;
     // Nothing is greater than itself, infinities and NaN included.
     return cast(make("greater", {value, value}), dtype);
   }
-  unsupported(fmt::format("expansion to the dynamic extent {}, which no input has; give it an extent (--dim "
-                          "{}=EXTENT)", to_string(extent), extent.symbol));
+  unsupported(fmt::format(
+      "expansion to the dynamic extent {}, which no input has; give it an extent (--dim "
+      "{}=EXTENT)",
+      to_string(extent), extent.symbol));
 }
 
 Value NodeReader::transpose(Value x, const Ints& permutation) {
   Ints identity(permutation.size());
   std::iota(identity.begin(), identity.end(), std::int64_t{0});
-  if (identity == permutation && x.type().rank() == static_cast<std::int64_t>(identity.size())) return x;
+  if (identity == permutation && x.type().rank() == static_cast<std::int64_t>(identity.size()))
+    return x;
   return make("transpose", {x}, {{"permutation", permutation}});
 }
 

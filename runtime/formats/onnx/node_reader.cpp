@@ -28,7 +28,8 @@ std::int64_t NodeReader::opset() const { return source_.opset; }
 
 void NodeReader::unsupported(std::string reason) const { throw Unsupported(std::move(reason)); }
 
-// ---- Inputs -----------------------------------------------------------------------------------------
+// ---- Inputs
+// -----------------------------------------------------------------------------------------
 
 int NodeReader::input_count() const {
   int count = source_.proto.input_size();
@@ -60,7 +61,8 @@ std::vector<Value> NodeReader::inputs() {
 
 Type NodeReader::type(int i) const { return entry(i).type; }
 
-// ---- Inputs that must be known ----------------------------------------------------------------------
+// ---- Inputs that must be known
+// ----------------------------------------------------------------------
 
 std::optional<HostTensor> NodeReader::known(int i) {
   return has_input(i) ? values_.known(entry(i)) : std::nullopt;
@@ -69,8 +71,10 @@ std::optional<HostTensor> NodeReader::known(int i) {
 HostTensor NodeReader::tensor(int i) {
   std::optional<HostTensor> found = values_.known(entry(i));
   if (!found) {
-    unsupported(fmt::format("input {} '{}' must be known when the model is read: a constant, or computed "
-                            "from constants and shapes", i, source_.input(i)));
+    unsupported(
+        fmt::format("input {} '{}' must be known when the model is read: a constant, or computed "
+                    "from constants and shapes",
+                    i, source_.input(i)));
   }
   return *std::move(found);
 }
@@ -79,8 +83,10 @@ Ints NodeReader::integers(int i) {
   Ints values;
   for (const Dim& dim : dims(i)) {
     if (!dim.is_static()) {
-      unsupported(fmt::format("input {} '{}' depends on the dynamic dimension {}; give it an extent "
-                              "(--dim {}=EXTENT)", i, source_.input(i), dim.symbol, dim.symbol));
+      unsupported(
+          fmt::format("input {} '{}' depends on the dynamic dimension {}; give it an extent "
+                      "(--dim {}=EXTENT)",
+                      i, source_.input(i), dim.symbol, dim.symbol));
     }
     values.push_back(dim.factor);
   }
@@ -90,13 +96,15 @@ Ints NodeReader::integers(int i) {
 Shape NodeReader::dims(int i) {
   const std::optional<DimTensor> found = values_.known_dims(entry(i));
   if (!found) tensor(i);  // says that it is not known
-  if (!found) unsupported(fmt::format("input {} '{}' is not a list of whole numbers", i, source_.input(i)));
+  if (!found)
+    unsupported(fmt::format("input {} '{}' is not a list of whole numbers", i, source_.input(i)));
   Shape dims;
   for (const std::optional<Dim>& element : found->elements) {
     if (!element) {
-      unsupported(fmt::format("element {} of input {} '{}' is no multiple of one dynamic dimension; give "
-                              "the dynamic dimensions extents (--dim NAME=EXTENT)", dims.size(), i,
-                              source_.input(i)));
+      unsupported(
+          fmt::format("element {} of input {} '{}' is no multiple of one dynamic dimension; give "
+                      "the dynamic dimensions extents (--dim NAME=EXTENT)",
+                      dims.size(), i, source_.input(i)));
     }
     dims.push_back(*element);
   }
@@ -129,7 +137,8 @@ std::optional<Ints> NodeReader::integers(std::string_view attribute, int i) {
   return std::nullopt;
 }
 
-// ---- Attributes -------------------------------------------------------------------------------------
+// ---- Attributes
+// -------------------------------------------------------------------------------------
 
 const ::onnx::AttributeProto* NodeSource::attribute(std::string_view wanted) const {
   for (const ::onnx::AttributeProto& attribute : proto.attribute()) {
@@ -219,7 +228,8 @@ std::int64_t NodeReader::axis(std::string_view attribute, std::int64_t fallback,
 
 DType NodeReader::dtype(std::int64_t onnx_type) { return facet_dtype(onnx_type); }
 
-// ---- Results ----------------------------------------------------------------------------------------
+// ---- Results
+// ----------------------------------------------------------------------------------------
 
 int NodeReader::output_count() const { return source_.proto.output_size(); }
 

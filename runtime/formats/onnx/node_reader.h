@@ -13,9 +13,10 @@
 #include "ir/graph.h"
 #include "ir/host_tensor.h"
 
-/// What the importer's handlers see of an ONNX node. Private to runtime/formats/onnx. A handler reads
-/// inputs and attributes, builds Facet nodes and sets results, as the operator's documentation has
-/// it; it accepts every spelling of opsets 7 to 22 (axes as attribute or as input).
+/// What the importer's handlers see of an ONNX node. Private to runtime/formats/onnx. A handler
+/// reads inputs and attributes, builds Facet nodes and sets results, as the operator's
+/// documentation has it; it accepts every spelling of opsets 7 to 22 (axes as attribute or as
+/// input).
 ///
 ///   void import_elu(NodeReader& node) {
 ///     const Value x = node.input(0);
@@ -45,14 +46,15 @@ class NodeReader {
   /// The version its domain is imported in: 7 to 22 for ONNX's own operators.
   std::int64_t opset() const;
 
-  // ---- Inputs -------------------------------------------------------------------------------------
+  // ---- Inputs
+  // -------------------------------------------------------------------------------------
   /// Inputs up to the last given one; those left out between count.
   int input_count() const;
   /// Whether input i is given.
   bool has_input(int i) const;
   /// Input i as a value of the graph. An initializer becomes a parameter (`role` says what it is to
-  /// its operator) or constant the first time it is read. Throws Unsupported for one that is left out
-  /// and for a shape with open symbols, which exists at import only.
+  /// its operator) or constant the first time it is read. Throws Unsupported for one that is left
+  /// out and for a shape with open symbols, which exists at import only.
   Value input(int i, ParameterRole role = ParameterRole::other);
   /// All given inputs.
   std::vector<Value> inputs();
@@ -61,9 +63,10 @@ class NodeReader {
   Shape shape(int i) const { return type(i).shape; }
   std::int64_t rank(int i) const { return type(i).rank(); }
 
-  // ---- Inputs that must be known at import ---------------------------------------------------------
-  // Known are initializers, constants, what is computed of them, shapes, and bound graph inputs. The
-  // throwing forms say which input must be known. They do not make an initializer a parameter.
+  // ---- Inputs that must be known at import
+  // --------------------------------------------------------- Known are initializers, constants,
+  // what is computed of them, shapes, and bound graph inputs. The throwing forms say which input
+  // must be known. They do not make an initializer a parameter.
   /// Any dtype; nothing if it is not known (or has symbols in it).
   std::optional<HostTensor> known(int i);
   HostTensor tensor(int i);
@@ -82,7 +85,8 @@ class NodeReader {
   /// given.
   std::optional<Ints> integers(std::string_view attribute, int i);
 
-  // ---- Attributes. Throw Unsupported for one of another kind. --------------------------------------
+  // ---- Attributes. Throw Unsupported for one of another kind.
+  // --------------------------------------
   bool has(std::string_view attribute) const;
   std::int64_t integer(std::string_view attribute, std::int64_t fallback) const;
   bool flag(std::string_view attribute, bool fallback) const;
@@ -102,7 +106,8 @@ class NodeReader {
   /// with the type's name for one Facet has not.
   static DType dtype(std::int64_t onnx_type);
 
-  // ---- Building ------------------------------------------------------------------------------------
+  // ---- Building
+  // ------------------------------------------------------------------------------------
   /// A node of one result. Errors of inference are reported with this node's name.
   Value make(std::string_view op, std::vector<Value> operands, Attributes attributes = {});
   /// A node of several results.
@@ -122,7 +127,8 @@ class NodeReader {
   /// x with `rank` axes, the missing ones of extent 1 in front.
   Value with_rank(Value x, std::int64_t rank);
 
-  // ---- Results -------------------------------------------------------------------------------------
+  // ---- Results
+  // -------------------------------------------------------------------------------------
   int output_count() const;
   /// Whether result i is named, so that somebody may read it.
   bool wants(int i) const;
@@ -190,7 +196,7 @@ const HandlerTable& handlers();
 // The families; handlers.cpp lists them.
 void add_compute_handlers(HandlerTable& table);
 void add_core_handlers(HandlerTable& table);
-void add_vision_handlers(HandlerTable& table);         ///< convolutions
+void add_vision_handlers(HandlerTable& table);  ///< convolutions
 void add_pooling_handlers(HandlerTable& table);
 void add_resize_handlers(HandlerTable& table);
 void add_normalization_handlers(HandlerTable& table);

@@ -26,7 +26,8 @@ using Nodes = google::protobuf::RepeatedPtrField<NodeProto>;
 
 constexpr std::int64_t kMostNodes = 1'000'000;
 
-/// How many nodes the model has once all calls are replaced by bodies: each function is counted once.
+/// How many nodes the model has once all calls are replaced by bodies: each function is counted
+/// once.
 class ExpandedSize {
  public:
   explicit ExpandedSize(const ModelProto& model) {
@@ -105,14 +106,17 @@ bool is_misread(const ModelProto& model, std::int64_t opset) {
 void convert(ModelProto& model, std::int64_t opset, std::vector<std::string>& warnings) {
   if (is_misread(model, opset)) return;
   try {
-    ModelProto lifted = ::onnx::version_conversion::ConvertVersion(model, static_cast<int>(kNewestOpset));
+    ModelProto lifted =
+        ::onnx::version_conversion::ConvertVersion(model, static_cast<int>(kNewestOpset));
     if (lifted.graph().output_size() != model.graph().output_size()) {
       throw failure("outputs were lost");
     }
     model = std::move(lifted);
   } catch (const std::exception& error) {
-    warnings.push_back(fmt::format("ONNX's version converter cannot lift the model from opset {} to {}; "
-                                   "it is read as it is ({})", opset, kNewestOpset, words_of(error)));
+    warnings.push_back(
+        fmt::format("ONNX's version converter cannot lift the model from opset {} to {}; "
+                    "it is read as it is ({})",
+                    opset, kNewestOpset, words_of(error)));
   }
 }
 

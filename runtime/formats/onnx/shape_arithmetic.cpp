@@ -37,7 +37,8 @@ Element multiply(const Dim& a, const Dim& b) {
   return checked(product, overflow, a.is_static() ? b.symbol : a.symbol);
 }
 
-/// Of whole numbers towards zero, as ONNX divides integers; multiples of symbols must divide evenly.
+/// Of whole numbers towards zero, as ONNX divides integers; multiples of symbols must divide
+/// evenly.
 Element divide(const Dim& a, const Dim& b) {
   if (b.factor == 0 || (a.factor == INT64_MIN && b.factor == -1)) return std::nullopt;
   if (a.is_static() && b.is_static()) return Dim(a.factor / b.factor);
@@ -71,7 +72,9 @@ Element choose(const Dim& a, const Dim& b, int wanted) {
   return *order * wanted >= 0 ? a : b;
 }
 
-Element truth(std::optional<bool> value) { return value ? Element(Dim(*value ? 1 : 0)) : std::nullopt; }
+Element truth(std::optional<bool> value) {
+  return value ? Element(Dim(*value ? 1 : 0)) : std::nullopt;
+}
 
 using Binary = Element (*)(const Dim&, const Dim&);
 const std::map<std::string_view, Binary>& binaries() {
@@ -127,7 +130,8 @@ std::optional<DimTensor> elementwise(std::string_view op, const Operands& operan
   const auto function = binaries().find(op);
   if (function == binaries().end() || operands.size() != 2) return std::nullopt;
   // Division of floats is not that of integers.
-  if (op == "Div" && (is_float(operands[0].dtype) || is_float(operands[1].dtype))) return std::nullopt;
+  if (op == "Div" && (is_float(operands[0].dtype) || is_float(operands[1].dtype)))
+    return std::nullopt;
   const std::optional<Ints> shape = common_shape(operands);
   if (!shape) return std::nullopt;
   DimTensor result{is_comparison(op) ? DType::boolean : operands[0].dtype, *shape, {}};

@@ -42,21 +42,27 @@ int field_size(const TensorProto& tensor, DType dtype) {
 
 void copy_typed(const TensorProto& tensor, HostTensor& to) {
   switch (to.dtype()) {
-    case DType::f32: return copy_field<float>(tensor.float_data(), to);
-    case DType::f64: return copy_field<double>(tensor.double_data(), to);
-    case DType::i64: return copy_field<std::int64_t>(tensor.int64_data(), to);
-    case DType::i32: return copy_field<std::int32_t>(tensor.int32_data(), to);
+    case DType::f32:
+      return copy_field<float>(tensor.float_data(), to);
+    case DType::f64:
+      return copy_field<double>(tensor.double_data(), to);
+    case DType::i64:
+      return copy_field<std::int64_t>(tensor.int64_data(), to);
+    case DType::i32:
+      return copy_field<std::int32_t>(tensor.int32_data(), to);
     case DType::bf16:
-    case DType::f16: return copy_field<std::uint16_t>(tensor.int32_data(), to);
+    case DType::f16:
+      return copy_field<std::uint16_t>(tensor.int32_data(), to);
     case DType::i8:
     case DType::u8:
-    case DType::boolean: return copy_field<std::uint8_t>(tensor.int32_data(), to);
+    case DType::boolean:
+      return copy_field<std::uint8_t>(tensor.int32_data(), to);
   }
 }
 
 Error wrong_size(const TensorProto& tensor, std::int64_t wanted, std::size_t found) {
-  return failure(fmt::format("tensor '{}' holds {} {} where its shape asks for {}", tensor.name(), found,
-                             tensor.has_raw_data() ? "bytes" : "elements", wanted));
+  return failure(fmt::format("tensor '{}' holds {} {} where its shape asks for {}", tensor.name(),
+                             found, tensor.has_raw_data() ? "bytes" : "elements", wanted));
 }
 
 /// Booleans are 0 or 1 whatever the file says: other bytes would leak through every comparison.
@@ -117,8 +123,10 @@ std::vector<std::int64_t> extents_of(const TensorProto& tensor) {
   std::int64_t count = 16;  // leaves room to multiply by the size of an element
   for (const std::int64_t extent : extents) {
     if (extent < 0 || __builtin_mul_overflow(count, extent, &count)) {
-      throw failure(fmt::format("tensor '{}' has an extent of {}: negative, or the element count "
-                                "overflows", tensor.name(), extent));
+      throw failure(
+          fmt::format("tensor '{}' has an extent of {}: negative, or the element count "
+                      "overflows",
+                      tensor.name(), extent));
     }
   }
   return extents;
@@ -147,8 +155,8 @@ HostTensor take_tensor(TensorProto& tensor) {
     if (!bytes->empty()) std::memcpy(copy.mutable_data(), bytes->data(), bytes->size());
     return normal(std::move(copy));
   }
-  return normal(HostTensor(dtype, std::move(extents), reinterpret_cast<const std::byte*>(bytes->data()),
-                           bytes));
+  return normal(HostTensor(dtype, std::move(extents),
+                           reinterpret_cast<const std::byte*>(bytes->data()), bytes));
 }
 
 }  // namespace facet::onnx_import

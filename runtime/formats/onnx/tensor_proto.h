@@ -17,7 +17,8 @@ DType facet_dtype(std::int64_t onnx_type);
 /// The ONNX number of a Facet type.
 std::int64_t onnx_type(DType dtype);
 
-/// The extents of a tensor. Throws Error(failure) for a negative one and for a product that overflows.
+/// The extents of a tensor. Throws Error(failure) for a negative one and for a product that
+/// overflows.
 std::vector<std::int64_t> extents_of(const ::onnx::TensorProto& tensor);
 
 /// The elements of a tensor held in the message, copied (`take`: raw bytes are taken out of the

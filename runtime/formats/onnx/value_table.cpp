@@ -40,15 +40,16 @@ std::int64_t elements_of(const Shape& shape) {
 
 Parameter describe(const Entry& entry, ParameterRole role) {
   Parameter parameter{entry.name, entry.type, role, {}, true, {}};
-  parameter.trainable = entry.kind == Entry::Kind::initializer && role != ParameterRole::running_mean &&
-                        role != ParameterRole::running_var;
+  parameter.trainable = entry.kind == Entry::Kind::initializer &&
+                        role != ParameterRole::running_mean && role != ParameterRole::running_var;
   if (entry.kind == Entry::Kind::filled) parameter.init.a = entry.fill.at(0);
   return parameter;
 }
 
 /// The nodes `value` is computed from, in order; nothing if one of them is not known at import or
 /// there is too much of them.
-std::optional<std::vector<Node*>> known_cone(const Graph& graph, Value value, const TensorMap& bindings) {
+std::optional<std::vector<Node*>> known_cone(const Graph& graph, Value value,
+                                             const TensorMap& bindings) {
   std::set<const Node*> wanted{value.node};
   std::vector<Node*> cone;
   std::int64_t elements = 0;
@@ -56,7 +57,8 @@ std::optional<std::vector<Node*>> known_cone(const Graph& graph, Value value, co
   for (auto it = graph.nodes().rbegin(); it != graph.nodes().rend(); ++it) {
     Node* node = it->get();
     if (!wanted.contains(node)) continue;
-    if (node->is("input") && !bindings.contains(node->attributes().text("name"))) return std::nullopt;
+    if (node->is("input") && !bindings.contains(node->attributes().text("name")))
+      return std::nullopt;
     for (const Type& type : node->result_types()) {
       if (!is_static(type.shape)) return std::nullopt;
       elements += elements_of(type.shape);
@@ -129,8 +131,10 @@ Value ValueTable::read(Entry& entry, ParameterRole role) {
       throw failure(fmt::format("'{}' could not be imported", entry.name));
     case Entry::Kind::computed:
       if (!entry.dims->is_static()) {
-        throw failure(fmt::format("'{}' is a shape with dynamic dimensions, used as data; give them "
-                                  "extents (--dim NAME=EXTENT)", entry.name));
+        throw failure(
+            fmt::format("'{}' is a shape with dynamic dimensions, used as data; give them "
+                        "extents (--dim NAME=EXTENT)",
+                        entry.name));
       }
       entry.tensor = entry.dims->tensor();
       break;
@@ -166,7 +170,8 @@ Value ValueTable::read_tensor(Entry& entry, ParameterRole role) {
 
 std::optional<HostTensor> ValueTable::known(Entry& entry) {
   if (!entry.tensor.empty()) return entry.tensor;
-  if (entry.dims) return entry.dims->is_static() ? std::optional(entry.dims->tensor()) : std::nullopt;
+  if (entry.dims)
+    return entry.dims->is_static() ? std::optional(entry.dims->tensor()) : std::nullopt;
   if (entry.kind == Entry::Kind::filled) {
     if (elements_of(entry.type.shape) > kFoldElements) return std::nullopt;
     return filled(entry.type, entry.fill);
@@ -194,7 +199,8 @@ std::optional<HostTensor> ValueTable::fold(Value value) {
   for (Node* node : *cone) {
     std::vector<Value> operands;
     for (const Value& operand : node->operands()) operands.push_back(twins.at(operand));
-    Node* twin = part.create(node->op(), std::move(operands), node->attributes(), node->provenance());
+    Node* twin =
+        part.create(node->op(), std::move(operands), node->attributes(), node->provenance());
     for (int i = 0; i < node->result_count(); ++i) twins[node->result(i)] = twin->result(i);
     if (node->is("input")) bound_.insert(node->attributes().text("name"));
   }

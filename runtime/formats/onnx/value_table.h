@@ -14,9 +14,9 @@
 /// The values of a model under import, by their ONNX names. Private to runtime/formats/onnx.
 namespace facet::onnx_import {
 
-/// A small tensor of whole numbers known at import: extents, some of which are multiples of symbols.
-/// An element that cannot be expressed so is empty. The dtype may be a float one on the way through
-/// Cast, Mul and Floor.
+/// A small tensor of whole numbers known at import: extents, some of which are multiples of
+/// symbols. An element that cannot be expressed so is empty. The dtype may be a float one on the
+/// way through Cast, Mul and Floor.
 struct DimTensor {
   DType dtype = DType::i64;
   Ints shape;
@@ -45,7 +45,7 @@ struct Entry {
   HostTensor tensor;
   HostTensor fill;  ///< one element
   std::optional<DimTensor> dims;
-  std::string problem;  ///< why it is unavailable; empty: its own node says so
+  std::string problem;     ///< why it is unavailable; empty: its own node says so
   std::int64_t order = 0;  ///< of initializers in the file
 };
 
@@ -62,8 +62,9 @@ class ValueTable {
   /// `name` is another name of `entry`.
   void alias(const std::string& name, const std::string& of);
 
-  /// The entry as a value of the graph; a parameter, constant or filled tensor is made the first time.
-  /// Throws Error(failure) for a tensor with open symbols and for filled ones beyond the budget.
+  /// The entry as a value of the graph; a parameter, constant or filled tensor is made the first
+  /// time. Throws Error(failure) for a tensor with open symbols and for filled ones beyond the
+  /// budget.
   Value read(Entry& entry, ParameterRole role);
   /// The elements, computed from constants if need be, within a budget of work.
   std::optional<HostTensor> known(Entry& entry);

@@ -19,8 +19,8 @@ struct Windows {
   bool is_padded() const;
 };
 
-/// Reads kernel_shape (or `kernel`, when it is not empty), strides, dilations, pads and auto_pad of a
-/// node whose input 0 is [N, C, ...]. Throws Unsupported for wrong counts and values, and for
+/// Reads kernel_shape (or `kernel`, when it is not empty), strides, dilations, pads and auto_pad of
+/// a node whose input 0 is [N, C, ...]. Throws Unsupported for wrong counts and values, and for
 /// symbolic extents where they decide the padding.
 Windows read_windows(const NodeReader& node, Ints kernel = {});
 

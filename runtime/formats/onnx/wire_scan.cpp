@@ -14,8 +14,8 @@ namespace {
 
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
-using google::protobuf::io::CodedInputStream;
 using google::protobuf::internal::WireFormatLite;
+using google::protobuf::io::CodedInputStream;
 
 constexpr int kDeepest = 64;
 /// More than any of ONNX's messages takes, with its pointer and allocation.
@@ -26,7 +26,8 @@ constexpr std::int64_t kStringBytes = 48;
 class Scanner {
  public:
   explicit Scanner(std::span<const std::byte> bytes)
-      : stream_(reinterpret_cast<const std::uint8_t*>(bytes.data()), static_cast<int>(bytes.size())) {
+      : stream_(reinterpret_cast<const std::uint8_t*>(bytes.data()),
+                static_cast<int>(bytes.size())) {
     stream_.PushLimit(static_cast<int>(bytes.size()));
   }
 
@@ -80,7 +81,8 @@ class Scanner {
 
 std::int64_t parsed_size(std::span<const std::byte> bytes, WireMessage kind) {
   if (bytes.size() >= static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
-    throw failure("it is larger than 2 GiB; models of that size keep their weights in external data");
+    throw failure(
+        "it is larger than 2 GiB; models of that size keep their weights in external data");
   }
   Scanner scanner(bytes);
   return scanner.message(kind == WireMessage::model ? *::onnx::ModelProto::descriptor()
