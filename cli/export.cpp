@@ -50,7 +50,7 @@ Metadata origin(const ExportArguments& arguments) {
 
 void run_export(const ExportArguments& arguments) {
   Model model = load_model(arguments.model);
-  require_weights(model, arguments.weights);
+  require_weights("export", model, arguments.weights);
   if (!arguments.outputs.empty()) model.graph.select_outputs(arguments.outputs);
   OnnxExportOptions options;
   options.opset = arguments.opset;
