@@ -6,7 +6,7 @@ namespace {
 
 HandlerTable make_table() {
   HandlerTable table;
-  for (auto* family : {add_compute_handlers, add_core_handlers, add_shape_handlers, add_refusals,
+  for (auto* family : {add_shape_handlers, add_refusals,
                        add_arithmetic_handlers, add_index_handlers, add_layout_handlers,
                        add_sampling_handlers, add_signal_handlers, add_vision_handlers,
                        add_pooling_handlers, add_resize_handlers, add_normalization_handlers}) {

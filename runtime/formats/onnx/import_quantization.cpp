@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
 #include "runtime/formats/onnx/import_math.h"
-#include "runtime/formats/onnx/windows.h"
+#include "runtime/formats/onnx/import_windows.h"
 
 // Operators of quantised tensors, as arithmetic on what their numbers stand for: whole numbers
 // minus their zero point. Products are exact, in i32 or f64; a result is rounded to even and
@@ -162,12 +162,11 @@ Attributes window_of(NodeReader& node, const Shape& x, const Shape& weight) {
   if (x.size() != 4 || weight.size() != 4 || !is_static(weight)) {
     node.unsupported("it is no convolution of images");
   }
-  const Windows windows = read_windows(node, {weight[2].factor, weight[3].factor});
-  return {{"strides", windows.strides},
-          {"pads", windows.pads()},
-          {"dilations", windows.dilations},
-          {"groups", node.integer("group", 1)},
-          {"epilogue", Strings{}}};
+  Attributes attributes =
+      read_window(node, x, {weight[2].factor, weight[3].factor}).attributes();
+  attributes.set("groups", node.integer("group", 1));
+  attributes.set("epilogue", Strings{});
+  return attributes;
 }
 
 /// A value for each output channel [M] as [M, 1, 1, 1]; null stays.

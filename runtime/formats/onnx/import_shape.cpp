@@ -231,25 +231,6 @@ void import_shape_of(NodeReader& node) { fold_shape_arithmetic(node); }
 
 void import_identity(NodeReader& node) { node.pass_through(0, 0); }
 
-void import_dropout(NodeReader& node) {
-  const double ratio = node.has_input(1)
-                           ? node.known(1).value_or(HostTensor::scalar(DType::f32, 0.5)).at(0)
-                           : node.number("ratio", 0.5);
-  const std::optional<HostTensor> training = node.known(2);
-  if (node.has_input(2) && !training) node.tensor(2);
-  if (training && training->at(0) != 0 && ratio != 0) throw out_of_scope("random numbers");
-  const Value x = node.input(0);
-  // A rate of 1 and more has no training form.
-  node.set(
-      is_float(x.dtype()) && ratio > 0 && ratio < 1
-          ? node.make("dropout", {x}, {{"rate", NodeReader::decimal(static_cast<float>(ratio))}})
-          : x);
-  if (!node.wants(1)) return;
-  const HostTensor kept = HostTensor::scalar(node.opset() < 10 ? x.dtype() : DType::boolean, 1);
-  static_extents(x.shape());  // throws for a dynamic one
-  node.set_filled(1, Type{kept.dtype(), x.shape(), {}}, kept);
-}
-
 }  // namespace
 
 void add_shape_handlers(HandlerTable& table) {
@@ -267,7 +248,6 @@ void add_shape_handlers(HandlerTable& table) {
   table.add("Shape", import_shape_of);
   table.add("Size", import_shape_of);
   table.add("Identity", import_identity);
-  table.add("Dropout", import_dropout);
 }
 
 }  // namespace facet::onnx_import

@@ -168,8 +168,12 @@ using Handler = void (*)(NodeReader&);
 /// Handlers by operator; those of other domains than ONNX's own as "domain::Operator".
 class HandlerTable {
  public:
-  /// The last one added wins.
-  void add(std::string_view op, Handler handler) { handlers_[std::string(op)] = handler; }
+  /// Throws Error(failure) for an operator that has a handler.
+  void add(std::string_view op, Handler handler) {
+    if (!handlers_.emplace(op, handler).second) {
+      throw failure("two handlers of " + std::string(op));
+    }
+  }
   /// An operator, or all of a domain ("domain::"), that is out of scope, and why.
   void refuse(std::string_view op, std::string_view reason) {
     reasons_[std::string(op)] = std::string(reason);
@@ -194,8 +198,6 @@ Unsupported out_of_scope(std::string_view what);
 const HandlerTable& handlers();
 
 // The families; handlers.cpp lists them.
-void add_compute_handlers(HandlerTable& table);
-void add_core_handlers(HandlerTable& table);
 void add_vision_handlers(HandlerTable& table);  ///< convolutions
 void add_pooling_handlers(HandlerTable& table);
 void add_resize_handlers(HandlerTable& table);
