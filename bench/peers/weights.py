@@ -30,7 +30,7 @@ def run_facet(facet, case, weights, folder):
     command = [facet, "run", model, "--weights", weights, "--input", folder / "x.safetensors",
                "--output", folder / "y.safetensors"]
     for key, value in options.items():
-        text = {None: "trunk", True: "true"}.get(value, str(value))
+        text = "trunk" if value is None else str(value).lower()  # True is true, and 1 is not True
         command += ["--set", f"{key}={text}"]
     subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
     outputs = load_file(folder / "y.safetensors")
