@@ -30,7 +30,8 @@ def run_facet(facet, case, weights, folder):
     command = [facet, "run", model, "--weights", weights, "--input", folder / "x.safetensors",
                "--output", folder / "y.safetensors"]
     for key, value in options.items():
-        text = "trunk" if value is None else str(value).lower()  # True is true, and 1 is not True
+        # 1 equals True, but is not true.
+        text = "trunk" if value is None else "true" if value is True else str(value)
         command += ["--set", f"{key}={text}"]
     subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
     outputs = load_file(folder / "y.safetensors")
