@@ -118,9 +118,10 @@ bool writes_nothing(const Node& node) {
   return !results.empty() && std::all_of(results.begin(), results.end(), is_empty);
 }
 
-class NothingToDo final : public Kernel {
+/// Computes results that have no element (an extent of 0): there is no byte to write.
+class EmptyKernel final : public Kernel {
  public:
-  std::string implementation() const override { return "nothing"; }
+  std::string implementation() const override { return "empty"; }
   std::function<void()> bind(std::span<std::byte* const>, std::span<std::byte* const>,
                              std::byte*) const override {
     return [] {};
@@ -173,7 +174,7 @@ class CpuBackend : public Backend {
 
   std::unique_ptr<Kernel> lower(const Node& node, std::span<const View> operands,
                                 std::span<const View> results) const override {
-    if (writes_nothing(node)) return std::make_unique<NothingToDo>();
+    if (writes_nothing(node)) return std::make_unique<EmptyKernel>();
     if (runs_oracle(node)) return cpu::lower_oracle(node, operands, results);
     if (runs_direct(node)) {
       if (auto direct = cpu::lower_direct(node, operands, results)) return direct;
