@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "runtime/compile.h"
-#include "training/dataset.h"
+#include "training/data/dataset.h"
 #include "training/loader.h"
 #include "training/step_setup.h"
 

@@ -13,7 +13,7 @@
 
 #include "ir/host_tensor.h"
 #include "training/augment.h"
-#include "training/dataset.h"
+#include "training/data/dataset.h"
 
 namespace facet {
 

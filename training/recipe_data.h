@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "runtime/formats/preprocess.h"
-#include "training/dataset.h"
+#include "training/data/dataset.h"
 #include "training/loader.h"
 #include "training/recipe.h"
 

@@ -9,7 +9,7 @@
 
 #include "ir/graph.h"
 #include "runtime/progress.h"
-#include "training/dataset.h"
+#include "training/data/dataset.h"
 #include "training/evaluator.h"
 #include "training/loader.h"
 #include "training/recipe.h"

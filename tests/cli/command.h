@@ -14,6 +14,7 @@
 #include "runtime/formats/safetensors.h"
 #include "runtime/weights.h"
 #include "tests/formats/temp_folder.h"
+#include "tests/support/paths.h"
 
 namespace facet::test {
 
@@ -29,7 +30,7 @@ inline Outcome facet_command(const std::string& arguments, const std::string& be
   const TempFolder folder;
   const std::string out = folder / "out";
   const std::string error = folder / "error";
-  const std::string line = before + " '" + FACET_COMMAND + "' " + arguments + " >'" + out + "' 2>'" +
+  const std::string line = before + " '" + testing::facet_command_path().string() + "' " + arguments + " >'" + out + "' 2>'" +
                            error + "' </dev/null";
   const int status = std::system(line.c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_bytes(out), read_bytes(error)};

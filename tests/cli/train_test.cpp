@@ -11,6 +11,7 @@
 
 #include "runtime/formats/image.h"
 #include "tests/cli/command.h"
+#include "tests/support/paths.h"
 
 // `facet train` and `facet eval`: whole trainings, killed ones, and wrong calls.
 namespace facet::test {
@@ -79,7 +80,7 @@ class Training : public ::testing::Test {
 
 /// `facet` with these arguments, running, without output.
 pid_t start(const std::string& arguments) {
-  const std::string line = std::string("exec '") + FACET_COMMAND + "' " + arguments + " >/dev/null 2>&1";
+  const std::string line = std::string("exec '") + testing::facet_command_path().string() + "' " + arguments + " >/dev/null 2>&1";
   const char* const argv[] = {"sh", "-c", line.c_str(), nullptr};
   pid_t pid = -1;
   EXPECT_EQ(::posix_spawn(&pid, "/bin/sh", nullptr, nullptr, const_cast<char**>(argv), environ), 0);

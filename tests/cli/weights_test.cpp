@@ -2,6 +2,7 @@
 
 #include "runtime/formats/npy.h"
 #include "tests/cli/command.h"
+#include "tests/support/paths.h"
 
 namespace facet::test {
 namespace {
@@ -11,7 +12,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::filesystem::path data_file(const std::string& name) {
-  return std::filesystem::path(FACET_TEST_DATA) / "data" / name;
+  return testing::test_data() / "data" / name;
 }
 
 class PyTorchWeights : public ::testing::Test {

@@ -8,6 +8,7 @@
 
 #include "tests/formats/temp_folder.h"
 #include "tests/support/fill.h"
+#include "tests/support/paths.h"
 
 namespace facet::test {
 namespace {
@@ -31,7 +32,7 @@ Filter filter_of(std::string name) {
 }
 
 TEST(Resize, EqualsPillowToTheGreyLevel) {
-  std::ifstream file(FACET_TEST_DATA "/golden/pillow_resize.json");
+  std::ifstream file(testing::test_data() / "golden/pillow_resize.json");
   const auto golden = nlohmann::json::parse(file);
   ASSERT_EQ(golden["cases"].size(), 5U);
   for (const auto& item : golden["cases"]) {

@@ -4,6 +4,7 @@
 
 #include "tests/formats/temp_folder.h"
 #include "tests/formats/torch_archive.h"
+#include "tests/support/paths.h"
 
 namespace facet::test {
 namespace {
@@ -13,7 +14,7 @@ using ::testing::HasSubstr;
 
 /// The files beside tests/data/make_torch_files.py, which PyTorch wrote.
 std::filesystem::path data_file(const std::string& name) {
-  return std::filesystem::path(FACET_TEST_DATA) / "data" / name;
+  return testing::test_data() / "data" / name;
 }
 
 TensorMap read(const std::string& name) {

@@ -4,6 +4,7 @@
 
 #include "runtime/formats/weight_index.h"
 #include "tests/formats/temp_folder.h"
+#include "tests/support/paths.h"
 
 namespace facet::test {
 namespace {
@@ -12,7 +13,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 std::filesystem::path data_file(const std::string& name) {
-  return std::filesystem::path(FACET_TEST_DATA) / "data" / name;
+  return testing::test_data() / "data" / name;
 }
 
 HostTensor numbers(float first) { return HostTensor::from_floats({2}, {first, first + 1}); }

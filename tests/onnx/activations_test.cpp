@@ -10,6 +10,7 @@
 #include "passes/differentiate.h"
 #include "runtime/compile.h"
 #include "runtime/formats/onnx/onnx_import.h"
+#include "tests/support/paths.h"
 
 // Activations and what ONNX itself spells them as: each is one kernel, comparisons and choices and
 // all.
@@ -20,7 +21,7 @@ namespace {
 class Activation : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    const std::filesystem::path folder = FACET_ONNX_TEST_DATA;
+    const std::filesystem::path folder = testing::onnx_test_data();
     path_ = folder / "node" / (std::string("test_") + GetParam()) / "model.onnx";
     if (!std::filesystem::exists(path_)) GTEST_SKIP() << "libonnx-testdata is not installed";
   }

@@ -15,6 +15,7 @@
 #include "ir/error.h"
 #include "runtime/compile.h"
 #include "runtime/formats/onnx/onnx_import.h"
+#include "tests/support/paths.h"
 
 // ONNX's own backend suite, as Debian's package libonnx-testdata installs it: every case is
 // imported, run on the reference and on the CPU, and compared with the case's outputs.
@@ -25,8 +26,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path kData = FACET_ONNX_TEST_DATA;
-const fs::path kTable = fs::path(FACET_TEST_DATA) / "onnx" / "BACKEND_SUITE.md";
+const fs::path kData = testing::onnx_test_data();
+const fs::path kTable = testing::test_data() / "onnx" / "BACKEND_SUITE.md";
 
 struct Case {
   std::string name;

@@ -9,6 +9,7 @@
 #include "passes/differentiate.h"
 #include "runtime/formats/onnx/onnx_import.h"
 #include "tests/support/fill.h"
+#include "tests/support/paths.h"
 
 // Imported losses are differentiated like declared ones: weights, labels to ignore, pixels and all.
 
@@ -18,7 +19,7 @@ namespace {
 class OnnxLoss : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(OnnxLoss, HasTheGradientOfItsValue) {
-  const std::filesystem::path folder = FACET_ONNX_TEST_DATA;
+  const std::filesystem::path folder = testing::onnx_test_data();
   const auto path = folder / "node" / (std::string("test_") + GetParam()) / "model.onnx";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "libonnx-testdata is not installed";
   ImportedModel model = import_onnx(path);

@@ -5,6 +5,7 @@
 
 #include "runtime/compile.h"
 #include "runtime/formats/onnx/onnx_import.h"
+#include "tests/support/paths.h"
 
 // Operators of vision on the CPU: the backend suite says that they are right, this that none of the
 // common forms is left to the oracle.
@@ -13,7 +14,7 @@ namespace facet {
 namespace {
 
 std::vector<std::string> implementations(const std::string& name) {
-  const std::filesystem::path data = FACET_ONNX_TEST_DATA;
+  const std::filesystem::path data = testing::onnx_test_data();
   const ImportedModel model = import_onnx(data / name / "model.onnx");
   std::vector<std::string> list;
   const auto executable = compile(model.graph, model.weights, {});
@@ -26,7 +27,7 @@ std::vector<std::string> implementations(const std::string& name) {
 class VisionKernel : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(VisionKernel, RunsWithoutTheOracle) {
-  const std::filesystem::path data = FACET_ONNX_TEST_DATA;
+  const std::filesystem::path data = testing::onnx_test_data();
   if (!std::filesystem::exists(data / GetParam())) {
     GTEST_SKIP() << "libonnx-testdata is not installed";
   }
@@ -57,7 +58,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 /// Groups are normalised in one step, channels scaled and shifted in another.
 TEST(VisionKernels, AGroupNormIsTwoSteps) {
-  const std::filesystem::path data = FACET_ONNX_TEST_DATA;
+  const std::filesystem::path data = testing::onnx_test_data();
   if (!std::filesystem::exists(data)) GTEST_SKIP() << "libonnx-testdata is not installed";
   const std::vector<std::string> steps = implementations("node/test_group_normalization_example");
   const auto count = [&](const char* prefix) {

@@ -9,6 +9,7 @@
 #include "passes/prepared.h"
 #include "tests/passes/fake_target.h"
 #include "tests/passes/pass_case.h"
+#include "tests/support/paths.h"
 #include "zoo/zoo.h"
 
 // What the optimisation pipeline makes of the zoo, in tests/golden/pass_counts.json, for a target
@@ -51,7 +52,7 @@ TEST(ZooCounts, EqualTheGoldenFile) {
         "lesa_resnet50"}) {
     found[model] = counts_of(model, {});
   }
-  const std::string path = FACET_TEST_DATA "/golden/pass_counts.json";
+  const std::string path = (testing::test_data() / "golden/pass_counts.json").string();
   if (std::getenv("FACET_UPDATE_GOLDEN") != nullptr) {
     std::ofstream(path) << nlohmann::json(found).dump(1) << "\n";
     GTEST_SKIP() << "wrote " << path;

@@ -8,6 +8,7 @@
 #include "backends/cpu/cpu_backend.h"
 #include "runtime/compile.h"
 #include "runtime/weights.h"
+#include "tests/support/paths.h"
 #include "zoo/zoo.h"
 
 namespace facet {
@@ -48,7 +49,7 @@ nlohmann::json compile_zoo() {
 
 TEST(CpuCounts, ZooProgramsAreGoldenAndNearTheMemoryLowerBound) {
   const nlohmann::json found = compile_zoo();
-  const std::string path = std::string(FACET_TEST_DATA) + "/golden/cpu_counts.json";
+  const std::string path = (testing::test_data() / "golden/cpu_counts.json").string();
   if (std::getenv("FACET_UPDATE_GOLDEN") != nullptr) {
     std::ofstream(path) << found.dump(1) << "\n";
     return;

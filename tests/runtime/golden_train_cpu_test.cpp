@@ -10,6 +10,7 @@
 #include "runtime/weights.h"
 #include "tests/support/fill.h"
 #include "tests/support/golden.h"
+#include "tests/support/paths.h"
 #include "tests/zoo/cases.h"
 #include "zoo/zoo.h"
 
@@ -33,7 +34,7 @@ struct Tolerances {
 };
 
 Tolerances tolerances_of(const std::string& file) {
-  std::ifstream stream(std::string(FACET_TEST_DATA) + "/golden/float32_noise.json");
+  std::ifstream stream(testing::test_data() / "golden/float32_noise.json");
   const nlohmann::json noise = nlohmann::json::parse(stream).at(file);
   const auto of = [&](const char* name) { return 5 * noise.at(name).get<double>(); };
   return {std::max(1e-4, of("train_outputs")), std::max(1e-4, of("running_stats")),

@@ -8,6 +8,7 @@
 #include "ir/dsl.h"
 #include "runtime/formats/safetensors.h"
 #include "tests/formats/temp_folder.h"
+#include "tests/support/paths.h"
 
 namespace facet {
 namespace {
@@ -192,7 +193,7 @@ Graph network_of_data_files() {
 TEST_F(LoadWeights, ReadsWhatPyTorchSaves) {
   const Graph graph = network_of_data_files();
   for (const std::string name : {"state_dict.pth", "checkpoint.pth"}) {
-    const TensorMap read = load_weights(graph, std::string(FACET_TEST_DATA) + "/data/" + name);
+    const TensorMap read = load_weights(graph, testing::test_data() / "data" / name);
     ASSERT_EQ(read.size(), 9);
     for (std::int64_t i = 0; i < 12; ++i)
       EXPECT_EQ(read.at("fc.weight").at(i), (7.0 + double(i)) / 8) << name;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "ir/error.h"
+#include "tests/support/paths.h"
 
 namespace facet::testing {
 namespace {
@@ -62,7 +63,7 @@ DigestError digest_error(const Digest& expected, const HostTensor& actual) {
 }
 
 GoldenCase read_golden(const std::string& name) {
-  const std::string path = std::string(FACET_TEST_DATA) + "/golden/" + name + ".json";
+  const std::string path = (test_data() / "golden" / (name + ".json")).string();
   std::ifstream file(path);
   try {
     const json source = json::parse(file);

@@ -12,12 +12,13 @@
 #include "ir/dsl.h"
 #include "passes/differentiate.h"
 #include "tests/support/fill.h"
+#include "tests/support/paths.h"
 
 /// Losses on free tensors, and the golden files that hold whole tensors.
 namespace facet::testing {
 
 inline nlohmann::json read_json(const std::string& name) {
-  std::ifstream file(std::string(FACET_TEST_DATA) + "/golden/" + name + ".json");
+  std::ifstream file(test_data() / "golden" / (name + ".json"));
   return nlohmann::json::parse(file);
 }
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "ir/error.h"
-#include "training/dataset.h"
+#include "training/data/dataset.h"
 
 namespace facet::test {
 

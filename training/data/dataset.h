@@ -11,18 +11,13 @@
 
 namespace facet {
 
-/// Labelled pictures by number. Immutable, so several threads may load at once.
-class Dataset {
+/// Pictures by number. Immutable, so several threads may load at once.
+class PictureSet {
  public:
-  virtual ~Dataset() = default;
+  virtual ~PictureSet() = default;
 
   /// How many pictures; at least 1. The numbers below are in [0, size()).
   virtual std::int64_t size() const = 0;
-  /// In the order of the labels.
-  virtual const std::vector<std::string>& class_names() const = 0;
-  std::int64_t class_count() const { return static_cast<std::int64_t>(class_names().size()); }
-  /// In [0, class_count()).
-  virtual std::int64_t label(std::int64_t item) const = 0;
   /// Where the picture is, for messages: a path, or a file with "#" and a number.
   virtual std::string name(std::int64_t item) const = 0;
   /// Decodes. Throws Error(failure) that names the picture.
@@ -30,6 +25,16 @@ class Dataset {
   /// A hash of what the pictures are: their names relative to the set, sizes in bytes and labels. A
   /// set that was moved keeps it, one that was changed does not.
   virtual std::uint64_t fingerprint() const = 0;
+};
+
+/// Labelled pictures.
+class Dataset : public PictureSet {
+ public:
+  /// In the order of the labels.
+  virtual const std::vector<std::string>& class_names() const = 0;
+  std::int64_t class_count() const { return static_cast<std::int64_t>(class_names().size()); }
+  /// In [0, class_count()).
+  virtual std::int64_t label(std::int64_t item) const = 0;
 };
 
 /// Fashion-MNIST's 60,000 training or 10,000 test pictures of 28 x 28, grey as three equal
