@@ -114,6 +114,20 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   }
 }
 
+void AtomicFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+  if (descriptor_ < 0) throw usage_error(fmt::format("{}: written after its end", path_.string()));
+  while (!bytes.empty()) {
+    const ssize_t written = ::pwrite(descriptor_, bytes.data(), std::min(bytes.size(), kLargestWrite),
+                                     static_cast<off_t>(offset));
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      fail("write");
+    }
+    offset += static_cast<std::uint64_t>(written);
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+}
+
 void AtomicFile::commit() {
   if (descriptor_ < 0) throw usage_error(fmt::format("{}: committed twice", path_.string()));
   const bool direct = temporary_.empty();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string_view>
@@ -25,6 +26,10 @@ class AtomicFile {
   /// Appends. Throws Error(failure) that names the file if the disk is full or the device fails.
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+
+  /// Replaces bytes that are written already, for a header that is known at the end. Throws
+  /// Error(failure), also where the bytes went straight to a pipe.
+  void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
 
   /// Puts the file in place. Nothing may be written afterwards. Throws Error(failure).
   void commit();

@@ -51,4 +51,9 @@ Image decode_image(std::span<const std::byte> bytes, std::string_view name);
 /// Error(failure) if it cannot be written.
 void write_png(const std::filesystem::path& path, const Image& image);
 
+/// A baseline JPEG with half the colour resolution (4:2:0), as Pillow and OpenCV write them;
+/// `quality` is libjpeg's, 1 to 100. Throws as `check_image` does, Error(usage) for another quality,
+/// Error(failure) for an image of more than 65535 pixels a side.
+std::vector<std::byte> encode_jpeg(const Image& image, int quality = 95);
+
 }  // namespace facet

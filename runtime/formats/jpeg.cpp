@@ -23,6 +23,10 @@ Error broken(tjhandle handle) {
       fmt::format("libjpeg says \"{}\"; save it again from the original", tjGetErrorStr2(handle)));
 }
 
+struct Free {
+  void operator()(unsigned char* bytes) const { tjFree(bytes); }
+};
+
 }  // namespace
 
 Image decode_jpeg(std::span<const std::byte> bytes) {
@@ -55,6 +59,27 @@ Image decode_jpeg(std::span<const std::byte> bytes) {
     throw broken(decoder.get());
   }
   return image;
+}
+
+std::vector<std::byte> encode_jpeg(const Image& image, int quality) {
+  check_image(image);
+  if (quality < 1 || quality > 100) {
+    throw usage_error(fmt::format("a JPEG quality of {}: give 1 to 100", quality));
+  }
+  const std::unique_ptr<void, Destroy> encoder(tjInitCompress());
+  if (!encoder) throw failure(fmt::format("libjpeg cannot start: {}", tjGetErrorStr2(nullptr)));
+  unsigned char* bytes = nullptr;
+  unsigned long size = 0;
+  const int result =
+      tjCompress2(encoder.get(), image.pixels.data(), image.width, 0, image.height, TJPF_RGB,
+                  &bytes, &size, TJSAMP_420, quality, TJFLAG_ACCURATEDCT);
+  const std::unique_ptr<unsigned char, Free> owner(bytes);
+  if (result != 0) {
+    throw failure(fmt::format("an image of {} x {} pixels cannot become a JPEG: libjpeg says \"{}\"",
+                              image.width, image.height, tjGetErrorStr2(encoder.get())));
+  }
+  const auto encoded = std::as_bytes(std::span(bytes, size));
+  return {encoded.begin(), encoded.end()};
 }
 
 }  // namespace facet

@@ -15,7 +15,6 @@ namespace {
 using Kind = PickleValue::Kind;
 using Id = std::uint32_t;
 
-constexpr std::string_view kAdvice = "; save the state_dict alone";
 constexpr std::string_view kOrderedDict = "collections.OrderedDict";
 constexpr std::string_view kSize = "torch.Size";
 constexpr std::string_view kSet = "builtins.set";
@@ -30,7 +29,7 @@ class Machine {
   PickleData run() {
     for (std::size_t steps = 0;; ++steps) {
       if (steps == kMostPickleSteps)
-        fail(fmt::format("has more than {} instructions{}", steps, kAdvice));
+        fail(fmt::format("has more than {} instructions; {}", steps, names_.advice));
       start_ = at_;
       const auto code = static_cast<unsigned char>(take(1)[0]);
       if (code == '.') break;
@@ -82,7 +81,7 @@ class Machine {
   }
   Id add(PickleValue value) {
     if (data_.values.size() == kMostPickleValues) {
-      fail(fmt::format("has more than {} values{}", kMostPickleValues, kAdvice));
+      fail(fmt::format("has more than {} values; {}", kMostPickleValues, names_.advice));
     }
     data_.values.push_back(std::move(value));
     return static_cast<Id>(data_.values.size() - 1);
@@ -151,7 +150,8 @@ class Machine {
       case 'U': make_text(Kind::text, take(number<std::uint8_t>())); return true;
       case 'B': make_text(Kind::bytes, take(number<std::uint32_t>())); return true;
       case 'C': make_text(Kind::bytes, take(number<std::uint8_t>())); return true;
-      case 0x8E: make_text(Kind::bytes, take(number<std::uint64_t>())); return true;
+      case 0x8E:
+      case 0x96: make_text(Kind::bytes, take(number<std::uint64_t>())); return true;
       default: return false;
     }
   }
@@ -270,6 +270,9 @@ class Machine {
   }
 
   [[noreturn]] void refuse_name(const std::string& name) const {
+    for (const auto& [beginning, why] : names_.refused) {
+      if (name.starts_with(beginning)) fail(fmt::format("refers to {}; {}", in_quotes(name), why));
+    }
     fail(
         fmt::format("refers to {}, which is neither a tensor nor a plain container; loading it "
                     "could run code, so nothing was loaded",

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace facet {
@@ -44,6 +45,10 @@ struct PickleData {
 struct PickleNames {
   std::vector<std::string_view> values;     ///< may stand as they are: "torch.FloatStorage"
   std::vector<std::string_view> callables;  ///< may be called; a call becomes an `object`
+  /// Beginnings of other names that are to be expected, and why they are refused.
+  std::vector<std::pair<std::string_view, std::string_view>> refused = {};
+  /// What to do about a pickle that is too large.
+  std::string_view advice = "save the state_dict alone";
 };
 
 /// Reads a pickle of protocol 2 to 5 as data. Nothing is executed and no name is looked up: names

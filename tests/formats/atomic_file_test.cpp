@@ -130,5 +130,15 @@ TEST(AtomicFile, EndsWithCommit) {
   error_of([&] { file.commit(); }, ErrorKind::usage);
 }
 
+TEST(AtomicFile, ReplacesWhatIsWrittenAlready) {
+  const TempFolder folder;
+  AtomicFile file(folder / "x");
+  file.write("0000abcd");
+  file.write_at(0, std::as_bytes(std::span("1234", 4)));
+  file.write("efg");
+  file.commit();
+  EXPECT_EQ(read_bytes(folder / "x"), "1234abcdefg");
+}
+
 }  // namespace
 }  // namespace facet::test

@@ -132,5 +132,26 @@ TEST(Jpeg, RefusesABombBeforeItsMemory) {
   EXPECT_THAT(refusal(bytes), AllOf(HasSubstr("65500 x 65500"), HasSubstr("268435456 allowed")));
 }
 
+TEST(Jpeg, EncodesWhatIsDecodedAgain) {
+  const Image image = ramps(67, 41);
+  std::size_t smaller = 1 << 30;
+  for (const int quality : {100, 95, 50}) {
+    const std::vector<std::byte> bytes = encode_jpeg(image, quality);
+    const Image back = decode_image(bytes, "x.jpg");
+    ASSERT_EQ(back.width, 67);
+    ASSERT_EQ(back.height, 41);
+    EXPECT_LE(largest_difference(image, back), quality == 50 ? 24 : 8);
+    EXPECT_LT(bytes.size(), smaller) << quality;
+    smaller = bytes.size();
+  }
+  EXPECT_EQ(encode_jpeg(image), encode_jpeg(image, 95));
+  for (const int quality : {0, 101}) {
+    EXPECT_THAT(error_of([&] { encode_jpeg(image, quality); }, ErrorKind::usage),
+                HasSubstr("give 1 to 100"));
+  }
+  EXPECT_THAT(error_of([] { encode_jpeg(make_image(65536, 1)); }), HasSubstr("65536 x 1"));
+  EXPECT_THAT(error_of([] { encode_jpeg({}); }, ErrorKind::usage), HasSubstr("not an image"));
+}
+
 }  // namespace
 }  // namespace facet::test

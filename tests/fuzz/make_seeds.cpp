@@ -10,10 +10,13 @@
 #include <iterator>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "runtime/formats/image.h"
 #include "runtime/formats/npy.h"
 #include "runtime/formats/safetensors.h"
+#include "runtime/formats/verification_bin.h"
+#include "tests/formats/record_bytes.h"
 #include "tests/formats/torch_archive.h"
 #include "training/checkpoint.h"
 #include "training/recipe.h"
@@ -100,6 +103,28 @@ void write_image_seeds(const fs::path& seeds) {
   }
 }
 
+void write_record_seeds(const fs::path& seeds) {
+  const std::string first = test::labels_record({4, 5}, "");
+  test::RecordBytes bytes;
+  for (const std::string& record :
+       {first, test::plain_record(1, "abcd"), test::labels_record({1, 2}, "ef"),
+        test::record_part(1, test::record_payload(0, 3, {}, "g")) + test::record_part(3, "h"),
+        test::labels_record({1, 4}, "")}) {
+    bytes.add(record);
+  }
+  const auto length = static_cast<std::uint16_t>(bytes.index.size());
+  write(folder(seeds, "record_file") / "indexed", test::raw(length) + bytes.index + bytes.records);
+  write(seeds / "record_file" / "scanned", test::raw(std::uint16_t{0}) + bytes.records);
+  write(seeds / "record_file" / "im2rec",
+        test::raw(std::uint16_t{4}) + "5\t0\n" + test::plain_record(2, "x"));
+  const std::vector<std::byte> picture(5, std::byte{'p'});
+  write_verification_bin(folder(seeds, "verification_bin") / "python2",
+                         std::vector(4, picture), {true, false});
+  using namespace std::string_literals;
+  write(seeds / "verification_bin" / "python3",
+        "\x80\x04\x95\x12\0\0\0\0\0\0\0]\x94(C\x01x\x94h\x01" "e]\x94\x88" "a\x86\x94."s);
+}
+
 /// Without checksums, so that a changed content is read.
 std::string unchecked(std::string archive) {
   for (std::size_t at = 0; (at = archive.find("PK\x01\x02", at)) != std::string::npos; ++at) {
@@ -167,6 +192,7 @@ int main(int argc, char** argv) {
   write_tensor_seeds(argv[1]);
   write_idx_seeds(argv[1]);
   write_image_seeds(argv[1]);
+  write_record_seeds(argv[1]);
   write_torch_seeds(argv[1], argv[2]);
   write_text_seeds(argv[1], argv[2]);
   if (argc > 3) copy_onnx_seeds(argv[1], argv[3]);
