@@ -21,8 +21,18 @@ struct ModelRecipe {
   std::string init;  ///< safetensors file of initial weights; empty: fresh ones by the seed
 };
 
+/// data.kind = "synth": faces that are rendered as they are loaded (training/synth/synth_sets.h).
+struct SynthRecipe {
+  std::int64_t identities = 500;
+  std::int64_t images_per_identity = 20;
+  /// Other pictures of each trained person, for the validation during training; 0: none.
+  std::int64_t validation_images = 2;
+  std::uint64_t seed = 1;  ///< of the persons and pictures
+  double difficulty = 1;   ///< 0: passport photos; to 2
+};
+
 struct DataRecipe {
-  enum class Kind { fashion_mnist, folder };
+  enum class Kind { fashion_mnist, folder, synth };
   enum class BadImage {
     skip,  ///< count it; training takes the next readable one, validation goes on without it
     stop
@@ -41,6 +51,7 @@ struct DataRecipe {
   Filter filter = Filter::bilinear;
   BadImage on_bad_image = BadImage::stop;
   std::int64_t loader_threads = 1;  ///< that decode and augment
+  SynthRecipe synth;                ///< synth: section [synth]
 };
 
 struct LossRecipe {

@@ -3,8 +3,28 @@
 #include <fmt/format.h>
 
 #include "ir/error.h"
+#include "training/synth/synth_sets.h"
 
 namespace facet {
+namespace {
+
+RecipeData open_synth(const SynthRecipe& recipe) {
+  SynthOptions options;
+  options.identities = recipe.identities;
+  options.images_per_identity = recipe.images_per_identity;
+  options.seed = recipe.seed;
+  options.difficulty = recipe.difficulty;
+  RecipeData result;
+  result.train = open_synth_dataset(options);
+  if (recipe.validation_images > 0) {
+    options.first_image = options.images_per_identity;
+    options.images_per_identity = recipe.validation_images;
+    result.validation = open_synth_dataset(options);
+  }
+  return result;
+}
+
+}  // namespace
 
 RecipeData open_data(const DataRecipe& data, std::int64_t classes) {
   RecipeData result;
@@ -12,6 +32,8 @@ RecipeData open_data(const DataRecipe& data, std::int64_t classes) {
     const std::string folder = data.train.empty() ? kFashionMnistFolder : data.train;
     result.train = open_fashion_mnist(true, folder);
     result.validation = open_fashion_mnist(false, folder);
+  } else if (data.kind == DataRecipe::Kind::synth) {
+    result = open_synth(data.synth);
   } else {
     result.train = open_image_folder(data.train);
     if (!data.validation.empty()) {

@@ -179,7 +179,7 @@ void add_model_and_data(Builder& b, Recipe& recipe) {
   b.add("init", recipe.model.init);
   b.section("data");
   DataRecipe& data = recipe.data;
-  b.choice("kind", data.kind, {"fashion_mnist", "folder"});
+  b.choice("kind", data.kind, {"fashion_mnist", "folder", "synth"});
   b.add("train", data.train);
   b.add("validation", data.validation);
   b.add("height", data.height, 0, 1 << 14);
@@ -191,6 +191,16 @@ void add_model_and_data(Builder& b, Recipe& recipe) {
   b.choice("filter", data.filter, {"bilinear", "bicubic", "lanczos"});
   b.choice("on_bad_image", data.on_bad_image, {"skip", "stop"});
   b.add("loader_threads", data.loader_threads, 1, 1024);
+}
+
+// The ranges of these are `open_synth_dataset`'s.
+void add_synth(Builder& b, SynthRecipe& synth) {
+  b.section("synth");
+  b.add("identities", synth.identities, 1, std::int64_t{1} << 32);
+  b.add("images_per_identity", synth.images_per_identity, 1, 1 << 20);
+  b.add("validation_images", synth.validation_images, 0, 1 << 20);
+  b.add_seed("seed", synth.seed);
+  b.add("difficulty", synth.difficulty, 0, 2);
 }
 
 // The ranges of these are `check_augmentation`'s.
@@ -285,6 +295,7 @@ void add_training(Builder& b, TrainingRecipe& training) {
 std::vector<RecipeField> recipe_fields(Recipe& recipe) {
   Builder builder;
   add_model_and_data(builder, recipe);
+  add_synth(builder, recipe.data.synth);
   add_augmentation(builder, recipe.augmentation);
   add_loss_and_optimizer(builder, recipe.loss, recipe.optimizer);
   add_schedule(builder, recipe.schedule);
