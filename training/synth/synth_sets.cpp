@@ -39,8 +39,8 @@ struct Shot {
 
 void check(std::string_view what, std::int64_t value, std::int64_t least, std::int64_t most) {
   if (value >= least && value <= most) return;
-  throw usage_error(fmt::format("synthetic faces: {} is {}; it must be from {} to {}", what, value,
-                                least, most));
+  throw usage_error(
+      fmt::format("synthetic faces: {} is {}; it must be from {} to {}", what, value, least, most));
 }
 
 void check_difficulty(double difficulty) {
@@ -142,8 +142,7 @@ class SurveillancePictures final : public Dataset {
     if (slot == 0) return synth::render_face(face, synth::draw_mugshot(face, shot.draws()));
     const int camera = static_cast<int>((slot - 1) % kSynthCameras) + 1;
     const int distance = static_cast<int>((slot - 1) / kSynthCameras) + 1;
-    return synth::render_face(face,
-                              synth::draw_surveillance(face, camera, distance, shot.draws()));
+    return synth::render_face(face, synth::draw_surveillance(face, camera, distance, shot.draws()));
   }
   std::uint64_t fingerprint() const override {
     return hash({2, options_.seed, static_cast<std::uint64_t>(options_.persons),
@@ -170,10 +169,10 @@ PairSet open_synth_pairs(const SynthPairsOptions& options) {
   constexpr std::int64_t kFolds = 10;
   check("pairs", options.pairs, 40, kRange);
   if (options.pairs % (2 * kFolds) != 0) {
-    throw usage_error(
-        fmt::format("synthetic faces: pairs is {}; ten folds with as many pairs of one person as of "
-                    "two need a multiple of {}",
-                    options.pairs, 2 * kFolds));
+    throw usage_error(fmt::format(
+        "synthetic faces: pairs is {}; ten folds with as many pairs of one person as of "
+        "two need a multiple of {}",
+        options.pairs, 2 * kFolds));
   }
   check_difficulty(options.difficulty);
   const std::int64_t half = options.pairs / (2 * kFolds);  // persons and pairs of a kind in a fold
