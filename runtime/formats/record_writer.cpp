@@ -21,10 +21,12 @@ std::vector<std::byte> payload_of(std::span<const float> labels, std::uint64_t i
   const bool several = labels.size() > 1;
   const auto flag = static_cast<std::uint32_t>(several ? labels.size() : 0);
   const float label = several ? 0 : labels[0];
-  std::vector<std::byte> bytes;
+  std::vector<std::byte> bytes(sizeof flag + sizeof label + sizeof id + sizeof id2 +
+                               (several ? labels.size_bytes() : 0));
+  std::byte* end = bytes.data();
   const auto put = [&](const auto& value) {
-    const auto part = std::as_bytes(std::span(&value, 1));
-    bytes.insert(bytes.end(), part.begin(), part.end());
+    std::memcpy(end, &value, sizeof value);
+    end += sizeof value;
   };
   put(flag);
   put(label);
