@@ -12,11 +12,16 @@ namespace facet::cli {
 
 namespace {
 
+RecipeText find_recipe(const std::string& name, const std::string& /*origin*/) {
+  return {std::string(zoo::recipe_text(name)), "recipe " + name};
+}
+
 Recipe read(const std::string& name, const std::vector<std::string>& overrides) {
   if (name.ends_with(".toml") || name.find('/') != std::string::npos) {
-    return read_recipe(name, overrides);
+    return read_recipe(name, overrides, find_recipe);
   }
-  return parse_recipe(zoo::recipe_text(name), "recipe " + name, overrides);
+  const RecipeText recipe = find_recipe(name, "");
+  return parse_recipe(recipe.text, recipe.origin, overrides, find_recipe);
 }
 
 /// An ONNX model goes on from its own weights, unless the recipe names others.

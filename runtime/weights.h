@@ -23,8 +23,10 @@ TensorMap trial_weights(const Graph& graph, std::uint64_t seed);
 /// "module.", "model." and "_orig_mod." are taken off names that the graph does not have. Throws
 /// Error(failure) with the complete list of missing, unexpected (with the nearest missing names) and
 /// mis-shaped tensors; nothing is returned half. Floats of another type are converted to that of the
-/// parameter, integers too. The tensors map the file.
-TensorMap load_weights(const Graph& graph, const std::string& path);
+/// parameter, integers too. The tensors map the file. Parameters whose key begins with one of `skip` are
+/// neither read nor missed; other tensors whose name does are not unexpected.
+TensorMap load_weights(const Graph& graph, const std::string& path,
+                       const std::vector<std::string>& skip = {});
 
 /// "random:SEED" for `trial_weights`, or a path for `load_weights`.
 TensorMap resolve_weights(const Graph& graph, const std::string& specification);

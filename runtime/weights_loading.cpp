@@ -34,17 +34,33 @@ const Parameter* parameter_of(const Graph& graph, std::string_view name) {
   }
 }
 
+/// A name that no parameter has, without all that wrappers may have put before it.
+std::string_view without_prefixes(std::string_view name) {
+  for (;;) {
+    const auto* prefix = std::ranges::find_if(
+        kPrefixes, [&](std::string_view candidate) { return name.starts_with(candidate); });
+    if (prefix == kPrefixes.end()) return name;
+    name.remove_prefix(prefix->size());
+  }
+}
+
 std::string describe(DType dtype, const std::vector<std::int64_t>& shape) {
   return fmt::format("{}[{}]", to_string(dtype), fmt::join(shape, ", "));
+}
+
+bool begins_with_one_of(std::string_view key, const std::vector<std::string>& heads) {
+  return std::ranges::any_of(heads, [&](const std::string& head) { return key.starts_with(head); });
 }
 
 /// Fits the tensors of a file to the parameters of a graph and keeps a list of what does not.
 class Fitting {
  public:
-  Fitting(const Graph& graph, const std::string& path) : graph_(graph), path_(path) {}
+  Fitting(const Graph& graph, const std::string& path, const std::vector<std::string>& skip)
+      : graph_(graph), path_(path), skip_(skip) {}
 
   void add(const std::string& name, const HostTensor& tensor) {
     const Parameter* parameter = parameter_of(graph_, name);
+    if (begins_with_one_of(parameter != nullptr ? parameter->key : without_prefixes(name), skip_)) return;
     if (parameter == nullptr) {
       unexpected_.emplace_back(name, describe(tensor.dtype(), tensor.shape()));
       return;
@@ -67,7 +83,8 @@ class Fitting {
 
   TensorMap finish() {
     for (const Parameter& parameter : graph_.parameters()) {
-      if (!names_.contains(parameter.key)) missing_.push_back(&parameter);
+      if (names_.contains(parameter.key) || begins_with_one_of(parameter.key, skip_)) continue;
+      missing_.push_back(&parameter);
     }
     if (!missing_.empty() || !unexpected_.empty() || !ill_typed_.empty()) throw failure(message());
     return std::move(weights_);
@@ -95,6 +112,7 @@ class Fitting {
 
   const Graph& graph_;
   const std::string& path_;
+  const std::vector<std::string>& skip_;
   TensorMap weights_;
   std::map<std::string, std::string> names_;  // of the file, by key
   std::vector<const Parameter*> missing_;
@@ -104,9 +122,10 @@ class Fitting {
 
 }  // namespace
 
-TensorMap load_weights(const Graph& graph, const std::string& path) {
+TensorMap load_weights(const Graph& graph, const std::string& path,
+                       const std::vector<std::string>& skip) {
   const WeightsFile file = read_weights_file(path);
-  Fitting fitting(graph, path);
+  Fitting fitting(graph, path, skip);
   for (const auto& [name, tensor] : file.tensors) fitting.add(name, tensor);
   return fitting.finish();
 }

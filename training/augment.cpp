@@ -9,6 +9,7 @@
 
 #include "ir/error.h"
 #include "training/colors.h"
+#include "training/tensor_jitter.h"
 
 namespace facet {
 namespace {
@@ -110,6 +111,29 @@ void erase_window(std::span<float> planes, const Preprocess& settings,
   }
 }
 
+bool changes_values(const Augmentation& a) {
+  return a.tensor_brightness > 0 || a.tensor_contrast > 0 || a.tensor_saturation > 0 ||
+         a.lighting > 0;
+}
+
+/// Normalised after changes of the values x / 255.
+void values_into(const Image& picture, const Preprocess& settings, const Augmentation& augmentation,
+                 Random& random, std::span<float> to) {
+  Preprocess plain = settings;
+  plain.bgr = false;
+  plain.mean = {0, 0, 0};
+  plain.std = {1, 1, 1};
+  normalize_into(picture, plain, to);
+  jitter_values(to, augmentation, random);
+  if (augmentation.lighting > 0) light_values(to, augmentation.lighting, random);
+  const std::size_t pixels = to.size() / 3;
+  if (settings.bgr) std::swap_ranges(to.begin(), to.begin() + static_cast<std::ptrdiff_t>(pixels),
+                                     to.begin() + static_cast<std::ptrdiff_t>(2 * pixels));
+  for (std::size_t c = 0; c < 3; ++c) {
+    for (float& x : to.subspan(c * pixels, pixels)) x = (x - settings.mean[c]) / settings.std[c];
+  }
+}
+
 void check_range(std::string_view field, double value, double least, double most) {
   if (value >= least && value <= most) return;
   throw usage_error(
@@ -145,8 +169,8 @@ Window resized_crop_window(int width, int height, const Augmentation& augmentati
   return window;
 }
 
-void augment_into(const Image& image, const Preprocess& settings, const Augmentation& augmentation,
-                  Random random, std::span<float> to) {
+Image augment_picture(const Image& image, const Preprocess& settings,
+                      const Augmentation& augmentation, Random& random) {
   Image picture = cut(image, settings, augmentation, random);
   if (random.chance(augmentation.flip)) mirror(picture);
   if (random.chance(augmentation.jitter)) jitter(picture, augmentation, random);
@@ -154,8 +178,23 @@ void augment_into(const Image& image, const Preprocess& settings, const Augmenta
   if (random.chance(augmentation.blur)) {
     blur(picture, random.uniform(augmentation.blur_sigma_min, augmentation.blur_sigma_max));
   }
-  normalize_into(picture, settings, to);
+  return picture;
+}
+
+void finish_picture(const Image& picture, const Preprocess& settings,
+                    const Augmentation& augmentation, Random random, std::span<float> to) {
+  if (changes_values(augmentation)) {
+    values_into(picture, settings, augmentation, random, to);
+  } else {
+    normalize_into(picture, settings, to);
+  }
   if (random.chance(augmentation.erase)) erase_window(to, settings, augmentation, random);
+}
+
+void augment_into(const Image& image, const Preprocess& settings, const Augmentation& augmentation,
+                  Random random, std::span<float> to) {
+  const Image picture = augment_picture(image, settings, augmentation, random);
+  finish_picture(picture, settings, augmentation, random, to);
 }
 
 void check_augmentation(const Augmentation& a) {
@@ -174,6 +213,10 @@ void check_augmentation(const Augmentation& a) {
   check_range("blur", a.blur, 0, 1);
   check_range("blur_sigma_min", a.blur_sigma_min, 0, 100);
   check_range("blur_sigma_max", a.blur_sigma_max, 0, 100);
+  check_range("tensor_brightness", a.tensor_brightness, 0, 10);
+  check_range("tensor_contrast", a.tensor_contrast, 0, 10);
+  check_range("tensor_saturation", a.tensor_saturation, 0, 10);
+  check_range("lighting", a.lighting, 0, 10);
   check_range("erase", a.erase, 0, 1);
   check_range("erase_min", a.erase_min, 0, 1);
   check_range("erase_max", a.erase_max, 0, 1);

@@ -19,7 +19,8 @@ enum class Crop {
 
 /// What happens to a training picture, in the order of the fields; by default nothing. All draws
 /// come from one `Random`. Probabilities are in [0, 1]; the numbers of the published recipes:
-/// LESA: resized, flip 0.5, jitter 0.4 0.4 0.4 0.1. LS-CNN: random, flip 0.5 on pictures of 144 for
+/// LESA: resized, flip 0.5, jitter 0.4 0.4 0.4 0.1;
+/// its CutMix form adds tensor_* 0.4 and lighting 0.1. LS-CNN: random, flip 0.5 on pictures of 144 for
 /// a network of 128. DCR "aug-plus": resized with area 0.2, jitter as LESA's with probability 0.8,
 /// greyscale 0.2, blur 0.5, flip 0.5.
 struct Augmentation {
@@ -45,6 +46,12 @@ struct Augmentation {
   double blur = 0;       ///< probability of a Gaussian blur of U(blur_sigma_min, blur_sigma_max)
   double blur_sigma_min = 0.1;  ///< pixels
   double blur_sigma_max = 2;
+  /// On the picture as numbers, neither clamped nor rounded (training/tensor_jitter.h): strengths of
+  /// brightness, contrast and saturation, and the deviation of ImageNet's lighting; 0: none.
+  double tensor_brightness = 0;
+  double tensor_contrast = 0;
+  double tensor_saturation = 0;
+  double lighting = 0;
   /// Probability that a window becomes zero after normalisation: U(erase_min, erase_max) of the
   /// area, aspect ratio log-uniform in [0.3, 1 / 0.3], ten draws, then nothing is erased.
   double erase = 0;
@@ -64,6 +71,13 @@ void check_augmentation(const Augmentation& augmentation);
 /// does not cover a random crop.
 void augment_into(const Image& image, const Preprocess& settings, const Augmentation& augmentation,
                   Random random, std::span<float> to);
+
+/// Its two parts: the 8-bit picture of `settings`' size, cut, mirrored and coloured; then what is done
+/// to it as numbers. `augment_into` is the second with the generator that the first leaves.
+Image augment_picture(const Image& image, const Preprocess& settings,
+                      const Augmentation& augmentation, Random& random);
+void finish_picture(const Image& picture, const Preprocess& settings,
+                    const Augmentation& augmentation, Random random, std::span<float> to);
 
 /// A window in pixels.
 struct Window {

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <limits>
-#include <numeric>
 #include <span>
 #include <utility>
 
@@ -18,8 +16,7 @@ namespace {
 constexpr std::int64_t kChunk = 4;  // slots a thread takes at a time
 constexpr std::int64_t kMostReplacements =
     100;  // a folder that is gone must not be tried to its end
-// The draws for an epoch's order and for a batch are none of any picture.
-constexpr std::uint64_t kOrderItem = std::numeric_limits<std::uint64_t>::max();
+// The draws for a batch are none of any picture.
 constexpr std::uint64_t kBatchItem = std::uint64_t{1} << 63;
 
 void check(const LoaderOptions& options) {
@@ -54,17 +51,19 @@ Loader::Loader(const Dataset& dataset, const Preprocess& settings, const Augment
       settings_(settings),
       augmentation_(augmentation),
       options_(options),
+      sampler_(dataset, {options.seed, options.shuffle, options.per_class}),
       next_epoch_(options.first_epoch),
       next_iteration_(options.first_iteration) {
   check(options_);
   check_augmentation(augmentation_);
-  batches_per_epoch_ = dataset_.size() / options_.batch;
-  if (!options_.drop_last && dataset_.size() % options_.batch != 0) ++batches_per_epoch_;
+  check_scales(options_.scales);
+  batches_per_epoch_ = sampler_.size() / options_.batch;
+  if (!options_.drop_last && sampler_.size() % options_.batch != 0) ++batches_per_epoch_;
   if (batches_per_epoch_ == 0) {
     throw failure(
         fmt::format("{} pictures do not fill one batch of {}; make the batch smaller or "
                     "keep the last one",
-                    dataset_.size(), options_.batch));
+                    sampler_.size(), options_.batch));
   }
   next_epoch_ += next_iteration_ / batches_per_epoch_;
   next_iteration_ %= batches_per_epoch_;
@@ -146,22 +145,17 @@ Loader::Work* Loader::open_work() {
 bool Loader::start_work() {
   if (options_.end_epoch > 0 && next_epoch_ >= options_.end_epoch) return false;
   if (!order_) {
-    const auto seed = Random(options_.seed, static_cast<std::uint64_t>(next_epoch_), kOrderItem);
-    std::vector<std::int64_t> order;
-    if (options_.shuffle) {
-      order = permutation(dataset_.size(), seed);
-    } else {
-      order.resize(static_cast<std::size_t>(dataset_.size()));
-      std::iota(order.begin(), order.end(), std::int64_t{0});
-    }
-    order_ = std::make_shared<const std::vector<std::int64_t>>(std::move(order));
+    order_ = std::make_shared<const std::vector<std::int64_t>>(sampler_.order(next_epoch_));
   }
   auto work = std::make_unique<Work>();
   work->order = order_;
   work->first = next_iteration_ * options_.batch;
-  const std::int64_t count = std::min(options_.batch, dataset_.size() - work->first);
+  const std::int64_t count = std::min(options_.batch, sampler_.size() - work->first);
   work->filled.resize(static_cast<std::size_t>(count));
   work->batch.pixels = HostTensor(DType::f32, {count, 3, settings_.height, settings_.width});
+  for (std::size_t k = 1; k < options_.scales.count(); ++k) {
+    work->batch.scales.emplace_back(DType::f32, work->batch.pixels.shape());
+  }
   work->batch.labels = HostTensor(DType::i64, {count});
   work->batch.items.resize(static_cast<std::size_t>(count));
   work->batch.epoch = next_epoch_;
@@ -200,17 +194,23 @@ void Loader::fill_slots(Work& work, std::int64_t begin, std::int64_t end,
 void Loader::fill_slot(Work& work, std::int64_t slot, std::vector<BadImage>& problems) const {
   const auto place = static_cast<std::size_t>(slot);
   const std::int64_t size = std::int64_t{3} * settings_.height * settings_.width;
-  const std::span<float> to(work.batch.pixels.as_mutable<float>() + slot * size,
-                            static_cast<std::size_t>(size));
+  std::vector<std::span<float>> to;
+  const auto add_place = [&](HostTensor& pictures) {
+    to.emplace_back(pictures.as_mutable<float>() + slot * size, static_cast<std::size_t>(size));
+  };
+  add_place(work.batch.pixels);
+  for (HostTensor& scale : work.batch.scales) add_place(scale);
   const std::int64_t tries = std::min(kMostReplacements, dataset_.size());
   for (std::int64_t i = 0; i < tries; ++i) {
-    const std::int64_t item =
-        (*work.order)[static_cast<std::size_t>((work.first + slot + i) % dataset_.size())];
+    const std::int64_t at = (work.first + slot + i) % sampler_.size();
+    const std::int64_t item = (*work.order)[static_cast<std::size_t>(at)];
+    // By class a picture may come again in an epoch; then it must not look the same.
+    const std::int64_t draws = options_.per_class > 0 ? at : item;
     try {
-      augment_into(dataset_.load(item), settings_, augmentation_,
-                   Random(options_.seed, static_cast<std::uint64_t>(work.batch.epoch),
-                          static_cast<std::uint64_t>(item)),
-                   to);
+      augment_scales_into(dataset_.load(item), settings_, augmentation_, options_.scales,
+                          Random(options_.seed, static_cast<std::uint64_t>(work.batch.epoch),
+                                 static_cast<std::uint64_t>(draws)),
+                          to);
       work.batch.labels.as_mutable<std::int64_t>()[slot] = dataset_.label(item);
       work.batch.items[place] = item;
       work.filled[place] = 1;
@@ -232,6 +232,7 @@ Batch Loader::finished(Work& work) const {
   batch.problems.erase(twice.begin(), twice.end());
   if (std::ranges::find(work.filled, 0) != work.filled.end()) {
     batch.pixels = rows_of(batch.pixels, work.filled);
+    for (HostTensor& scale : batch.scales) scale = rows_of(scale, work.filled);
     batch.labels = rows_of(batch.labels, work.filled);
     std::size_t kept = 0;
     for (std::size_t i = 0; i < work.filled.size(); ++i) {

@@ -14,6 +14,8 @@
 #include "ir/host_tensor.h"
 #include "training/augment.h"
 #include "training/data/dataset.h"
+#include "training/sampler.h"
+#include "training/scales.h"
 
 namespace facet {
 
@@ -28,6 +30,8 @@ struct LoaderOptions {
   std::int64_t batch = 64;
   std::uint64_t seed = 1;  ///< of the order and of every draw of the augmentation
   bool shuffle = true;     ///< another order in every epoch; false: by number
+  std::int64_t per_class = 0;  ///< above 0: pictures by class (SamplerOptions)
+  Scales scales = {};      ///< other resolutions that every picture comes in
   bool drop_last = true;   ///< leave out what does not fill the last batch of an epoch
   int threads = 1;         ///< that decode and augment
   OnBadImage on_bad_image = OnBadImage::stop;
@@ -45,6 +49,7 @@ struct BadImage {
 /// (then it can be 0).
 struct Batch {
   HostTensor pixels;                ///< f32 [n, 3, height, width]
+  std::vector<HostTensor> scales;   ///< the same pictures for each of LoaderOptions::scales.sizes
   HostTensor labels;                ///< i64 [n]
   std::vector<std::int64_t> items;  ///< [n], in the data set
   std::vector<BadImage> problems;   ///< pictures that were replaced or left out, by number
@@ -102,6 +107,7 @@ class Loader {
   const Preprocess settings_;
   const Augmentation augmentation_;
   const LoaderOptions options_;
+  const Sampler sampler_;
   std::int64_t batches_per_epoch_ = 0;
 
   std::mutex mutex_;

@@ -20,6 +20,7 @@ namespace facet {
 namespace {
 
 constexpr std::string_view kSettings = "model.settings";
+constexpr std::string_view kBase = "base";
 
 std::string trimmed(std::string_view text) {
   constexpr std::string_view kBlanks = " \t\r\n";
@@ -60,6 +61,11 @@ class Reader {
         hint.empty() ? fmt::format("the sections are {}", fmt::join(known, ", ")) : hint));
   }
 
+  /// The options of a base's network are not those of another one.
+  void take_network(const std::vector<std::string>& name) {
+    if (name != std::vector{recipe_.model.name}) recipe_.model.settings.clear();
+  }
+
   bool is_list(const std::string& section, const std::string& name) const {
     const auto field = std::ranges::find_if(fields_, [&](const RecipeField& known) {
       return known.section == section && known.name == name;
@@ -98,11 +104,63 @@ std::vector<CLI::ConfigItem> parse_toml(std::string_view text, std::string_view 
   }
 }
 
+std::string section_of(const CLI::ConfigItem& item) {
+  return trimmed(fmt::format("{}", fmt::join(item.parents, ".")));
+}
+
+/// What the recipe says ahead of its sections about its base; empty: it has none.
+std::string base_of(std::string_view text, std::string_view origin) {
+  std::string base;
+  for (const CLI::ConfigItem& item : parse_toml(text, origin)) {
+    if (item.name != kBase || !section_of(item).empty()) continue;
+    if (!base.empty() || item.inputs.size() != 1 || item.inputs[0].empty()) {
+      throw usage_error(fmt::format("{}: base takes the name of one recipe", origin));
+    }
+    base = item.inputs[0];
+  }
+  return base;
+}
+
+/// The recipe and its bases, the farthest first.
+std::vector<RecipeText> with_bases(RecipeText recipe, const FindRecipe& find) {
+  std::vector<RecipeText> chain = {std::move(recipe)};
+  for (;;) {
+    const RecipeText& last = chain.back();
+    const std::string name = base_of(last.text, last.origin);
+    if (name.empty()) break;
+    if (!find) {
+      throw usage_error(fmt::format("{}: the base '{}' cannot be looked up here; give the whole recipe",
+                                    last.origin, name));
+    }
+    RecipeText base;
+    try {
+      base = find(name, last.origin);
+    } catch (Error& error) {
+      throw error.add_context(fmt::format("reading the base '{}' of {}", name, last.origin));
+    }
+    std::vector<std::string> path;
+    for (const RecipeText& one : chain) path.push_back(one.origin);
+    path.push_back(base.origin);
+    if (std::ranges::find(chain, base.origin, &RecipeText::origin) != chain.end()) {
+      throw usage_error(fmt::format("the bases of {} lead back to a recipe that was there already: {}",
+                                    path.front(), fmt::join(path, " -> ")));
+    }
+    chain.push_back(std::move(base));
+  }
+  std::ranges::reverse(chain);
+  return chain;
+}
+
 void read_file(Reader& reader, std::string_view text, std::string_view origin) {
   std::set<std::string> seen;
-  for (const CLI::ConfigItem& item : parse_toml(text, origin)) {
-    const std::string section = trimmed(fmt::format("{}", fmt::join(item.parents, ".")));
+  const std::vector<CLI::ConfigItem> items = parse_toml(text, origin);
+  for (const CLI::ConfigItem& item : items) {
+    if (item.name == "name" && section_of(item) == "model") reader.take_network(item.inputs);
+  }
+  for (const CLI::ConfigItem& item : items) {
+    const std::string section = section_of(item);
     if (item.name == "--") continue;  // a section ends
+    if (section.empty() && item.name == kBase) continue;
     if (section.empty()) {
       throw usage_error(
           fmt::format("{}: the field {} is outside the sections; put it below a line "
@@ -156,10 +214,12 @@ void apply_override(Reader& reader, const std::string& text) {
 }  // namespace
 
 Recipe parse_recipe(std::string_view text, std::string_view origin,
-                    const std::vector<std::string>& overrides) {
+                    const std::vector<std::string>& overrides, const FindRecipe& find_base) {
   Recipe recipe;
   Reader reader(recipe);
-  read_file(reader, text, origin);
+  for (const RecipeText& one : with_bases({std::string(text), std::string(origin)}, find_base)) {
+    read_file(reader, one.text, one.origin);
+  }
   for (const std::string& override_text : overrides) apply_override(reader, override_text);
   try {
     check_recipe(recipe);
@@ -169,14 +229,32 @@ Recipe parse_recipe(std::string_view text, std::string_view origin,
   return recipe;
 }
 
-Recipe read_recipe(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
+namespace {
+
+bool is_file_name(const std::string& name) {
+  return name.ends_with(".toml") || name.find('/') != std::string::npos;
+}
+
+RecipeText read_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file || std::filesystem::is_directory(path)) {
     throw failure(fmt::format("{}: the recipe cannot be read: {}", path.string(),
                               file ? "it is a folder" : std::strerror(errno)));
   }
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  return parse_recipe(text, path.string(), overrides);
+  return {std::string{std::istreambuf_iterator<char>(file), {}}, path.lexically_normal().string()};
+}
+
+}  // namespace
+
+Recipe read_recipe(const std::filesystem::path& path, const std::vector<std::string>& overrides,
+                   const FindRecipe& find_base) {
+  const RecipeText recipe = read_text(path);
+  const FindRecipe find = [&](const std::string& name, const std::string& origin) {
+    if (is_file_name(name)) return read_text(std::filesystem::path(origin).parent_path() / name);
+    if (find_base) return find_base(name, origin);
+    throw usage_error(fmt::format("there is no recipe '{}'; name a .toml file", name));
+  };
+  return parse_recipe(recipe.text, recipe.origin, overrides, find);
 }
 
 void check_recipe(const Recipe& recipe) {
@@ -184,7 +262,11 @@ void check_recipe(const Recipe& recipe) {
     throw usage_error("model.name is empty; name a network of the zoo");
   }
   if (recipe.data.kind == DataRecipe::Kind::folder && recipe.data.train.empty()) {
-    throw usage_error("data.train is empty; name the folder that has a folder for every class");
+    throw usage_error(
+        recipe.data.description.empty()
+            ? "data.train is empty; name the folder that has a folder for every class"
+            : fmt::format("data.train is empty; it trains on {}: say where that is, as in "
+                          "data.train=/path", recipe.data.description));
   }
   if ((recipe.data.height == 0) != (recipe.data.width == 0)) {
     throw usage_error("data.height and data.width must both be given, or both be 0");
@@ -193,6 +275,7 @@ void check_recipe(const Recipe& recipe) {
     throw usage_error("data.std has a 0; pictures are divided by it");
   }
   check_augmentation(recipe.augmentation);
+  check_scales(recipe.scales);
   check_schedule(recipe.schedule, recipe.training.epochs);
   const OptimizerRecipe& optimizer = recipe.optimizer;
   if (optimizer.nesterov &&
@@ -201,6 +284,18 @@ void check_recipe(const Recipe& recipe) {
   }
   if (recipe.augmentation.cut_mix > 0 && recipe.loss.kind != LossRecipe::Kind::cross_entropy) {
     throw usage_error("augmentation.cut_mix needs loss.kind \"cross_entropy\"");
+  }
+  if (recipe.augmentation.cut_mix > 0 && !recipe.scales.sizes.empty()) {
+    throw usage_error("augmentation.cut_mix cannot mix the pictures of several scales; clear one of "
+                      "the two: augmentation.cut_mix or scales.sizes");
+  }
+  if (!recipe.data.drop_last && optimizer.accumulate > 1) {
+    throw usage_error("data.drop_last = false makes a smaller step of the last batch, which "
+                      "optimizer.accumulate above 1 has no place for");
+  }
+  if (recipe.model.init_branches && recipe.model.init.empty()) {
+    throw usage_error("model.init_branches starts branches as a trained trunk; name its weights in "
+                      "model.init");
   }
 }
 

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include "runtime/compile.h"
 #include "runtime/formats/preprocess.h"
 #include "training/augment.h"
+#include "training/scales.h"
 #include "training/schedule.h"
 
 namespace facet {
@@ -18,7 +20,19 @@ namespace facet {
 struct ModelRecipe {
   std::string name;                             ///< of the zoo, as `facet models` lists it, or a file *.ir
   std::map<std::string, std::string> settings;  ///< section [model.settings]: the network's options
-  std::string init;  ///< safetensors file of initial weights; empty: fresh ones by the seed
+  std::string init;  ///< file of initial weights (`load_weights`); empty: fresh ones by the seed
+  /// What `init` does not give: keys that begin with one of these keep fresh values, and tensors of
+  /// the file that do are not read, whatever their shape. All others must fit.
+  std::vector<std::string> init_skip;
+  /// Deep Coupled ResNet, behind `init`: every branch begins as the trunk. Its fc1 becomes the identity
+  /// without bias, its fc2 a copy of the trunk's.
+  bool init_branches = false;
+  /// Keys that begin with one of these are not trained. Statistics of their batch norms go on moving
+  /// unless `fixed_bn` is set.
+  std::vector<std::string> frozen;
+  /// Batch norms of the whole network use their running statistics in training, too, and leave them
+  /// as they are.
+  bool fixed_bn = false;
 };
 
 /// data.kind = "synth": faces that are rendered as they are loaded (training/synth/synth_sets.h).
@@ -37,9 +51,14 @@ struct DataRecipe {
     skip,  ///< count it; training takes the next readable one, validation goes on without it
     stop
   };
+  enum class Sampler {
+    shuffle,  ///< every picture once in an epoch
+    classes   ///< as many pictures of every class: LoaderOptions::per_class
+  };
   Kind kind = Kind::fashion_mnist;
   /// folder: a folder per class. fashion_mnist: the folder of both sets, empty: Debian's.
   std::string train;
+  std::string description;  ///< what the pictures are: for who has to find them
   std::string validation;   ///< folder: as `train`, empty: no validation. fashion_mnist: not used
   std::int64_t height = 0;  ///< pixels of the network's input; 0: what the network declares
   std::int64_t width = 0;
@@ -52,6 +71,10 @@ struct DataRecipe {
   BadImage on_bad_image = BadImage::stop;
   std::int64_t loader_threads = 1;  ///< that decode and augment
   SynthRecipe synth;                ///< synth: section [synth]
+  Sampler sampler = Sampler::shuffle;
+  std::int64_t per_class = 4;  ///< classes: pictures of a class that follow each other
+  /// false: what is left at the end of an epoch is a smaller batch of its own.
+  bool drop_last = true;
 };
 
 struct LossRecipe {
@@ -106,10 +129,13 @@ struct TrainingRecipe {
 };
 
 /// Everything that decides what a training computes, as a TOML file with the members as sections.
-/// The sections [augmentation] and [schedule] are the structs of augment.h and schedule.h.
+/// The sections [augmentation], [scales] and [schedule] are the structs of augment.h, scales.h and
+/// schedule.h. With scales, a loss takes all of them as one batch, scale after scale with the labels
+/// repeated; dcr_coupled takes each by an input of its own.
 struct Recipe {
   ModelRecipe model;
   DataRecipe data;
+  Scales scales;
   Augmentation augmentation;
   LossRecipe loss;
   OptimizerRecipe optimizer;
@@ -117,17 +143,32 @@ struct Recipe {
   TrainingRecipe training;
 };
 
-/// The recipe of TOML `text`; fields that it does not give keep their defaults. Then `overrides` in
-/// order, each "section.field=value" as on a command line: strings without quotes, lists as "1,2".
-/// `origin` names the text in messages. Throws Error(usage) that names origin and field: unknown
-/// ones with the nearest names, values of another type or out of range, fields given twice, and
-/// what `check_recipe` finds.
-Recipe parse_recipe(std::string_view text, std::string_view origin,
-                    const std::vector<std::string>& overrides = {});
+/// A recipe's TOML and how messages name it: its file, or "recipe NAME".
+struct RecipeText {
+  std::string text;
+  std::string origin;
+};
 
-/// The same of a file. Throws Error(failure) if it cannot be read.
+/// Finds the recipe that the one of `origin` names as its base. Throws Error(usage) for an unknown
+/// name, Error(failure) for a file that cannot be read.
+using FindRecipe = std::function<RecipeText(const std::string& name, const std::string& origin)>;
+
+/// The recipe of TOML `text`. Ahead of its sections it may say `base = "NAME"`: then what it does not
+/// give is as in that recipe, which `find_base` finds and which may have a base itself; the options
+/// of a network hold for another one no longer. Without a base fields that are not given keep their
+/// defaults. Then `overrides` in order, each "section.field=value" as on a command line: strings
+/// without quotes, lists as "1,2". `origin` names the text in messages. Throws Error(usage) that
+/// names origin and field: unknown ones with the nearest names, values of another type or out of
+/// range, fields given twice, what `check_recipe` finds, and bases that lead back to a recipe.
+Recipe parse_recipe(std::string_view text, std::string_view origin,
+                    const std::vector<std::string>& overrides = {},
+                    const FindRecipe& find_base = {});
+
+/// The same of a file. A base named *.toml or with a folder is a file, relative to the folder of the
+/// recipe that names it; `find_base` finds the others. Throws Error(failure) if a file cannot be read.
 Recipe read_recipe(const std::filesystem::path& path,
-                   const std::vector<std::string>& overrides = {});
+                   const std::vector<std::string>& overrides = {},
+                   const FindRecipe& find_base = {});
 
 /// Throws Error(usage) if fields do not fit each other.
 void check_recipe(const Recipe& recipe);

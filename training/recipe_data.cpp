@@ -61,11 +61,21 @@ Preprocess preprocess_of(const DataRecipe& data, std::int64_t height, std::int64
   return settings;
 }
 
+SamplerOptions sampler_options(const Recipe& recipe) {
+  SamplerOptions options;
+  options.seed = recipe.training.seed;
+  if (recipe.data.sampler == DataRecipe::Sampler::classes) options.per_class = recipe.data.per_class;
+  return options;
+}
+
 LoaderOptions training_loader(const Recipe& recipe, std::int64_t first_epoch,
                               std::int64_t first_iteration) {
   LoaderOptions options;
   options.batch = recipe.training.batch;
   options.seed = recipe.training.seed;
+  options.scales = recipe.scales;
+  options.drop_last = recipe.data.drop_last;
+  options.per_class = sampler_options(recipe).per_class;
   options.threads = static_cast<int>(recipe.data.loader_threads);
   const bool skip = recipe.data.on_bad_image == DataRecipe::BadImage::skip;
   options.on_bad_image = skip ? OnBadImage::replace : OnBadImage::stop;
@@ -77,6 +87,8 @@ LoaderOptions training_loader(const Recipe& recipe, std::int64_t first_epoch,
 LoaderOptions validation_loader(const Recipe& recipe) {
   LoaderOptions options = training_loader(recipe);
   options.shuffle = false;
+  options.scales = {};
+  options.per_class = 0;
   options.drop_last = false;
   options.end_epoch = 1;
   if (options.on_bad_image == OnBadImage::replace) options.on_bad_image = OnBadImage::leave_out;

@@ -23,7 +23,9 @@ RecipeData open_data(const DataRecipe& data, std::int64_t classes = 0);
 /// How pictures become the network's input of this size; data.height and data.width win if given.
 Preprocess preprocess_of(const DataRecipe& data, std::int64_t height, std::int64_t width);
 
-/// Shuffled, endless and of whole batches, from (epoch, iteration) on.
+/// Which pictures an epoch of training has.
+SamplerOptions sampler_options(const Recipe& recipe);
+/// Shuffled, endless and of whole batches unless data.drop_last is false, from (epoch, iteration) on.
 LoaderOptions training_loader(const Recipe& recipe, std::int64_t first_epoch = 0,
                               std::int64_t first_iteration = 0);
 /// One epoch by number, with the last batch. To be used with an empty Augmentation.

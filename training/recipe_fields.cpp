@@ -136,6 +136,17 @@ class Builder {
     fields.back().list = true;
   }
 
+  void add(const char* name, std::vector<std::string>& value) {
+    put(
+        name, [&value](const auto& given) { value = given; },
+        [&value] {
+          std::vector<std::string> quoted;
+          for (const std::string& text : value) quoted.push_back(toml_string(text));
+          return fmt::format("[{}]", fmt::join(quoted, ", "));
+        });
+    fields.back().list = true;
+  }
+
   /// An enumeration; `names` in the order of its values.
   template <class Enum>
   void choice(const char* name, Enum& value, std::vector<std::string> names) {
@@ -177,10 +188,15 @@ void add_model_and_data(Builder& b, Recipe& recipe) {
   b.section("model");
   b.add("name", recipe.model.name);
   b.add("init", recipe.model.init);
+  b.add("init_skip", recipe.model.init_skip);
+  b.add("init_branches", recipe.model.init_branches);
+  b.add("frozen", recipe.model.frozen);
+  b.add("fixed_bn", recipe.model.fixed_bn);
   b.section("data");
   DataRecipe& data = recipe.data;
   b.choice("kind", data.kind, {"fashion_mnist", "folder", "synth"});
   b.add("train", data.train);
+  b.add("description", data.description);
   b.add("validation", data.validation);
   b.add("height", data.height, 0, 1 << 14);
   b.add("width", data.width, 0, 1 << 14);
@@ -191,6 +207,17 @@ void add_model_and_data(Builder& b, Recipe& recipe) {
   b.choice("filter", data.filter, {"bilinear", "bicubic", "lanczos"});
   b.choice("on_bad_image", data.on_bad_image, {"skip", "stop"});
   b.add("loader_threads", data.loader_threads, 1, 1024);
+  b.choice("sampler", data.sampler, {"shuffle", "classes"});
+  b.add("per_class", data.per_class, 1, 1 << 20);
+  b.add("drop_last", data.drop_last);
+}
+
+// The range of the sizes is `check_scales`'.
+void add_scales(Builder& b, Scales& scales) {
+  b.section("scales");
+  b.add("sizes", scales.sizes);
+  b.choice("filter", scales.filter, {"bilinear", "bicubic", "lanczos"});
+  b.add("aligned", scales.aligned);
 }
 
 // The ranges of these are `open_synth_dataset`'s.
@@ -223,6 +250,10 @@ void add_augmentation(Builder& b, Augmentation& a) {
       {"blur", &a.blur},
       {"blur_sigma_min", &a.blur_sigma_min},
       {"blur_sigma_max", &a.blur_sigma_max},
+      {"tensor_brightness", &a.tensor_brightness},
+      {"tensor_contrast", &a.tensor_contrast},
+      {"tensor_saturation", &a.tensor_saturation},
+      {"lighting", &a.lighting},
       {"erase", &a.erase},
       {"erase_min", &a.erase_min},
       {"erase_max", &a.erase_max},
@@ -296,6 +327,7 @@ std::vector<RecipeField> recipe_fields(Recipe& recipe) {
   Builder builder;
   add_model_and_data(builder, recipe);
   add_synth(builder, recipe.data.synth);
+  add_scales(builder, recipe.scales);
   add_augmentation(builder, recipe.augmentation);
   add_loss_and_optimizer(builder, recipe.loss, recipe.optimizer);
   add_schedule(builder, recipe.schedule);

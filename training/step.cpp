@@ -48,6 +48,18 @@ class Outputs {
     return found[0];
   }
 
+  /// Those that end in "<ending>.0", "<ending>.1" ..., as many as there are.
+  std::vector<std::string> numbered(const std::string& ending) const {
+    std::vector<std::string> found;
+    for (;;) {
+      const std::string wanted = fmt::format("{}.{}", ending, found.size());
+      const auto it = std::ranges::find_if(
+          outputs_, [&](const Output& output) { return output.name.ends_with(wanted); });
+      if (it == outputs_.end()) return found;
+      found.push_back(it->name);
+    }
+  }
+
   const Value* find(const std::string& name) const {
     for (const Output& output : outputs_) {
       if (output.name == name) return &output.value;
@@ -70,12 +82,21 @@ class Outputs {
 std::vector<Value> find_logits(const Outputs& outputs, const LossOptions& options) {
   if (options.kind == Kind::margin) return {};
   if (!options.logits.empty()) return outputs.named(options.logits);
+  if (options.kind == Kind::dcr_coupled && !outputs.numbered("logits").empty()) {
+    return outputs.named(outputs.numbered("logits"));
+  }
   return outputs.named({outputs.only({"logits"})});
 }
 
 std::vector<Value> find_embeddings(const Outputs& outputs, const LossOptions& options) {
   if (options.kind == Kind::cross_entropy) return {};
   if (!options.embeddings.empty()) return outputs.named(options.embeddings);
+  if (options.kind == Kind::dcr_coupled && options.logits.empty()) {
+    for (const char* ending : {"embedding", "embeddings"}) {
+      const std::vector<std::string> names = outputs.numbered(ending);
+      if (!names.empty()) return outputs.named(names);
+    }
+  }
   if (options.kind != Kind::margin && options.logits.empty()) {
     std::string name = outputs.only({"logits"});
     name.resize(name.size() - std::string_view("logits").size());
@@ -194,6 +215,10 @@ std::map<std::string, Value> gradients_of_loss(Graph& graph) {
 }
 
 }  // namespace
+
+std::vector<std::string> outputs_of_scales(const Graph& network, const std::string& ending) {
+  return Outputs(network).numbered(ending);
+}
 
 Graph with_loss(Graph network, const LossOptions& options) {
   check(options);

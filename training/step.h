@@ -26,7 +26,8 @@ struct LossOptions {
   std::int64_t classes = 0;  ///< margin: how many; the others' are the width of the logits
   DcrLossOptions dcr = {};   ///< its label_smoothing is not read: the one above counts
   /// The network's outputs, one of each (of each scale for dcr_coupled). Empty: the only one that
-  /// ends in "logits"; its namesake or the only one that ends in "embedding" or "embeddings".
+  /// ends in "logits"; its namesake or the only one that ends in "embedding" or "embeddings". For
+  /// dcr_coupled those that end in "logits.0", "logits.1" ..., if there are such.
   std::vector<std::string> logits = {};
   std::vector<std::string> embeddings = {};
   /// Two more inputs, `mixed_labels` i64 [N] and `own_share` f32 [1]: the loss is own_share *
@@ -43,6 +44,9 @@ struct LossOptions {
 /// in place of its own. The batch may be symbolic. What the loss keeps (centres) is updated.
 /// Throws Error(usage) that lists the outputs if those that the loss needs are not there.
 Graph with_loss(Graph network, const LossOptions& options);
+
+/// The names of the network's outputs that end in "<ending>.0", "<ending>.1" and so on, in this order.
+std::vector<std::string> outputs_of_scales(const Graph& network, const std::string& ending);
 
 struct StepOptions {
   LossOptions loss = {};

@@ -6,6 +6,7 @@
 
 #include "ir/dsl.h"
 #include "ir/error.h"
+#include "passes/pass.h"
 
 namespace facet {
 namespace {
@@ -78,6 +79,15 @@ OptimizerOptions optimizer_options(const OptimizerRecipe& recipe) {
   return options;
 }
 
+/// Inputs that the outputs do not need, with what was made of them.
+void drop_other_scales(Graph& graph) {
+  PassContext context;
+  eliminate_dead_code(graph, context);
+  for (Node* input : graph.inputs()) {
+    if (input->all_uses().empty() && input->attributes().text("name") != "labels") graph.erase(input);
+  }
+}
+
 }  // namespace
 
 LossOptions loss_options(const Recipe& recipe, std::int64_t classes) {
@@ -99,21 +109,50 @@ StepOptions step_options(const Recipe& recipe, std::int64_t classes) {
   options.optimizer = optimizer_options(recipe.optimizer);
   if (options.loss.kind == LossOptions::Kind::margin) options.optimizer.clip_exempt = {"head."};
   options.mode.dropout_seed = recipe.training.seed;
-  options.batch = recipe.training.batch;
+  options.mode.update_statistics = !recipe.model.fixed_bn;
+  options.frozen = recipe.model.frozen;
+  options.batch = recipe.training.batch * rows_per_picture(recipe);
   return options;
 }
 
-PictureInput picture_input(const Graph& network) {
-  const std::vector<Node*> inputs = network.inputs();
-  if (inputs.size() == 1) {
-    const Type& type = inputs[0]->result_types()[0];
-    if (type.dtype == DType::f32 && type.shape.size() == 4 && type.shape[1] == Dim(3) &&
-        type.shape[2].is_static() && type.shape[3].is_static()) {
-      return {inputs[0]->attributes().text("name"), type.shape[2].factor, type.shape[3].factor};
+std::int64_t rows_per_picture(const Recipe& recipe) {
+  if (recipe.loss.kind == LossRecipe::Kind::dcr_coupled) return 1;
+  return static_cast<std::int64_t>(recipe.scales.count());
+}
+
+std::vector<PictureInput> picture_inputs(const Graph& network) {
+  std::vector<PictureInput> found;
+  for (const Node* input : network.inputs()) {
+    const Type& type = input->result_types()[0];
+    if (type.dtype != DType::f32 || type.shape.size() != 4 || !(type.shape[1] == Dim(3)) ||
+        !type.shape[2].is_static() || !type.shape[3].is_static()) {
+      return {};
     }
+    found.push_back(
+        {input->attributes().text("name"), type.shape[2].factor, type.shape[3].factor});
+    if (found.back().height != found[0].height || found.back().width != found[0].width) return {};
   }
+  return found;
+}
+
+PictureInput picture_input(const Graph& network) {
+  const std::vector<PictureInput> inputs = picture_inputs(network);
+  if (inputs.size() == 1) return inputs[0];
   throw usage_error(fmt::format("network '{}' cannot be trained on pictures: it needs exactly one "
                                 "input, f32 [N, 3, height, width]", network.name()));
+}
+
+std::vector<PictureInput> picture_inputs(const Graph& network, const Recipe& recipe) {
+  const std::size_t scales = recipe.scales.count();
+  if (recipe.loss.kind != LossRecipe::Kind::dcr_coupled || scales == 1) {
+    return {picture_input(network)};
+  }
+  const std::vector<PictureInput> inputs = picture_inputs(network);
+  if (inputs.size() == scales) return inputs;
+  throw usage_error(fmt::format(
+      "loss.kind \"dcr_coupled\" over {0} scales (the full resolution and those of scales.sizes) "
+      "needs a network with an input f32 [N, 3, height, width] for each, '{1}' has {2}; set branch = "
+      "\"all\" and num_scales = {0} in [model.settings]", scales, network.name(), inputs.size()));
 }
 
 Graph logits_network(const Graph& network, const LossOptions& loss) {
@@ -124,11 +163,13 @@ Graph logits_network(const Graph& network, const LossOptions& loss) {
     options.margin = loss.margin;
     options.classes = loss.classes;
     options.embeddings = loss.embeddings;
-  } else if (loss.kind == LossOptions::Kind::dcr_coupled && !options.logits.empty()) {
-    options.logits.resize(1);  // scale 0
+  } else if (loss.kind == LossOptions::Kind::dcr_coupled) {
+    if (options.logits.empty()) options.logits = outputs_of_scales(network, "logits");
+    if (!options.logits.empty()) options.logits.resize(1);  // scale 0
   }
   Graph graph = with_loss(network.clone(), options);
   graph.select_outputs({"logits"});
+  drop_other_scales(graph);
   return graph;
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "training/recipe.h"
 #include "training/step.h"
@@ -15,6 +17,10 @@ LossOptions loss_options(const Recipe& recipe, std::int64_t classes);
 /// accumulate * N. Margin losses clip the network's gradients alone, not those of the centres.
 StepOptions step_options(const Recipe& recipe, std::int64_t classes);
 
+/// How many rows a picture is in a batch of the training step: one for each scale, unless the network
+/// takes every scale by an input of its own (dcr_coupled).
+std::int64_t rows_per_picture(const Recipe& recipe);
+
 /// The network's input for pictures. Throws Error(usage) unless it has one input f32 [N, 3, H, W].
 struct PictureInput {
   std::string name;
@@ -22,9 +28,16 @@ struct PictureInput {
   std::int64_t width = 0;
 };
 PictureInput picture_input(const Graph& network);
+/// The same of a network that takes pictures in several scales, the full resolution first: all are of
+/// one type.
+std::vector<PictureInput> picture_inputs(const Graph& network);
+/// `picture_inputs` of the network that a recipe trains. Throws Error(usage) unless there is one, or
+/// one for each of the scales of a coupled loss.
+std::vector<PictureInput> picture_inputs(const Graph& network, const Recipe& recipe);
 
 /// The network in inference form with one output, `logits` [N, C]: for margin losses the cosines to
-/// the centres `head.weight`. It has another input `labels` i64 [N], which changes nothing.
+/// the centres `head.weight`, for several scales those of the full resolution. It has another input
+/// `labels` i64 [N], which changes nothing.
 Graph logits_network(const Graph& network, const LossOptions& loss);
 
 /// What its logits are multiplied by to be those of a softmax.

@@ -8,7 +8,7 @@
 #include <set>
 
 #include "ir/error.h"
-#include "runtime/weights.h"
+#include "training/initial_weights.h"
 #include "training/metrics.h"
 
 namespace facet {
@@ -56,36 +56,39 @@ std::int64_t bytes_of(const TensorMap& tensors) {
   return bytes;
 }
 
-TensorMap first_weights(const Graph& network, const Graph& step, const Recipe& recipe) {
-  TensorMap weights = random_weights(step, recipe.training.seed);
-  std::erase_if(weights, [](const auto& entry) { return entry.first.starts_with(kAverage); });
-  if (!recipe.model.init.empty()) {
-    for (auto& [key, tensor] : load_weights(network, recipe.model.init)) {
-      weights[key] = tensor.clone();  // training writes it; the file is mapped
-    }
-  }
-  start_averages(step, weights);
-  return weights;
+/// The rows of all, one after the other.
+HostTensor stacked(const std::vector<HostTensor>& parts) {
+  std::vector<std::int64_t> shape = parts.at(0).shape();
+  shape[0] *= static_cast<std::int64_t>(parts.size());
+  HostTensor all(parts[0].dtype(), shape);
+  std::byte* to = all.mutable_data();
+  for (const HostTensor& part : parts) to = std::copy_n(part.data(), part.byte_count(), to);
+  return all;
 }
 
 }  // namespace
 
-Stepper::Stepper(const Graph& network, const Recipe& recipe, std::int64_t classes)
-    : picture_name_(picture_input(network).name),
+Stepper::Stepper(const Graph& network, const Recipe& recipe, std::int64_t classes,
+                 std::int64_t rest)
+    : scales_(static_cast<std::int64_t>(recipe.scales.count())),
       batch_(recipe.training.batch),
+      rest_(rest),
       accumulate_(recipe.optimizer.accumulate),
       mixed_(recipe.augmentation.cut_mix > 0),
       explain_(recipe.training.on_nan == TrainingRecipe::OnNan::stop),
       precision_(recipe.training.precision),
       tracked_(tracked_batches(network)) {
+  for (const PictureInput& input : picture_inputs(network, recipe)) picture_names_.push_back(input.name);
   for (const Parameter& parameter : network.parameters()) network_keys_.push_back(parameter.key);
-  compile_step(network, step_options(recipe, classes), recipe);
+  if (recipe.model.fixed_bn) tracked_.clear();
+  compile_step(network, step_options(recipe, classes), recipe, rest);
   for (const auto& [key, times] : tracked_) constant_[key] = constant_.at(key).clone();
 }
 
-void Stepper::compile_step(const Graph& network, const StepOptions& options, const Recipe& recipe) {
+void Stepper::compile_step(const Graph& network, StepOptions options, const Recipe& recipe,
+                           std::int64_t rest) {
   const Graph step = make_training_step(network.clone(), options);
-  const TensorMap weights = first_weights(network, step, recipe);
+  const TensorMap weights = initial_weights(network, step, recipe);
   CompileOptions compile_options;
   compile_options.precision = precision_;
   compile_options.guard = "loss";
@@ -95,6 +98,12 @@ void Stepper::compile_step(const Graph& network, const StepOptions& options, con
   context_ = executable_->make_context(state_);
   for (const auto& [key, tensor] : weights) {
     if (!state_->tensors().contains(key)) constant_.emplace(key, tensor);
+  }
+  if (rest > 0) {
+    StepOptions smaller = options;
+    smaller.batch = rest * rows_per_picture(recipe);
+    const Graph graph = make_training_step(network.clone(), smaller);
+    rest_context_ = compile(graph, weights, compile_options)->make_context(state_);
   }
   if (accumulate_ == 1) return;
   StepOptions adding = options;
@@ -108,11 +117,23 @@ void Stepper::compile_step(const Graph& network, const StepOptions& options, con
 }
 
 TensorMap Stepper::inputs_of(const Batch& batch) const {
-  if (batch.labels.element_count() != batch_) {
-    throw usage_error(fmt::format("a batch of {} pictures for a training step of {}",
-                                  batch.labels.element_count(), batch_));
+  const std::int64_t count = batch.labels.element_count();
+  const auto scales = static_cast<std::int64_t>(batch.scales.size()) + 1;
+  if ((count != batch_ && (rest_ == 0 || count != rest_)) || scales != scales_) {
+    throw usage_error(fmt::format("a batch of {} pictures in {} scales for a training step of {} in {}",
+                                  count, scales, batch_, scales_));
   }
-  TensorMap inputs = {{picture_name_, batch.pixels}, {"labels", batch.labels}};
+  TensorMap inputs = {{picture_names_[0], batch.pixels}, {"labels", batch.labels}};
+  if (picture_names_.size() > 1) {
+    for (std::size_t k = 1; k < picture_names_.size(); ++k) {
+      inputs.emplace(picture_names_[k], batch.scales[k - 1]);
+    }
+  } else if (scales_ > 1) {
+    std::vector<HostTensor> pictures = {batch.pixels};
+    pictures.insert(pictures.end(), batch.scales.begin(), batch.scales.end());
+    inputs[picture_names_[0]] = stacked(pictures);
+    inputs["labels"] = stacked(std::vector(pictures.size(), batch.labels));
+  }
   if (!mixed_) return inputs;
   inputs.emplace("mixed_labels", batch.mixed_labels);
   inputs.emplace("own_share", HostTensor::from_floats({1}, {static_cast<float>(batch.own_share)}));
@@ -130,7 +151,7 @@ bool Stepper::run(Context& context, const TensorMap& inputs, StepResult& result)
   }
   result.loss += loss;
   result.correct += top_k_correct(outputs.at("logits"), inputs.at("labels"), 1);
-  result.pictures += batch_;
+  result.pictures += inputs.at("labels").element_count();
   return true;
 }
 
@@ -147,7 +168,9 @@ StepResult Stepper::step(std::span<const Batch> batches, double learning_rate) {
     if (last) {
       inputs.emplace("lr", HostTensor::from_floats({1}, {static_cast<float>(learning_rate)}));
     }
-    if (run(last ? *context_ : *accumulating_, inputs, result)) continue;
+    const bool is_rest = rest_ > 0 && batches[i].labels.element_count() == rest_;
+    Context& finishing = is_rest ? *rest_context_ : *context_;
+    if (run(last ? finishing : *accumulating_, inputs, result)) continue;
     take_back(before);
     return result;
   }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "runtime/compile.h"
 #include "training/loader.h"
@@ -18,7 +19,7 @@ struct StepResult {
   bool applied = true;       ///< false: the loss was not finite and nothing was changed
   double loss = 0;           ///< mean over the step's pictures
   std::int64_t correct = 0;  ///< pictures whose class has the largest logit
-  std::int64_t pictures = 0;
+  std::int64_t pictures = 0;  ///< one counts for each scale that is a row of the batch
   /// Not applied: the first operation whose result is not finite, if that was asked for.
   std::string problem;
 };
@@ -26,11 +27,12 @@ struct StepResult {
 /// The compiled training step of a network and everything its runs change. One thread uses it.
 class Stepper {
  public:
-  /// Fresh parameters by the recipe's seed, or those of `model.init`. Throws as `make_training_step`,
-  /// `load_weights` and `compile`.
-  Stepper(const Graph& network, const Recipe& recipe, std::int64_t classes);
+  /// Begins with `initial_weights`. `rest` above 0: batches of so many pictures are stepped as well, the
+  /// last of epochs that keep it. Throws as `make_training_step`, `initial_weights` and `compile`.
+  Stepper(const Graph& network, const Recipe& recipe, std::int64_t classes, std::int64_t rest = 0);
 
-  /// One update from `accumulate` batches of the recipe's size. Throws Error(usage) for other ones.
+  /// One update from `accumulate` batches of the recipe's size, or one of `rest`. Throws Error(usage)
+  /// for other ones.
   StepResult step(std::span<const Batch> batches, double learning_rate);
 
   /// Everything by key: the whole state_dict, head and centres, optimizer state, averages. Shares
@@ -53,14 +55,17 @@ class Stepper {
   std::int64_t state_bytes() const;
 
  private:
-  void compile_step(const Graph& network, const StepOptions& options, const Recipe& recipe);
+  void compile_step(const Graph& network, StepOptions options, const Recipe& recipe,
+                    std::int64_t rest);
   TensorMap inputs_of(const Batch& batch) const;
   bool run(Context& context, const TensorMap& inputs, StepResult& result);
   void take_back(const TensorMap& before);
   TensorMap select(bool averaged, bool of_network) const;
 
-  std::string picture_name_;
+  std::vector<std::string> picture_names_;  ///< of each scale's input; or one for all
+  std::int64_t scales_;                     ///< that a batch brings
   std::int64_t batch_;
+  std::int64_t rest_;
   std::int64_t accumulate_;
   bool mixed_;
   bool explain_;
@@ -70,6 +75,7 @@ class Stepper {
   std::shared_ptr<const Executable> executable_;
   std::shared_ptr<State> state_;
   std::unique_ptr<Context> context_;
+  std::unique_ptr<Context> rest_context_;  ///< null without a rest
   std::unique_ptr<Context> accumulating_;  ///< null without accumulation
   std::vector<std::string> taken_back_;    ///< what accumulating runs change but for the sums
   std::vector<std::string> sums_;

@@ -74,6 +74,7 @@ class Trainer {
     std::int64_t in_epoch = 0;   ///< steps done in it; all of them: it is not validated yet
   };
 
+  std::int64_t epoch_size() const;  ///< pictures
   void check_data();
   void resume(const Checkpoint& checkpoint);
   bool is_done() const;

@@ -27,8 +27,12 @@ Trainer::Trainer(Graph network, Recipe recipe, const Dataset& train, const Datas
   const std::optional<Checkpoint> checkpoint =
       options_.resume ? folder_.checkpoint() : std::nullopt;
   Recipe begin = recipe_;
-  if (checkpoint) begin.model.init.clear();  // its weights are in the checkpoint
-  stepper_ = std::make_unique<Stepper>(network_, begin, train_.class_count());
+  if (checkpoint) {  // its weights are in the checkpoint
+    begin.model.init.clear();
+    begin.model.init_branches = false;
+  }
+  const std::int64_t rest = recipe_.data.drop_last ? 0 : epoch_size() % recipe_.training.batch;
+  stepper_ = std::make_unique<Stepper>(network_, begin, train_.class_count(), rest);
   if (checkpoint) resume(*checkpoint);
   folder_.make();
   folder_.write(recipe_);
@@ -36,6 +40,10 @@ Trainer::Trainer(Graph network, Recipe recipe, const Dataset& train, const Datas
   // The row that ends an epoch may be there already, but not what came of it.
   log_ = std::make_unique<TrainingLog>(
       folder_.path(), options_.resume ? position_.iteration - (unfinished_epoch ? 1 : 0) : -1);
+}
+
+std::int64_t Trainer::epoch_size() const {
+  return Sampler(train_, sampler_options(recipe_)).size();
 }
 
 void Trainer::check_data() {
@@ -53,7 +61,7 @@ void Trainer::check_data() {
     throw usage_error("training.patience ends a training by its validations, but there is no "
                       "validation set; give data.validation or set patience to 0");
   }
-  const PictureInput input = picture_input(network_);
+  const PictureInput input = picture_inputs(network_, recipe_).front();
   preprocess_ = preprocess_of(recipe_.data, input.height, input.width);
   if (preprocess_.height != input.height || preprocess_.width != input.width) {
     throw usage_error(fmt::format("data.height and data.width make pictures of {} x {}, network '{}' "
@@ -62,7 +70,8 @@ void Trainer::check_data() {
                                   input.height, input.width));
   }
   const std::int64_t pictures = recipe_.training.batch * recipe_.optimizer.accumulate;
-  iterations_per_epoch_ = train_.size() / recipe_.training.batch / recipe_.optimizer.accumulate;
+  iterations_per_epoch_ = epoch_size() / recipe_.training.batch / recipe_.optimizer.accumulate;
+  if (!recipe_.data.drop_last && epoch_size() % recipe_.training.batch != 0) ++iterations_per_epoch_;
   if (iterations_per_epoch_ == 0) {
     throw usage_error(fmt::format("the training set's {} pictures do not fill one step of {} "
                                   "(training.batch x optimizer.accumulate); make it smaller",

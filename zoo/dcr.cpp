@@ -35,7 +35,7 @@ void check(const DcrOptions& options) {
                     "16 or more",
                     options.input_size));
   }
-  if (options.branch && (*options.branch < 0 || *options.branch >= options.num_scales)) {
+  if (!options.all_branches && options.branch && (*options.branch < 0 || *options.branch >= options.num_scales)) {
     reject(
         fmt::format("there is no branch {}: num_scales={} makes branches 0 to {}; or take "
                     "branch=trunk",
@@ -83,11 +83,36 @@ Head branch(Scope scope, Tensor t, const DcrOptions& options) {
   return {e, scope.linear("fc2", active, {.out = options.num_classes})};
 }
 
+/// Every scale through the shared trunk and its branch.
+void coupled(Network& network, const DcrOptions& options) {
+  const Scope root = network.root();
+  const Shape shape = {"N", 3, options.input_size, options.input_size};
+  for (std::int64_t k = 0; k < options.num_scales; ++k) {
+    const Tensor image = network.input(k == 0 ? "input" : fmt::format("input.{}", k), shape);
+    const Head shared = trunk(root.shared() / "trunk", image, options);
+    const Head own = branch(root / "branches" / k, shared.embedding, options);
+    const std::string_view prefix = options.plain_outputs ? "" : "branch_";
+    const std::string_view embedding = options.plain_outputs ? "embedding" : "embeddings";
+    network.output(fmt::format("{}{}.{}", prefix, embedding, k), own.embedding);
+    network.output(fmt::format("{}logits.{}", prefix, k), own.logits);
+  }
+}
+
 }  // namespace
+
+void set_branch(DcrOptions& options, const std::string& branch) {
+  options.all_branches = branch == "all";
+  options.branch.reset();
+  if (branch != "trunk" && branch != "all") options.branch = std::stoll(branch);
+}
 
 Graph dcr(const DcrOptions& options) {
   check(options);
   Network network(options.name);
+  if (options.all_branches) {
+    coupled(network, options);
+    return network.finish();
+  }
   const Scope root = network.root();
   const Tensor image = network.input("input", {"N", 3, options.input_size, options.input_size});
   const Head shared = trunk(root / "trunk", image, options);

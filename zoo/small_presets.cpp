@@ -95,8 +95,8 @@ Graph declare_dcr(const Settings& settings) {
                   .stride = stem_stride(options.name, settings)};
   options.num_classes = settings.integer("num_classes");
   options.num_scales = settings.integer("num_scales");
-  options.branch.reset();
-  if (settings.text("branch") != "trunk") options.branch = settings.integer("branch");
+  set_branch(options, settings.text("branch"));
+  options.normalized_embeddings = settings.boolean("normalized_embeddings");
   options.layers = settings.integers("layers");
   options.stages = 3;
   options.out_channels = options.mid_channels = settings.integer("embedding_size");
@@ -112,9 +112,11 @@ ModelSpec dcr_small_spec() {
        {.name = "branch",
         .kind = OptionKind::integer,
         .default_value = "0",
-        .doc = "the branch whose embedding and logits are the outputs, or the trunk itself",
-        .choices = {"trunk"},
+        .doc = "the branch whose embedding and logits are the outputs, the trunk itself, or all: an "
+               "input and outputs for each scale",
+        .choices = {"trunk", "all"},
         .minimum = 0},
+       {"normalized_embeddings", OptionKind::boolean, "false", "embeddings get length 1"},
        width("48", "channels of the stem and the first stage; each later stage doubles them"),
        layers("2,2,2", "residual blocks of the three stages"),
        embedding_size()});

@@ -43,8 +43,7 @@ Graph declare_dcr(const Settings& settings) {
   options.backbone = settings.text("backbone");
   options.num_classes = settings.integer("num_classes");
   options.num_scales = settings.integer("num_scales");
-  options.branch.reset();
-  if (settings.text("branch") != "trunk") options.branch = settings.integer("branch");
+  set_branch(options, settings.text("branch"));
   options.layers = settings.integers("layers");
   options.use_bn = settings.boolean("use_bn");
   options.normalized_embeddings = settings.boolean("normalized_embeddings");
@@ -64,8 +63,9 @@ ModelSpec dcr_spec() {
       {.name = "branch",
        .kind = OptionKind::integer,
        .default_value = "0",
-       .doc = "the branch that runs, or the trunk's own classifier",
-       .choices = {"trunk"},
+       .doc = "the branch that runs, the trunk's own classifier, or all: an input and outputs for each "
+              "scale",
+       .choices = {"trunk", "all"},
        .minimum = 0},
       {"backbone",
        OptionKind::choice,
@@ -84,7 +84,9 @@ ModelSpec dcr_spec() {
   spec.outputs = {{"trunk_embeddings", "[N, out_channels]"},
                   {"branch_embeddings", "[N, mid_channels]; unless branch=trunk"},
                   {"branch_logits", "[N, num_classes]; unless branch=trunk"},
-                  {"trunk_logits", "[N, num_classes]; with branch=trunk"}};
+                  {"trunk_logits", "[N, num_classes]; with branch=trunk"},
+                  {"branch_embeddings.k", "[N, mid_channels] of scale k; with branch=all"},
+                  {"branch_logits.k", "[N, num_classes] of scale k; with branch=all"}};
   spec.declare = declare_dcr;
   return spec;
 }

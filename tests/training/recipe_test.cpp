@@ -99,6 +99,7 @@ TEST(Recipe, TomlComesBackToTheBit) {
   EXPECT_EQ(to_toml(parse_recipe(defaults, "again")), defaults);
 
   recipe.model.settings = {{"depth", "50"}, {"layers", "1,2,5"}, {"empty", ""}};
+  recipe.model.frozen = {"a, b", "c]", "\"d\""};
   recipe.model.init = "a \"b\" \\ c # d, [e] = 'f'\tg\nh\x01 \xC3\xBC;";
   recipe.data.kind = DataRecipe::Kind::folder;
   recipe.data.train = "'''";
@@ -114,6 +115,7 @@ TEST(Recipe, TomlComesBackToTheBit) {
   EXPECT_EQ(to_toml(back), text);
   EXPECT_EQ(back.model.settings, recipe.model.settings);
   EXPECT_EQ(back.model.init, recipe.model.init);
+  EXPECT_EQ(back.model.frozen, recipe.model.frozen);
   EXPECT_EQ(back.data.train, recipe.data.train);
   EXPECT_EQ(back.data.validation, recipe.data.validation);
   EXPECT_EQ(back.data.std, recipe.data.std);
@@ -128,12 +130,13 @@ std::string changed(const RecipeField& field) {
   const std::string now = field.write();
   if (now == "true") return "false";
   if (now == "false") return "true";
-  if (field.name == "milestones") return "[2, 5]";
+  if (field.name == "milestones" || field.name == "sizes") return "[2, 5]";
+  if (field.name == "frozen" || field.name == "init_skip") return "[\"trunk.\"]";
   if (field.list) return "[0.25, 0.5, 0.75]";
   if (field.name == "recompute") return "budget:0.5";
   for (const char* other :
        {"1", "2", "0.5", "folder", "center_crop", "lanczos", "skip", "stop", "resized", "dcr_trunk",
-        "autograd", "adam", "cosine", "linear", "bf16"}) {
+        "autograd", "adam", "cosine", "linear", "bf16", "classes", "bilinear"}) {
     try {
       field.read({other});
       if (field.write() != now) return other;
@@ -159,6 +162,7 @@ TEST(Recipe, EveryFieldIsReadAndWritten) {
       if (other.full_name() != field.full_name()) continue;
       std::vector<std::string> values = {value};
       if (value == "[2, 5]") values = {"2", "5"};
+      if (value == "[\"trunk.\"]") values = {"trunk."};
       if (value == "[0.25, 0.5, 0.75]") values = {"0.25", "0.5", "0.75"};
       other.read(values);
     }
@@ -167,7 +171,7 @@ TEST(Recipe, EveryFieldIsReadAndWritten) {
     EXPECT_EQ(std::ranges::count(changes, '\n'), 1) << changes;
     EXPECT_THAT(to_toml(set), HasSubstr(field.name + " = "));
   }
-  EXPECT_EQ(names.size(), 80U);
+  EXPECT_EQ(names.size(), 100U);
 }
 
 TEST(Recipe, OverridesComeLast) {
@@ -253,7 +257,9 @@ TEST(Recipe, FieldsGivenTwiceAndBrokenTomlAreNoticed) {
 
 TEST(Recipe, FieldsMustFitEachOther) {
   EXPECT_THAT(refusal(""), HasSubstr("r.toml: model.name is empty"));
-  EXPECT_THAT(refused_line("data", "kind = \"folder\""), HasSubstr("data.train is empty"));
+  EXPECT_THAT(refused_line("data", "kind = \"folder\""), HasSubstr("data.train is empty; name the folder"));
+  EXPECT_THAT(refused_line("data", "kind = \"folder\"\ndescription = \"faces of 144 pixels\""),
+              HasSubstr("data.train is empty; it trains on faces of 144 pixels: say where"));
   EXPECT_THAT(refused_line("data", "height = 32"), HasSubstr("data.height and data.width"));
   EXPECT_THAT(refused_line("data", "std = [1, 0, 1]"), HasSubstr("data.std has a 0"));
   EXPECT_THAT(refused_line("augmentation", "flip = 2"), HasSubstr("augmentation.flip is 2"));
@@ -262,6 +268,12 @@ TEST(Recipe, FieldsMustFitEachOther) {
               HasSubstr("nesterov needs"));
   EXPECT_THAT(refusal(kSmall, {"loss.kind=arcface", "augmentation.cut_mix=0.5"}),
               HasSubstr("cut_mix needs"));
+  EXPECT_THAT(refusal(kSmall, {"scales.sizes=8,12", "augmentation.cut_mix=0.5"}),
+              HasSubstr("several scales"));
+  EXPECT_THAT(refusal(kSmall, {"scales.sizes=8,8"}), HasSubstr("scales.sizes has 8 twice"));
+  EXPECT_THAT(refusal(kSmall, {"data.drop_last=false", "optimizer.accumulate=2"}),
+              HasSubstr("data.drop_last = false"));
+  EXPECT_THAT(refusal(kSmall, {"model.init_branches=true"}), HasSubstr("in model.init"));
 }
 
 TEST(Recipe, FilesAreReadAndNamed) {
