@@ -24,8 +24,10 @@ HostTensor identity(std::int64_t size) {
 const HostTensor& tensor_of(const TensorMap& weights, const std::string& key) {
   const auto found = weights.find(key);
   if (found != weights.end()) return found->second;
-  throw usage_error(fmt::format("model.init_branches needs a Deep Coupled ResNet; the network has no "
-                                "parameter '{}'", key));
+  throw usage_error(
+      fmt::format("model.init_branches needs a Deep Coupled ResNet; the network has no "
+                  "parameter '{}'",
+                  key));
 }
 
 }  // namespace
@@ -41,9 +43,11 @@ void copy_trunk_to_branches(TensorMap& weights) {
     const std::vector<std::int64_t> shape = found->second.shape();
     if (shape.at(0) != shape.at(1) ||
         weights.at(branch + "fc2.weight").shape() != fc2_weight.shape()) {
-      throw usage_error(fmt::format("model.init_branches: branch {} cannot start as the trunk: its "
-                                    "embedding must be as wide as the trunk's (mid_channels = "
-                                    "out_channels) and its classes as many", k));
+      throw usage_error(
+          fmt::format("model.init_branches: branch {} cannot start as the trunk: its "
+                      "embedding must be as wide as the trunk's (mid_channels = "
+                      "out_channels) and its classes as many",
+                      k));
     }
     found->second = identity(shape[0]);
     weights.at(branch + "fc1.bias") = HostTensor(DType::f32, {shape[0]});

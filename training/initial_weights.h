@@ -6,10 +6,11 @@
 
 namespace facet {
 
-/// What a training begins with, by key of `step`, the training step of `network`: fresh values by the
-/// recipe's seed, in their place those of `model.init` but for `model.init_skip`, then branches as
-/// `model.init_branches` says, and averages as copies. Tensors are not shared with the file. Throws as
-/// `load_weights`, and Error(usage) for branches that cannot start as a copy of the trunk.
+/// What a training begins with, by key of `step`, the training step of `network`: fresh values by
+/// the recipe's seed, in their place those of `model.init` but for `model.init_skip`, then branches
+/// as `model.init_branches` says, and averages as copies. Tensors are not shared with the file.
+/// Throws as `load_weights`, and Error(usage) for branches that cannot start as a copy of the
+/// trunk.
 TensorMap initial_weights(const Graph& network, const Graph& step, const Recipe& recipe);
 
 /// The specialised initialisation of Deep Coupled ResNet: of every `branches.<k>` fc1 becomes the

@@ -20,7 +20,8 @@ constexpr std::uint64_t kOrderItem = std::numeric_limits<std::uint64_t>::max();
 Sampler::Sampler(const Dataset& dataset, const SamplerOptions& options)
     : options_(options), size_(dataset.size()) {
   if (options.per_class < 0) {
-    throw usage_error(fmt::format("{} pictures of every class: give at least 1", options.per_class));
+    throw usage_error(
+        fmt::format("{} pictures of every class: give at least 1", options.per_class));
   }
   if (options.per_class == 0) return;
   if (!options.shuffle) throw usage_error("pictures by class come in a random order only");

@@ -10,9 +10,10 @@ namespace facet {
 struct SamplerOptions {
   std::uint64_t seed = 1;
   bool shuffle = true;  ///< another order in every epoch; false: by number
-  /// Above 0: an epoch goes over the classes again and again, in a random order each time, and takes
-  /// so many pictures of each, different ones if the class has enough. It is as long as the data set,
-  /// rounded down to whole rounds, but one round at least. Classes without pictures are left out.
+  /// Above 0: an epoch goes over the classes again and again, in a random order each time, and
+  /// takes so many pictures of each, different ones if the class has enough. It is as long as the
+  /// data set, rounded down to whole rounds, but one round at least. Classes without pictures are
+  /// left out.
   std::int64_t per_class = 0;
 };
 

@@ -25,7 +25,8 @@ void check_scales(const Scales& scales) {
       throw usage_error(
           fmt::format("scales.sizes has {}; a size must be from 1 to {} pixels", size, kLargest));
     }
-    if (!seen.insert(size).second) throw usage_error(fmt::format("scales.sizes has {} twice", size));
+    if (!seen.insert(size).second)
+      throw usage_error(fmt::format("scales.sizes has {} twice", size));
   }
 }
 
@@ -33,7 +34,8 @@ void augment_scales_into(const Image& image, const Preprocess& settings,
                          const Augmentation& augmentation, const Scales& scales, Random random,
                          std::span<const std::span<float>> to) {
   if (to.size() != scales.count()) {
-    throw usage_error(fmt::format("{} places for {} scales of a picture", to.size(), scales.count()));
+    throw usage_error(
+        fmt::format("{} places for {} scales of a picture", to.size(), scales.count()));
   }
   if (scales.aligned) {
     const Image picture = augment_picture(image, settings, augmentation, random);

@@ -44,9 +44,8 @@ void change_saturation(std::span<float> planes, float part) {
 }  // namespace
 
 void jitter_values(std::span<float> planes, const Augmentation& augmentation, Random& random) {
-  const std::array<double, 3> strengths = {augmentation.tensor_brightness,
-                                           augmentation.tensor_contrast,
-                                           augmentation.tensor_saturation};
+  const std::array<double, 3> strengths = {
+      augmentation.tensor_brightness, augmentation.tensor_contrast, augmentation.tensor_saturation};
   for (const std::int64_t change : permutation(3, Random(random.bits()))) {
     const double strength = strengths[static_cast<std::size_t>(change)];
     if (strength == 0) continue;

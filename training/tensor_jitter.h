@@ -15,8 +15,8 @@ namespace facet {
 void jitter_values(std::span<float> planes, const Augmentation& augmentation, Random& random);
 
 /// Adds to every channel c the sum over k of eigenvector[c][k] alpha[k] eigenvalue[k], alpha ~ N(0,
-/// deviation) (Krizhevsky et al., "ImageNet classification with deep convolutional neural networks",
-/// 2012; the eigenvalues and eigenvectors of ImageNet's colours that are in common use).
+/// deviation) (Krizhevsky et al., "ImageNet classification with deep convolutional neural
+/// networks", 2012; the eigenvalues and eigenvectors of ImageNet's colours that are in common use).
 void light_values(std::span<float> planes, double deviation, Random& random);
 
 }  // namespace facet

@@ -20,7 +20,8 @@ constexpr std::int64_t kBatch = 3, kScales = 3, kClasses = 5;
 /// A network whose outputs are free tensors of losses.json, under the names of its inputs.
 class FreeOutputs {
  public:
-  void add(const std::string& input, const std::string& output, std::int64_t columns, double bound) {
+  void add(const std::string& input, const std::string& output, std::int64_t columns,
+           double bound) {
     inputs_[input] = uniform(input, {8, columns}, -bound, bound);
     network_.output(output, network_.input(input, {8, columns}));
   }
@@ -32,8 +33,7 @@ class FreeOutputs {
   void expect(const json& file, const std::string& name, const LossOptions& options) {
     const json& golden = file.at("cases").at(name);
     inputs_["labels"] = labels_tensor(file.at("labels").get<std::vector<std::int64_t>>());
-    const LossResult result =
-        evaluate_loss(with_loss(network_.finish(), options), inputs_, state_);
+    const LossResult result = evaluate_loss(with_loss(network_.finish(), options), inputs_, state_);
     EXPECT_NEAR(result.loss, golden.at("loss").get<double>(), 1e-9);
     std::size_t compared = 0;
     for (const auto& [key, gradient] : result.gradients) {
@@ -176,7 +176,8 @@ void expect_scales_one_after_the_other(bool fixed_bn) {
                               Rows(state.at(fmt::format("centers.{}.centers", k))), labels);
     distance += mean_square(embeddings[0], embeddings.back());
   }
-  EXPECT_NEAR(result.outputs.at("loss").at(0), (cross + 0.008 * center) / 3 + 0.008 * distance, 1e-9);
+  EXPECT_NEAR(result.outputs.at("loss").at(0), (cross + 0.008 * center) / 3 + 0.008 * distance,
+              1e-9);
   EXPECT_EQ(statistics.empty(), fixed_bn);
   for (const auto& [key, value] : statistics) {
     EXPECT_LE(max_difference(value, result.updates.at(key)), 1e-9) << key;

@@ -19,8 +19,12 @@ using ::testing::Not;
 
 Graph small_dcr(const std::string& branch, const std::string& classes = "5",
                 const std::string& scales = "2") {
-  return zoo::build("dcr_small", {{"branch", branch}, {"num_classes", classes}, {"num_scales", scales},
-                                  {"width", "16"}, {"layers", "1,1,1"}, {"embedding_size", "16"}});
+  return zoo::build("dcr_small", {{"branch", branch},
+                                  {"num_classes", classes},
+                                  {"num_scales", scales},
+                                  {"width", "16"},
+                                  {"layers", "1,1,1"},
+                                  {"embedding_size", "16"}});
 }
 
 bool same(const HostTensor& a, const HostTensor& b) {
@@ -101,12 +105,14 @@ TEST(InitialWeights, BranchesStartAsTheTrunk) {
   const TensorMap trunk = run("trunk");
   for (const char* branch : {"0", "1"}) {
     const TensorMap own = run(branch);
-    EXPECT_TRUE(same(own.at("embedding"), trunk.at("embedding"))) << "embeddings are the trunk's exactly";
+    EXPECT_TRUE(same(own.at("embedding"), trunk.at("embedding")))
+        << "embeddings are the trunk's exactly";
     EXPECT_FALSE(same(own.at("logits"), trunk.at("logits"))) << "a PReLU stands ahead of fc2";
     const std::string key = std::string("branches.") + branch;
     EXPECT_TRUE(same(weights.at(key + ".fc2.weight"), trained.at("trunk.fc2.weight")));
     EXPECT_TRUE(same(weights.at(key + ".fc2.bias"), trained.at("trunk.fc2.bias")));
-    EXPECT_TRUE(same(weights.at(key + ".relu.weight"), random_weights(network, 7).at(key + ".relu.weight")) ||
+    EXPECT_TRUE(same(weights.at(key + ".relu.weight"),
+                     random_weights(network, 7).at(key + ".relu.weight")) ||
                 same(weights.at(key + ".relu.weight"), trained.at(key + ".relu.weight")));
   }
 }

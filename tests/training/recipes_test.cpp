@@ -1,3 +1,5 @@
+#include "zoo/recipes.h"
+
 #include <gmock/gmock.h>
 
 #include <algorithm>
@@ -5,7 +7,6 @@
 #include "tests/formats/temp_folder.h"
 #include "training/recipe.h"
 #include "training/step_setup.h"
-#include "zoo/recipes.h"
 #include "zoo/zoo.h"
 
 // The recipes that come with Facet.
@@ -29,9 +30,7 @@ Recipe complete(const std::string& name) {
   return parse(name, {"data.train=somewhere", "model.init=trunk.safetensors"});
 }
 
-bool is_known(const std::string& name) {
-  return std::ranges::count(zoo::recipe_names(), name) > 0;
-}
+bool is_known(const std::string& name) { return std::ranges::count(zoo::recipe_names(), name) > 0; }
 
 TEST(Recipes, EveryOneParsesAndItsNetworkTakesItsPicturesAndLoss) {
   for (const std::string& name : zoo::recipe_names()) {
@@ -72,8 +71,8 @@ TEST(Recipes, CorrectedOnesDifferFromWhatWasPublished) {
 
 TEST(Recipes, WhoseDataIsNotThereSayWhatToGet) {
   EXPECT_THAT(error_of([] { parse("lscnn_webface", {}); }, ErrorKind::usage),
-              AllOf(HasSubstr("recipe lscnn_webface: data.train is empty"), HasSubstr("CASIA-WebFace"),
-                    HasSubstr("data.train=/path")));
+              AllOf(HasSubstr("recipe lscnn_webface: data.train is empty"),
+                    HasSubstr("CASIA-WebFace"), HasSubstr("data.train=/path")));
   EXPECT_THAT(error_of([] { parse("lesa_resnet50_imagenet", {}); }, ErrorKind::usage),
               HasSubstr("ImageNet"));
 }
@@ -84,8 +83,8 @@ TEST(Recipes, LsCnnsRatesFallWhereThePublishedCodeLetsThem) {
     const Recipe recipe = complete(name);
     std::string text;
     for (std::int64_t epoch = 0; epoch < recipe.training.epochs; ++epoch) {
-      const double rate = learning_rate(recipe.schedule, recipe.optimizer.learning_rate, epoch * 100,
-                                        100, recipe.training.epochs);
+      const double rate = learning_rate(recipe.schedule, recipe.optimizer.learning_rate,
+                                        epoch * 100, 100, recipe.training.epochs);
       text += rate > 0.09 ? 'a' : rate > 0.009 ? 'b' : 'c';
     }
     return text;

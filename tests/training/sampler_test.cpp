@@ -84,8 +84,9 @@ TEST(Sampler, WithoutClassesItIsEveryPictureOnce) {
 
 TEST(Sampler, RefusesClassesInOrder) {
   const NumberedPictures data(10);
-  EXPECT_THAT(error_of([&] { Sampler(data, {.shuffle = false, .per_class = 2}); }, ErrorKind::usage),
-              HasSubstr("random order"));
+  EXPECT_THAT(
+      error_of([&] { Sampler(data, {.shuffle = false, .per_class = 2}); }, ErrorKind::usage),
+      HasSubstr("random order"));
   EXPECT_THAT(error_of([&] { Sampler(data, {.per_class = -1}); }, ErrorKind::usage),
               HasSubstr("at least 1"));
 }
@@ -131,7 +132,8 @@ TEST(Sampler, ThreadsDoNotChangeABit) {
     ASSERT_TRUE(other);
     EXPECT_EQ(batch->items, other->items);
     EXPECT_EQ(std::memcmp(batch->pixels.data(), other->pixels.data(),
-                          static_cast<std::size_t>(batch->pixels.byte_count())), 0);
+                          static_cast<std::size_t>(batch->pixels.byte_count())),
+              0);
     ++count;
   }
   EXPECT_EQ(count, 8U) << "24 pictures an epoch make four batches of 5";

@@ -101,8 +101,8 @@ TEST(Scales, OnlyAlignedOnesShareTheGeometricDraw) {
 TEST(Scales, IndependentCropsAreCutOutOfWhatIsSmall) {
   // A window of a quarter of 4 x 4 pixels is 2 x 2: four colours at most, before they are spread.
   const Image image = numbered_image(40, 40, 1);
-  const Augmentation crop = {.crop = Crop::resized, .area_min = 0.25, .area_max = 0.25,
-                             .aspect_min = 1, .aspect_max = 1};
+  const Augmentation crop = {
+      .crop = Crop::resized, .area_min = 0.25, .area_max = 0.25, .aspect_min = 1, .aspect_max = 1};
   const Planes small = scaled(image, crop, {.sizes = {4}}, Random(7))[1];
   // Bilinear spreading of 2 x 2 pixels over 12 x 12 leaves the outer quarter of a row constant.
   for (std::size_t row = 0; row < 12; ++row) {
@@ -154,7 +154,8 @@ TEST(Scales, ThreadsAndWhereALoaderBeginsDoNotChangeABit) {
         ASSERT_EQ(one[i].scales.size(), 2U);
         EXPECT_TRUE(same(one[i].pixels, many[i].pixels));
         for (std::size_t k = 0; k < 2; ++k) {
-          EXPECT_EQ(one[i].scales[k].shape(), one[i].pixels.shape()) << "bad pictures leave all scales";
+          EXPECT_EQ(one[i].scales[k].shape(), one[i].pixels.shape())
+              << "bad pictures leave all scales";
           EXPECT_TRUE(same(one[i].scales[k], many[i].scales[k])) << i;
           if (i >= 6) {
             EXPECT_TRUE(same(one[i].scales[k], late[i - 6].scales[k])) << i;

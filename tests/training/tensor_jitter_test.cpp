@@ -57,8 +57,8 @@ TEST(TensorJitter, ComesInEveryOrderAndIsNotClamped) {
   for (std::uint64_t seed = 0; seed < 100; ++seed) {
     const auto both = jittered(two, seed);
     for (const float x : both) beyond |= x < 0 || x > 1;
-    // Behind a change of brightness by f the mean is f times as large; the mean grey of the result is
-    // the same in both orders, but the draws come in the order of the changes.
+    // Behind a change of brightness by f the mean is f times as large; the mean grey of the result
+    // is the same in both orders, but the draws come in the order of the changes.
     Random random(seed);
     const auto order = permutation(3, Random(random.bits()));
     brightness_first += order[0] == 0 || (order[0] == 2 && order[1] == 0) ? 1 : 0;

@@ -116,14 +116,16 @@ TEST(TrainerScales, AFrozenTrunkKeepsItsBitsAndMovesItsStatisticsUnlessFixed) {
     ASSERT_EQ(result.iterations, 8);
     const TensorMap before = random_weights(two_scales(), recipe.training.seed);
     const TensorMap after = tensors_in(folder / "out/weights.safetensors");
-    for (const char* key : {"trunk.conv.weight", "trunk.conv.bias", "trunk.bn.weight", "trunk.bn.bias"}) {
+    for (const char* key :
+         {"trunk.conv.weight", "trunk.conv.bias", "trunk.bn.weight", "trunk.bn.bias"}) {
       EXPECT_TRUE(same(before.at(key), after.at(key))) << key;
     }
     for (const char* key : {"trunk.bn.running_mean", "trunk.bn.running_var"}) {
       EXPECT_EQ(same(before.at(key), after.at(key)), fixed) << key;
     }
     EXPECT_EQ(*after.at("trunk.bn.num_batches_tracked").as<std::int64_t>(), fixed ? 0 : 16);
-    for (const char* key : {"branches.0.fc1.weight", "branches.1.fc1.weight", "branches.1.fc2.bias"}) {
+    for (const char* key :
+         {"branches.0.fc1.weight", "branches.1.fc1.weight", "branches.1.fc2.bias"}) {
       EXPECT_FALSE(same(before.at(key), after.at(key))) << key;
     }
   }
@@ -156,21 +158,24 @@ TEST(TrainerScales, ClassesComeInGroups) {
   recipe.data.per_class = 2;
   recipe.training.batch = 6;
   const TempFolder folder;
-  EXPECT_EQ(train(small_network(), recipe, folder / "out").iterations, 6) << "18 pictures, 2 epochs";
+  EXPECT_EQ(train(small_network(), recipe, folder / "out").iterations, 6)
+      << "18 pictures, 2 epochs";
   expect_resumes(small_network(), recipe);
 }
 
 TEST(TrainerScales, ACoupledLossNeedsAnInputForEveryScale) {
   const TempFolder folder;
-  EXPECT_THAT(error_of([&] { train(small_network(), branch_stage(), folder / "out"); }, ErrorKind::usage),
-              HasSubstr("needs a network with an input f32 [N, 3, height, width] for each, 'small' has "
-                        "1; set branch = \"all\" and num_scales = 2"));
+  EXPECT_THAT(
+      error_of([&] { train(small_network(), branch_stage(), folder / "out"); }, ErrorKind::usage),
+      HasSubstr("needs a network with an input f32 [N, 3, height, width] for each, 'small' has "
+                "1; set branch = \"all\" and num_scales = 2"));
   Recipe three = branch_stage();
   three.scales.sizes = {4, 2};
   EXPECT_THAT(error_of([&] { train(two_scales(), three, folder / "out"); }, ErrorKind::usage),
               HasSubstr("num_scales = 3"));
-  EXPECT_THAT(error_of([&] { train(two_scales(), small_recipe(), folder / "out"); }, ErrorKind::usage),
-              HasSubstr("'two_scales'"));
+  EXPECT_THAT(
+      error_of([&] { train(two_scales(), small_recipe(), folder / "out"); }, ErrorKind::usage),
+      HasSubstr("'two_scales'"));
 }
 
 }  // namespace

@@ -104,7 +104,7 @@ TEST(RegistryErrors, ValueOfTheWrongKind) {
               AllOf(HasSubstr("backbone='NewDcrTrunk' is not DCRTrunk, NewDCRTrunk"),
                     HasSubstr("did you mean 'NewDCRTrunk'")));
   EXPECT_THAT(build_message("dcr", {{"branch", "trnk"}}),
-              AllOf(HasSubstr("branch='trnk' is not an integer of at least 0 or trunk"),
+              AllOf(HasSubstr("branch='trnk' is not an integer of at least 0, trunk or all"),
                     HasSubstr("did you mean 'trunk'")));
   EXPECT_THAT(build_message("dcr", {{"layers", "1,2,,3"}}),
               HasSubstr("layers='1,2,,3' is not integers between commas"));
