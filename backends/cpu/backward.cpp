@@ -8,6 +8,7 @@
 
 #include "backends/cpu/kernels/column_sums.h"
 #include "backends/cpu/kernels/weights_gradient.h"
+#include "backends/cpu/kernels/winograd.h"
 #include "backends/cpu/sequence_kernel.h"
 #include "backends/cpu/solution.h"
 #include "ir/error.h"
@@ -226,6 +227,9 @@ bool supports_backward(Device& device, const Node& node) {
 
 LayoutChoice choose_backward_layouts(Device& device, const Node& node) {
   return at_node(node, [&] {
+    if (node.is("conv_bwd_data") && suits_winograd_gradient(node)) {
+      return LayoutChoice{{"acdb", ""}, {"acdb"}};
+    }
     const Recipe recipe = recipe_of(device.tags, node, views_of(node));
     const std::optional<Solution> solution = solve_as_wanted(device, recipe);
     if (!solution) throw failure("oneDNN has no implementation for it");
@@ -246,8 +250,9 @@ std::unique_ptr<Kernel> lower_backward(Device& device, const Node& node,
     const Views views{{operands.begin(), operands.end()}, {results.begin(), results.end()}};
     const bool is_conv = node.is("conv_bwd_weights");
     std::unique_ptr<Kernel> kernel;
+    if (node.is("conv_bwd_data")) kernel = lower_winograd_gradient(node, operands, results[0]);
     if (is_conv) kernel = lower_weights_gradient(node, operands, results[0]);
-    const bool lacks_bias = kernel != nullptr || node.is("linear_bwd_weights");
+    const bool lacks_bias = (is_conv && kernel != nullptr) || node.is("linear_bwd_weights");
     if (kernel == nullptr) kernel = lower_views(device, node, views);
     if (!lacks_bias || results.size() < 2) return kernel;
     auto both = std::make_unique<SequenceKernel>();

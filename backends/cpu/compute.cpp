@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "backends/cpu/kernels/direct_convolution.h"
+#include "backends/cpu/kernels/winograd.h"
 #include "backends/cpu/solution.h"
 #include "ir/error.h"
 #include "passes/prepared.h"
@@ -108,15 +110,6 @@ LayoutChoice choose_linear(Device& device, const Node& node) {
   return choice;
 }
 
-/// Whether the weights come from a parameter that runs change.
-bool has_trained_weights(const Node& node) {
-  const Node* source = node.operand(1).node;
-  while (source->is("cast") || source->is("reorder") || source->is("concat")) {
-    source = source->operand(0).node;
-  }
-  return is_state(*source);
-}
-
 /// Same layout, with a gap behind each row of channels.
 void widen(View& view, bool is_image) {
   if (view.strides.size() < 2) return;
@@ -195,7 +188,8 @@ LayoutChoice choose_compute_layouts(Device& device, const Node& node) {
 }
 
 bool prefers_primitive(Device& device, const Node& node) {
-  if (!node.is("conv") || !has_trained_weights(node) || may_touch_slice(node)) return false;
+  if (!node.is("conv") || !reads_trained_weights(node) || may_touch_slice(node)) return false;
+  if (suits_winograd_training(node)) return false;
   try {
     const Recipe recipe = convolution_recipe(device.tags, request_of(node));
     for (const Argument& argument : recipe.arguments) {

@@ -23,7 +23,8 @@ bool accepts_epilogue(Device& device, const Node& node, std::string_view entry, 
 LayoutChoice choose_compute_layouts(Device& device, const Node& node);
 /// Whether a conv that could run direct is faster as a primitive: its weights are trained, so
 /// batches are large, and oneDNN skips the padding, which the direct convolution multiplies; no
-/// slice may come of it, which only the direct one reads and writes.
+/// slice may come of it, which only the direct one reads and writes, and no window that Winograd's
+/// algorithm makes cheaper.
 bool prefers_primitive(Device& device, const Node& node);
 /// Whether the node in its present layouts is as fast when operand (or result) `index` has gaps
 /// between its rows of channels.

@@ -8,6 +8,7 @@
 #include "backends/cpu/kernels/direct_plan.h"
 #include "backends/cpu/kernels/winograd.h"
 #include "ir/epilogue.h"
+#include "passes/prepared.h"
 
 namespace facet::cpu {
 namespace {
@@ -49,14 +50,6 @@ bool suits_epilogue(const Node& node) {
     if (!suits_entry(node, entries[i].name, extra)) return false;
   }
   return true;
-}
-
-/// Vectors of 16 channels in a block: three where they divide the channels, since a tile of three
-/// reads the fewest weights, then whatever wastes least of the last block.
-int vectors_for(std::int64_t out_channels) {
-  const std::int64_t vectors = (out_channels + kDirectLanes - 1) / kDirectLanes;
-  if (vectors <= kDirectVectors) return static_cast<int>(vectors);
-  return vectors % 3 == 0 ? 3 : 4;
 }
 
 bool set_image(DirectPlan& plan, const Node& node, const View& x) {
@@ -117,6 +110,12 @@ bool set_epilogue(DirectPlan& plan, const Node& node, std::span<const View> oper
 
 }  // namespace
 
+int direct_vectors(std::int64_t out_channels) {
+  const std::int64_t vectors = (out_channels + kDirectLanes - 1) / kDirectLanes;
+  if (vectors <= kDirectVectors) return static_cast<int>(vectors);
+  return vectors % 3 == 0 ? 3 : 4;
+}
+
 const DirectTiles* direct_tiles_for(DType dtype) {
   static const CpuFeatures features = cpu_features();
   if (dtype == DType::f32) return features.avx512 ? direct_tiles_f32() : nullptr;
@@ -154,6 +153,14 @@ bool takes_direct(const Node& node) {
          (x.dtype() == DType::f32 || channels % 2 == 0) && suits_epilogue(node);
 }
 
+bool reads_trained_weights(const Node& node) {
+  const Node* source = node.operand(1).node;
+  while (source->is("cast") || source->is("reorder") || source->is("concat")) {
+    source = source->operand(0).node;
+  }
+  return is_state(*source);
+}
+
 bool takes_direct_epilogue(const Node& node, std::string_view added, const Type* extra) {
   return takes_direct(node) && suits_entry(node, added, extra) &&
          (added != "bias" || node.attributes().strings("epilogue").empty());
@@ -161,7 +168,7 @@ bool takes_direct_epilogue(const Node& node, std::string_view added, const Type*
 
 Layout direct_weights_layout(const Node& node) {
   const Type& weight = node.operand(1).type();
-  const std::int64_t lanes = vectors_for(weight.shape[0].factor) * kDirectLanes;
+  const std::int64_t lanes = direct_vectors(weight.shape[0].factor) * kDirectLanes;
   return weight.dtype == DType::f32 ? "Acdb" + std::to_string(lanes) + "a"
                                     : "AcdB" + std::to_string(lanes) + "a2b";
 }
@@ -181,11 +188,12 @@ std::unique_ptr<Kernel> lower_direct(const Node& node, std::span<const View> ope
   if (!takes_direct(node) || operands[1].type.layout != direct_weights_layout(node)) return nullptr;
   DirectPlan plan;
   plan.tiles = direct_tiles_for(node.operand(0).dtype());
-  plan.vectors = vectors_for(node.operand(1).shape()[0].factor);
+  plan.vectors = direct_vectors(node.operand(1).shape()[0].factor);
   if (!set_image(plan, node, operands[0]) || !set_results(plan, results) ||
       !set_epilogue(plan, node, operands)) {
     return nullptr;
   }
+  plan.trained_weights = reads_trained_weights(node);
   cut_direct(plan);
   if (suits_winograd(plan)) return make_winograd_kernel(plan);
   return make_kernel(std::move(plan));

@@ -18,6 +18,9 @@ namespace facet::cpu {
 bool takes_direct(const Node& node);
 bool takes_direct_epilogue(const Node& node, std::string_view added, const Type* extra);
 
+/// Whether the weights come from a parameter that runs change.
+bool reads_trained_weights(const Node& node);
+
 /// The layout the weights have to be in: blocks of output channels, and inside all of the window's
 /// pixels and input channels, in pairs for bf16.
 Layout direct_weights_layout(const Node& node);

@@ -45,7 +45,8 @@ struct DirectPlan {
   std::int64_t out_height = 0, out_width = 0, out_channels = 0;
   std::int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, pad[2] = {0, 0};
   PixelRows x;
-  int vectors = 1;  ///< of 16 channels in a block of the weights
+  bool trained_weights = false;  ///< they change from run to run
+  int vectors = 1;               ///< of 16 channels in a block of the weights
   int bias = -1;    ///< operand number
   std::vector<DirectEntry> entries;
   std::vector<DirectResult> results;
@@ -68,6 +69,10 @@ struct DirectPlan {
   std::size_t scratch_bytes() const;
   void run(const Addresses& addresses) const;
 };
+
+/// Vectors of 16 channels in a block: three where they divide the channels, since a tile of three
+/// reads the fewest weights, then whatever wastes least of the last block.
+int direct_vectors(std::int64_t out_channels);
 
 /// Decides how the work is cut: vectors must be set.
 void cut_direct(DirectPlan& plan);

@@ -360,13 +360,6 @@ void cut_chunks(WeightsGradientPlan& plan) {
   plan.chunk_rows = (plan.out_height + chunks - 1) / chunks;
 }
 
-/// As for the direct convolution: three vectors where they divide the channels.
-int vectors_for(std::int64_t channels) {
-  const std::int64_t vectors = (channels + kDirectLanes - 1) / kDirectLanes;
-  if (vectors <= kDirectVectors) return static_cast<int>(vectors);
-  return vectors % 3 == 0 ? 3 : 4;
-}
-
 /// Fewer channels are turned one by one; a window of one pixel with few products for each element
 /// is bound by the packing.
 constexpr std::int64_t kFewestChannels = 16;
@@ -414,7 +407,7 @@ std::unique_ptr<Kernel> lower_weights_gradient(const Node& node, std::span<const
     plan.pad[axis] = a.ints("pads")[axis];
   }
   if (!is_worth_packing(plan)) return nullptr;
-  plan.vectors = vectors_for(plan.out_channels);
+  plan.vectors = direct_vectors(plan.out_channels);
   plan.row_pixels = plan.size == 2 ? rounded_up(plan.out_width, 2) : plan.out_width;
   // A tap reads row_pixels elements from its own on; a phase's pixels are written behind the
   // padding, up to a multiple of kSpread.

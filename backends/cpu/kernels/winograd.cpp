@@ -9,14 +9,17 @@
 
 #include "backends/cpu/kernels/parallel.h"
 #include "backends/cpu/kernels/winograd_loops.h"
+#include "ir/layout.h"
 
 namespace facet::cpu {
 namespace {
 
 /// Fewer channels on a side spend more on transforms than the products save.
 constexpr std::int64_t kFewestChannels = 32;
-/// Beyond this the transformed weights would dominate the memory of a small batch.
+/// Beyond this the transformed weights would dominate the memory of a small batch. A training step
+/// holds as many bytes of weights, gradients and moments, and its batches are large.
 constexpr std::int64_t kMostWeightBytes = 5 << 20;
+constexpr std::int64_t kMostTrainedBytes = 20 << 20;
 /// Transformed patches and sums of a group of tiles, to stay in the second-level cache.
 constexpr std::int64_t kGroupBytes = 512 * 1024;
 constexpr std::int64_t kFloat = 4;
@@ -27,6 +30,7 @@ std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
 
 struct WinogradPlan {
   DirectPlan conv;
+  bool is_gradient = false;                      ///< of a convolution's x: weights are row-major
   std::int64_t tile_rows = 0, tile_columns = 0;  ///< of 2 x 2 results, per image
   std::int64_t in_row = 0;                       ///< channels of a transformed pixel, padded
   std::int64_t group = 0;                        ///< tiles that are transformed together
@@ -43,6 +47,7 @@ struct WinogradPlan {
   std::int64_t per_thread() const { return kWinogradPositions * group * (in_row + out_row()); }
 
   std::string implementation() const { return "winograd:avx512"; }
+  void transform_weights(const float* weights, float* u) const;
   std::size_t scratch_bytes() const {
     return static_cast<std::size_t>((threads_at() + threads * per_thread()) * kFloat);
   }
@@ -166,24 +171,37 @@ class Worker {
   const float* shared_;
 };
 
+/// u [positions][block][channel][lanes], of weights [block][tap][channel][lanes] or, for a gradient,
+/// [channel][channel of the result][tap].
+void WinogradPlan::transform_weights(const float* weights, float* u) const {
+  const std::int64_t lanes = conv.lanes();
+  const std::int64_t rows = conv.blocks() * conv.channels;
+  parallel_for(rows, rows * lanes * 9, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      const std::int64_t block = row / conv.channels;
+      float* const to = u + row * lanes;
+      if (is_gradient) {
+        const std::int64_t first = block * lanes;
+        const std::int64_t channel = row % conv.channels;
+        winograd_loops()->turned_weights(weights + (channel * conv.out_channels + first) * 9,
+                                         conv.out_channels - first, conv.vectors, to,
+                                         weights_step());
+      } else {
+        const float* const from = weights + (block * 8 * conv.channels + row) * lanes;
+        winograd_loops()->weights(from, conv.channels * lanes, conv.vectors, to, weights_step());
+      }
+    }
+  });
+}
+
 void WinogradPlan::run(const Addresses& addresses) const {
   auto* const scratch = reinterpret_cast<float*>(addresses.scratch);
-  const std::int64_t lanes = conv.lanes();
   std::memset(scratch + bias_at(), 0, static_cast<std::size_t>((out_row() + zeros()) * kFloat));
   if (conv.bias >= 0) {
     std::memcpy(scratch + bias_at(), addresses.operands[static_cast<std::size_t>(conv.bias)],
                 static_cast<std::size_t>(conv.out_channels * kFloat));
   }
-  const auto* const weights = reinterpret_cast<const float*>(addresses.operands[1]);
-  const std::int64_t rows = conv.blocks() * conv.channels;
-  parallel_for(rows, rows * lanes * 9, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      const std::int64_t block = row / conv.channels;
-      const float* const from = weights + (block * 8 * conv.channels + row) * lanes;
-      winograd_loops()->weights(from, conv.channels * lanes, conv.vectors, scratch + row * lanes,
-                                weights_step());
-    }
-  });
+  transform_weights(reinterpret_cast<const float*>(addresses.operands[1]), scratch);
   const std::int64_t work = tiles() * conv.channels * out_row();
   parallel_for(tiles(), work, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t thread = omp_get_thread_num();
@@ -196,34 +214,101 @@ void WinogradPlan::run(const Addresses& addresses) const {
   });
 }
 
+/// Fewer channels spend more on transforms than products save; transformed weights have a bound.
+bool is_worth_it(std::int64_t channels, std::int64_t out_row, std::int64_t most_bytes) {
+  return winograd_loops() != nullptr && direct_tiles_for(DType::f32) != nullptr &&
+         channels >= kFewestChannels && out_row >= kFewestChannels &&
+         kWinogradPositions * channels * out_row * kFloat <= most_bytes;
+}
+
+/// Of a conv or its backward node, whose weights are operand 1: f32, 3 x 3, moved by one.
+bool has_suitable_window(const Node& node) {
+  const Attributes& a = node.attributes();
+  const Type& weight = node.operand(1).type();
+  const Ints ones = {1, 1};
+  return node.operand(0).dtype() == DType::f32 && weight.dtype == DType::f32 &&
+         weight.shape[2] == Dim(3) && weight.shape[3] == Dim(3) && a.ints("strides") == ones &&
+         a.ints("dilations") == ones && a.integer("groups") == 1;
+}
+
+std::unique_ptr<Kernel> make(WinogradPlan winograd) {
+  const DirectPlan& conv = winograd.conv;
+  winograd.tile_rows = (conv.out_height + 1) / 2;
+  winograd.tile_columns = (conv.out_width + 1) / 2;
+  winograd.in_row = rounded_up(conv.channels, kDirectLanes);
+  winograd.threads = omp_get_max_threads();
+  const std::int64_t tile = conv.tiles->pixels[conv.vectors - 1];
+  const std::int64_t bytes = kWinogradPositions * (winograd.in_row + winograd.out_row()) * kFloat;
+  const std::int64_t share = (winograd.tiles() + winograd.threads - 1) / winograd.threads;
+  const std::int64_t most = std::max(kGroupBytes / bytes / tile, std::int64_t{1}) * tile;
+  winograd.group = std::min(most, rounded_up(share, tile));
+  return make_kernel(std::move(winograd));
+}
+
 }  // namespace
 
 bool suits_winograd(const DirectPlan& plan) {
   const auto is = [](const std::int64_t(&pair)[2], std::int64_t value) {
     return pair[0] == value && pair[1] == value;
   };
-  const std::int64_t out_row = plan.blocks() * plan.lanes();
   const bool adds = !plan.entries.empty() && plan.entries[0].function == Function::add;
-  return winograd_loops() != nullptr && plan.x.type == Float::f32 && plan.results.size() == 1 &&
-         plan.stores_directly && !adds && is(plan.kernel, 3) && is(plan.stride, 1) &&
-         is(plan.dilation, 1) && plan.channels >= kFewestChannels &&
+  return plan.x.type == Float::f32 && plan.results.size() == 1 && plan.stores_directly && !adds &&
+         is(plan.kernel, 3) && is(plan.stride, 1) && is(plan.dilation, 1) &&
          plan.out_channels >= kFewestChannels &&
-         kWinogradPositions * plan.channels * out_row * kFloat <= kMostWeightBytes;
+         is_worth_it(plan.channels, plan.blocks() * plan.lanes(),
+                     plan.trained_weights ? kMostTrainedBytes : kMostWeightBytes);
 }
 
 std::unique_ptr<Kernel> make_winograd_kernel(const DirectPlan& plan) {
   WinogradPlan winograd;
   winograd.conv = plan;
-  winograd.tile_rows = (plan.out_height + 1) / 2;
-  winograd.tile_columns = (plan.out_width + 1) / 2;
-  winograd.in_row = rounded_up(plan.channels, kDirectLanes);
-  winograd.threads = omp_get_max_threads();
-  const std::int64_t tile = plan.tiles->pixels[plan.vectors - 1];
-  const std::int64_t bytes = kWinogradPositions * (winograd.in_row + winograd.out_row()) * kFloat;
-  const std::int64_t share = (winograd.tiles() + winograd.threads - 1) / winograd.threads;
-  const std::int64_t most = std::max(kGroupBytes / bytes / tile, std::int64_t{1}) * tile;
-  winograd.group = std::min(most, rounded_up(share, tile));
-  return make_kernel(std::move(winograd));
+  return make(std::move(winograd));
+}
+
+bool suits_winograd_training(const Node& conv) {
+  const Shape& weight = conv.operand(1).shape();
+  return has_suitable_window(conv) && weight[0].factor >= kFewestChannels &&
+         is_worth_it(weight[1].factor, weight[0].factor, kMostTrainedBytes);
+}
+
+bool suits_winograd_gradient(const Node& node) {
+  const Shape& weight = node.operand(1).shape();
+  return has_suitable_window(node) && weight[1].factor >= kFewestChannels &&
+         is_worth_it(weight[0].factor, weight[1].factor, kMostTrainedBytes);
+}
+
+std::unique_ptr<Kernel> lower_winograd_gradient(const Node& node, std::span<const View> operands,
+                                                const View& result) {
+  const std::optional<PixelRows> dy = pixel_rows(operands[0]);
+  const std::optional<PixelRows> dx = pixel_rows(result);
+  const View& weights = operands[1];
+  const bool is_row_major = !is_blocked(weights.type.layout) &&
+                            same_strides(static_extents(weights.type.shape), weights.strides,
+                                         dense_strides({DType::f32, weights.type.shape, {}}));
+  if (!suits_winograd_gradient(node) || !dy || !dx || dx->type != Float::f32 || !is_row_major) {
+    return nullptr;
+  }
+  const std::vector<std::int64_t> in = static_extents(operands[0].type.shape);
+  const std::vector<std::int64_t> out = static_extents(result.type.shape);
+  WinogradPlan winograd;
+  winograd.is_gradient = true;
+  DirectPlan& conv = winograd.conv;
+  conv.tiles = direct_tiles_for(DType::f32);
+  conv.images = in[0];
+  conv.channels = in[1];
+  conv.height = in[2];
+  conv.width = in[3];
+  conv.out_channels = out[1];
+  conv.out_height = out[2];
+  conv.out_width = out[3];
+  for (const std::size_t axis : {0, 1}) {
+    conv.kernel[axis] = 3;
+    conv.pad[axis] = 2 - node.attributes().ints("pads")[axis];
+  }
+  conv.x = *dy;
+  conv.vectors = direct_vectors(conv.out_channels);
+  conv.results = {{0, conv.out_channels, *dx}};
+  return make(std::move(winograd));
 }
 
 }  // namespace facet::cpu

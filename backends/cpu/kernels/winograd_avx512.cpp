@@ -3,6 +3,8 @@
 #if defined(__AVX512F__)
 #include <immintrin.h>
 
+#include <algorithm>
+
 namespace facet::cpu {
 namespace {
 
@@ -11,30 +13,52 @@ __mmask16 mask_of(std::int64_t left) {
                               : static_cast<__mmask16>((1u << left) - 1);
 }
 
-/// U = G g G^T with G = [1 0 0; 1/2 1/2 1/2; 1/2 -1/2 1/2; 0 0 1].
+/// U = G g G^T with G = [1 0 0; 1/2 1/2 1/2; 1/2 -1/2 1/2; 0 0 1], for 16 channels; g [9], row by row.
+void transform_window(const __m512* g, float* u, std::int64_t step) {
+  const __m512 half = _mm512_set1_ps(0.5F);
+  __m512 rows[4][3];
+  for (int x = 0; x < 3; ++x) {
+    const __m512 a = g[x];
+    const __m512 b = g[3 + x];
+    const __m512 c = g[6 + x];
+    const __m512 ends = _mm512_mul_ps(half, _mm512_add_ps(a, c));
+    rows[0][x] = a;
+    rows[1][x] = _mm512_fmadd_ps(half, b, ends);
+    rows[2][x] = _mm512_fnmadd_ps(half, b, ends);
+    rows[3][x] = c;
+  }
+  for (int y = 0; y < 4; ++y) {
+    const __m512 ends = _mm512_mul_ps(half, _mm512_add_ps(rows[y][0], rows[y][2]));
+    float* const to = u + 4 * y * step;
+    _mm512_storeu_ps(to, rows[y][0]);
+    _mm512_storeu_ps(to + step, _mm512_fmadd_ps(half, rows[y][1], ends));
+    _mm512_storeu_ps(to + 2 * step, _mm512_fnmadd_ps(half, rows[y][1], ends));
+    _mm512_storeu_ps(to + 3 * step, rows[y][2]);
+  }
+}
+
 void transform_weights(const float* weights, std::int64_t tap_step, std::int64_t vectors, float* u,
                        std::int64_t step) {
-  const __m512 half = _mm512_set1_ps(0.5F);
   for (std::int64_t v = 0; v < vectors; ++v, weights += kDirectLanes, u += kDirectLanes) {
-    __m512 rows[4][3];
-    for (int x = 0; x < 3; ++x) {
-      const __m512 a = _mm512_loadu_ps(weights + x * tap_step);
-      const __m512 b = _mm512_loadu_ps(weights + (3 + x) * tap_step);
-      const __m512 c = _mm512_loadu_ps(weights + (6 + x) * tap_step);
-      const __m512 ends = _mm512_mul_ps(half, _mm512_add_ps(a, c));
-      rows[0][x] = a;
-      rows[1][x] = _mm512_fmadd_ps(half, b, ends);
-      rows[2][x] = _mm512_fnmadd_ps(half, b, ends);
-      rows[3][x] = c;
+    __m512 window[9];
+    for (int tap = 0; tap < 9; ++tap) window[tap] = _mm512_loadu_ps(weights + tap * tap_step);
+    transform_window(window, u, step);
+  }
+}
+
+void transform_turned_weights(const float* weights, std::int64_t channels, std::int64_t vectors,
+                              float* u, std::int64_t step) {
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i places = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(9));
+  for (std::int64_t v = 0; v < vectors; ++v, u += kDirectLanes) {
+    const std::int64_t left = std::clamp<std::int64_t>(channels - v * kDirectLanes, 0, kDirectLanes);
+    const float* const from = weights + v * kDirectLanes * 9;
+    __m512 window[9];
+    for (int tap = 0; tap < 9; ++tap) {
+      window[tap] = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), mask_of(left), places,
+                                             from + 8 - tap, 4);
     }
-    for (int y = 0; y < 4; ++y) {
-      const __m512 ends = _mm512_mul_ps(half, _mm512_add_ps(rows[y][0], rows[y][2]));
-      float* const to = u + 4 * y * step;
-      _mm512_storeu_ps(to, rows[y][0]);
-      _mm512_storeu_ps(to + step, _mm512_fmadd_ps(half, rows[y][1], ends));
-      _mm512_storeu_ps(to + 2 * step, _mm512_fnmadd_ps(half, rows[y][1], ends));
-      _mm512_storeu_ps(to + 3 * step, rows[y][2]);
-    }
+    transform_window(window, u, step);
   }
 }
 
@@ -104,7 +128,8 @@ void transform_output(const float* m, std::int64_t step, std::int64_t channels, 
   }
 }
 
-constexpr WinogradLoops kLoops{transform_weights, transform_input, transform_output};
+constexpr WinogradLoops kLoops{transform_weights, transform_turned_weights, transform_input,
+                               transform_output};
 
 }  // namespace
 

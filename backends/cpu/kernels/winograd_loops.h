@@ -17,6 +17,10 @@ struct WinogradLoops {
   /// weights [9][16 * vectors], taps `tap_step` elements apart -> u at 16 positions.
   void (*weights)(const float* weights, std::int64_t tap_step, std::int64_t vectors, float* u,
                   std::int64_t step);
+  /// The same from row-major weights [channels][3][3], the window turned by half a circle: the first
+  /// `channels` lanes, zeros in the others up to 16 * vectors.
+  void (*turned_weights)(const float* weights, std::int64_t channels, std::int64_t vectors, float* u,
+                         std::int64_t step);
   /// The 16 pixels of a patch, row by row, `channels` of each -> v at 16 positions.
   void (*input)(const float* const* pixels, std::int64_t channels, float* v, std::int64_t step);
   /// Sums at 16 positions -> 2 x 2 pixels of `channels` channels, with bias and activation. A pixel
