@@ -274,7 +274,7 @@ Summary run_folder(const std::string& folder) {
   return summary;
 }
 
-class BackendSuite : public testing::Test {
+class BackendSuite : public ::testing::Test {
  protected:
   void SetUp() override {
     if (!fs::exists(kData)) {
