@@ -72,9 +72,8 @@ void add_noise(Image& image, float deviation, std::uint32_t salt) {
   for (int y = 0; y < image.height; ++y) {
     for (int x = 0; x < image.width; ++x, pixel += 3) {
       const float grey = bell(grid_bits(salt ^ 20U, x, y));
-      const float red = bell(grid_bits(salt ^ 21U, x, y));
-      const float blue = bell(grid_bits(salt ^ 22U, x, y));
-      const float shares[] = {0.8F * grey + 0.6F * red, grey, 0.8F * grey + 0.6F * blue};
+      const float tinge = 0.6F * bell(grid_bits(salt ^ 21U, x, y));
+      const float shares[] = {0.8F * grey + tinge, grey, 0.8F * grey - tinge};
       for (int c = 0; c < 3; ++c) {
         const float value = static_cast<float>(pixel[c]) + scale * shares[c];
         pixel[c] = static_cast<std::uint8_t>(std::clamp(value + 0.5F, 0.0F, 255.0F));

@@ -39,18 +39,22 @@ class Canvas {
   /// Unit coordinates to pixel coordinates in which the first pixel's centre is 0.
   float column(float x) const { return (x - left_) * scale_ - 0.5F; }
   float row(float y) const { return (y - top_) * scale_ - 0.5F; }
-  Vec3& at(int x, int y) {
-    return pixels_[static_cast<std::size_t>(y) * static_cast<std::size_t>(width_) +
-                   static_cast<std::size_t>(x)];
-  }
-  const Vec3& at(int x, int y) const {
-    return pixels_[static_cast<std::size_t>(y) * static_cast<std::size_t>(width_) +
-                   static_cast<std::size_t>(x)];
-  }
+  Vec3& at(int x, int y) { return pixels_[place(x, y)]; }
+  const Vec3& at(int x, int y) const { return pixels_[place(x, y)]; }
 
   /// Calls `change(x, y, color)` for the pixels of the box, x and y in units.
   template <class Change>
   void visit(const Box& box, Change change) {
+    visit_places(box, [&](float x, float y, std::size_t place) { change(x, y, pixels_[place]); });
+  }
+
+  /// How much of a pixel lies inside of an edge `distance` units away, positive inside.
+  float cover(float distance) const { return unit(0.5F + distance * scale_); }
+
+ protected:
+  /// Calls `act(x, y, place)` with a pixel's number.
+  template <class Act>
+  void visit_places(const Box& box, Act act) const {
     const int first_x = std::max(whole_below(column(box.left)), 0);
     const int last_x = std::min(whole_below(column(box.right)) + 1, width_ - 1);
     const int first_y = std::max(whole_below(row(box.top)), 0);
@@ -59,13 +63,15 @@ class Canvas {
     for (int j = first_y; j <= last_y; ++j) {
       const float y = top_ + (static_cast<float>(j) + 0.5F) * step;
       for (int i = first_x; i <= last_x; ++i) {
-        change(left_ + (static_cast<float>(i) + 0.5F) * step, y, at(i, j));
+        act(left_ + (static_cast<float>(i) + 0.5F) * step, y, place(i, j));
       }
     }
   }
-
-  /// How much of a pixel lies inside of an edge `distance` units away, positive inside.
-  float cover(float distance) const { return unit(0.5F + distance * scale_); }
+  std::size_t place(int x, int y) const {
+    return static_cast<std::size_t>(y) * static_cast<std::size_t>(width_) +
+           static_cast<std::size_t>(x);
+  }
+  Vec3& pixel(std::size_t place) { return pixels_[place]; }
 
  private:
   int width_;
@@ -74,6 +80,35 @@ class Canvas {
   float top_;
   float scale_;
   std::vector<Vec3> pixels_;
+};
+
+/// A picture on its way: with the depth of what was drawn into it. Its units are pixels whose
+/// centres lie at whole numbers.
+class Scene : public Canvas {
+ public:
+  explicit Scene(int side)
+      : Canvas(side, side, -0.5F, -0.5F, 1), depth_(place(0, side), kNothing) {}
+
+  /// Puts a colour there unless something nearer is; `color()` is only asked if so.
+  template <class Color>
+  void put(int x, int y, float depth, Color color) {
+    const std::size_t at = place(x, y);
+    if (depth <= depth_[at]) return;
+    depth_[at] = depth;
+    pixel(at) = color();
+  }
+  /// `visit` for the pixels into which nothing was put.
+  template <class Change>
+  void visit_behind(const Box& box, Change change) {
+    visit_places(box, [&](float x, float y, std::size_t at) {
+      if (depth_[at] == kNothing) change(x, y, pixel(at));
+    });
+  }
+  Box all() const { return {0, 0, static_cast<float>(width()), static_cast<float>(height())}; }
+
+ private:
+  static constexpr float kNothing = -1e30F;
+  std::vector<float> depth_;
 };
 
 /// Puts a colour over another.

@@ -34,7 +34,7 @@ void draw_pose(double d, Random& random, Capture& capture) {
 
 void draw_expression(double d, Random& random, Expression& expression) {
   const auto scale = static_cast<float>(std::min(d, 1.5));
-  expression.smile = std::clamp(spread(random, 0.15, 0.45) * scale, -1.0F, 1.0F);
+  expression.smile = std::clamp(spread(random, 0.2, 0.5) * scale, -1.0F, 1.0F);
   if (random.chance(0.35)) expression.mouth_open = between(random, 1, 8) * scale;
   expression.lips_pressed = random.chance(0.2) ? between(random, 0, 0.4) * scale : 0.0F;
   expression.brows_up = spread(random, 0, 1.3) * scale;
@@ -102,7 +102,7 @@ void draw_camera(double d, Random& random, Camera& camera) {
     camera.resolution = static_cast<int>(112 * size);
   }
   camera.soft = random.chance(0.6);
-  camera.noise = between(random, 0.004, 0.008 + 0.035 * scale);
+  camera.noise = between(random, 0.004, 0.008 + 0.024 * scale);
   if (random.chance(0.4 * std::min(d, 2.0))) {
     camera.quality = 2 + static_cast<int>(random.integer(9));
   }
@@ -134,6 +134,7 @@ Capture draw_mugshot(const FaceIdentity& face, Random random) {
   capture.camera.quality = 0;
   capture.camera.motion = 0;
   capture.camera.saturation = 1;
+  capture.expression.lids = std::max(capture.expression.lids, 0.9F);
   return capture;
 }
 

@@ -1,19 +1,24 @@
 #include "training/synth/face_texture.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <vector>
 
 namespace facet::synth {
 namespace {
 
-constexpr float kReach = 66;  // |t|
-constexpr float kTop = -64;   // y
+constexpr float kReach = 60;  // |t|
+constexpr float kTop = -57;   // y
 constexpr float kBottom = 68;
-constexpr float kScale = 1.5F;
+constexpr float kScale = 1.4F;
 
 /// A soft dark line that starts at (t, y), runs along a direction and bends to its left.
 void paint_line(const Wrinkle& line, Canvas& canvas, float strength) {
-  const float reach = line.length + 3;
-  canvas.visit({line.t - reach, line.y - reach, line.t + reach, line.y + reach},
+  const float end_t = line.t + line.length * line.along.x;
+  const float end_y = line.y + line.length * line.along.y;
+  const float beside = magnitude(line.bend) + 1.5F;
+  canvas.visit({std::min(line.t, end_t) - beside, std::min(line.y, end_y) - beside,
+                std::max(line.t, end_t) + beside, std::max(line.y, end_y) + beside},
                [&](float t, float y, Vec3& pixel) {
                  const float dt = t - line.t;
                  const float dy = y - line.y;
@@ -134,25 +139,33 @@ void paint_beard(const FaceIdentity& face, const Wear& wear, Canvas& canvas) {
 void paint_hair(const FaceIdentity& face, const Wear& wear, const Head& head, Canvas& canvas) {
   const HairShape& hair = face.hair;
   if (!hair.bald) {
+    // What depends on t alone, by the canvas's columns.
+    struct Lock {
+      float line;
+      float strand;
+    };
+    std::vector<Lock> columns(static_cast<std::size_t>(canvas.width()));
+    float lowest = kTop;
     for (int i = 0; i < canvas.width(); ++i) {
       const float t = (static_cast<float>(i) + 0.5F) / kScale - kReach;
       const float locks = line_noise(face.salt ^ 1U, t * 0.35F) - 0.5F;
       const float fine = line_noise(face.salt ^ 2U, t * hair.strand * 1.5F) - 0.5F;
       const float line = head.hair_line(t) + hair.fringe_wave * (2.5F * locks + 1.5F * fine);
-      const float strand = line_noise(face.salt ^ 3U, t * hair.strand);
-      canvas.visit({t - 0.01F / kScale, kTop, t - 0.01F / kScale, line + 2}, [&](float x, float y,
-                                                                                 Vec3& pixel) {
-        if (magnitude(x - t) > 0.3F) return;
-        const float alpha = smooth_step(line + 1, line - 1.5F, y);
-        float shine = strand;
-        if (hair.curl > 0.3F) {
-          shine = 0.4F * strand + 0.6F * smooth_noise(face.salt ^ 4U,
-                                                      (t + 0.3F * y) * 0.25F * hair.curl,
-                                                      (y - 0.2F * t) * 0.25F * hair.curl);
-        }
-        blend(pixel, face.hair_color * (0.45F + 1.1F * shine), alpha);
-      });
+      columns[static_cast<std::size_t>(i)] = {line, line_noise(face.salt ^ 3U, t * hair.strand)};
+      lowest = std::max(lowest, line);
     }
+    canvas.visit({-kReach, kTop, kReach, lowest + 1}, [&](float t, float y, Vec3& pixel) {
+      const Lock& lock = columns[static_cast<std::size_t>(canvas.column(t) + 0.5F)];
+      if (y > lock.line + 1) return;
+      float shine = lock.strand;
+      if (hair.curl > 0.3F) {
+        const float fine = 0.25F * hair.curl;
+        shine = 0.4F * shine +
+                0.6F * smooth_noise(face.salt ^ 4U, (t + 0.3F * y) * fine, (y - 0.2F * t) * fine);
+      }
+      blend(pixel, face.hair_color * (0.45F + 1.1F * shine),
+            smooth_step(lock.line + 1, lock.line - 1.5F, y));
+    });
   }
   if (wear.hat) {
     canvas.visit({-kReach, kTop, kReach, wear.hat_line + 2}, [&](float t, float y, Vec3& pixel) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <limits>
 
 namespace facet::synth {
 namespace {
@@ -19,64 +18,50 @@ Vec3 sample(const Canvas& texture, float u, float v) {
              mix(texture.at(left, top + 1), texture.at(left + 1, top + 1), fx), fy);
 }
 
-class MeshPainter {
- public:
-  MeshPainter(const Canvas& texture, Canvas& canvas)
-      : texture_(texture),
-        canvas_(canvas),
-        depth_(static_cast<std::size_t>(canvas.width()) * static_cast<std::size_t>(canvas.height()),
-               std::numeric_limits<float>::lowest()) {}
-
-  void triangle(const Vertex& a, const Vertex& b, const Vertex& c) {
-    const float area = (b.x - a.x) * (c.y - a.y) - (b.y - a.y) * (c.x - a.x);
-    if (!(area > 1e-6F)) return;
-    const int left = std::max(whole_below(std::min({a.x, b.x, c.x})), 0);
-    const int right = std::min(whole_below(std::max({a.x, b.x, c.x})) + 1, canvas_.width() - 1);
-    const int top = std::max(whole_below(std::min({a.y, b.y, c.y})), 0);
-    const int bottom = std::min(whole_below(std::max({a.y, b.y, c.y})) + 1, canvas_.height() - 1);
-    const float scale = 1 / area;
-    for (int y = top; y <= bottom; ++y) {
-      const float py = static_cast<float>(y);
-      for (int x = left; x <= right; ++x) {
-        const float px = static_cast<float>(x);
-        const float wb = ((px - a.x) * (c.y - a.y) - (py - a.y) * (c.x - a.x)) * scale;
-        const float wc = ((b.x - a.x) * (py - a.y) - (b.y - a.y) * (px - a.x)) * scale;
-        const float wa = 1 - wb - wc;
-        // A pixel on a common edge may be drawn by both: they agree there.
-        if (wa < -1e-4F || wb < -1e-4F || wc < -1e-4F) continue;
-        const auto blended = [&](float Vertex::*member) {
-          return wa * a.*member + wb * b.*member + wc * c.*member;
-        };
-        const float depth = blended(&Vertex::depth);
-        float& nearest =
-            depth_[static_cast<std::size_t>(y) * static_cast<std::size_t>(canvas_.width()) +
-                   static_cast<std::size_t>(x)];
-        if (depth <= nearest) continue;
-        nearest = depth;
+void draw_triangle(const Vertex& a, const Vertex& b, const Vertex& c, const Canvas& texture,
+                   Scene& scene) {
+  const float area = (b.x - a.x) * (c.y - a.y) - (b.y - a.y) * (c.x - a.x);
+  if (!(area > 1e-6F)) return;
+  const int left = std::max(whole_below(std::min({a.x, b.x, c.x})), 0);
+  const int right = std::min(whole_below(std::max({a.x, b.x, c.x})) + 1, scene.width() - 1);
+  const int top = std::max(whole_below(std::min({a.y, b.y, c.y})), 0);
+  const int bottom = std::min(whole_below(std::max({a.y, b.y, c.y})) + 1, scene.height() - 1);
+  const float scale = 1 / area;
+  // The corners' shares of a pixel are linear in its place.
+  const float b_x = (c.y - a.y) * scale;
+  const float b_y = -(c.x - a.x) * scale;
+  const float c_x = -(b.y - a.y) * scale;
+  const float c_y = (b.x - a.x) * scale;
+  constexpr float kEdge =
+      -1e-4F;  // a pixel on a common edge may be drawn by both: they agree there
+  for (int y = top; y <= bottom; ++y) {
+    const float dy = static_cast<float>(y) - a.y;
+    for (int x = left; x <= right; ++x) {
+      const float dx = static_cast<float>(x) - a.x;
+      const float wb = b_x * dx + b_y * dy;
+      const float wc = c_x * dx + c_y * dy;
+      const float wa = 1 - wb - wc;
+      if (wa < kEdge || wb < kEdge || wc < kEdge) continue;
+      scene.put(x, y, wa * a.depth + wb * b.depth + wc * c.depth, [&] {
         const Vec3 light = a.light * wa + b.light * wb + c.light * wc;
-        const float gloss = blended(&Vertex::gloss);
-        canvas_.at(x, y) = sample(texture_, blended(&Vertex::u), blended(&Vertex::v)) * light +
-                           Vec3{gloss, gloss, gloss};
-      }
+        const float gloss = wa * a.gloss + wb * b.gloss + wc * c.gloss;
+        const float u = wa * a.u + wb * b.u + wc * c.u;
+        const float v = wa * a.v + wb * b.v + wc * c.v;
+        return sample(texture, u, v) * light + Vec3{gloss, gloss, gloss};
+      });
     }
   }
-
- private:
-  const Canvas& texture_;
-  Canvas& canvas_;
-  std::vector<float> depth_;
-};
+}
 
 }  // namespace
 
 void draw_mesh(std::span<const Vertex> vertices, int columns, int rows, const Canvas& texture,
-               Canvas& canvas) {
-  MeshPainter painter(texture, canvas);
+               Scene& scene) {
   for (int j = 0; j + 1 < rows; ++j) {
     for (int i = 0; i + 1 < columns; ++i) {
       const Vertex* corner = &vertices[static_cast<std::size_t>(j * columns + i)];
-      painter.triangle(corner[0], corner[1], corner[columns]);
-      painter.triangle(corner[1], corner[columns + 1], corner[columns]);
+      draw_triangle(corner[0], corner[1], corner[columns], texture, scene);
+      draw_triangle(corner[1], corner[columns + 1], corner[columns], texture, scene);
     }
   }
 }

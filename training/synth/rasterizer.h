@@ -9,7 +9,7 @@ namespace facet::synth {
 
 /// A corner of the head's mesh, ready to be drawn.
 struct Vertex {
-  float x = 0;  ///< in pixels of the canvas, centres at whole numbers
+  float x = 0;  ///< in pixels of the scene
   float y = 0;
   float depth = 0;  ///< larger is nearer
   float u = 0;      ///< in pixels of the texture
@@ -21,6 +21,6 @@ struct Vertex {
 /// Draws a mesh of `columns` x `rows` vertices, row by row, whose colours come from `texture`. The
 /// nearest point of a pixel wins; faces that look away are left out.
 void draw_mesh(std::span<const Vertex> vertices, int columns, int rows, const Canvas& texture,
-               Canvas& canvas);
+               Scene& scene);
 
 }  // namespace facet::synth

@@ -13,7 +13,7 @@ namespace facet::synth {
 namespace {
 
 /// Rendered larger and reduced, which smooths the silhouette; textures are antialiased themselves.
-constexpr int kRenderSize = 144;
+constexpr int kRenderSize = 132;
 // The mesh: columns around the head, denser in front, and rows from the crown to the chin.
 constexpr int kColumns = 49;
 constexpr int kRows = 46;
@@ -87,11 +87,11 @@ Image render_face(const FaceIdentity& face, const Capture& capture) {
   const Head head(face, capture.expression, capture.wear.hair_lift);
   const View view(head, capture, kRenderSize);
   const Canvas texture = paint_face(face, capture, head);
-  Canvas scene(kRenderSize, kRenderSize, -0.5F, -0.5F, 1);
-  paint_background(capture, scene);
-  paint_behind(face, capture, view, head, scene);
+  Scene scene(kRenderSize);
   draw_mesh(project(mesh_of(face, head), view, capture.lighting, texture), kColumns, kRows, texture,
             scene);
+  paint_background(capture, scene);
+  paint_behind(face, capture, view, head, scene);
   paint_in_front(face, capture, view, head, scene);
   return expose(scene, capture.camera, capture.salt, kPictureSize);
 }

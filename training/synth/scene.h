@@ -46,13 +46,15 @@ class Plane {
   float inverse_[4] = {};
 };
 
-void paint_background(const Capture& capture, Canvas& canvas);
+// The head's mesh is drawn first: what lies behind it is only painted where
+// it is seen.
+void paint_background(const Capture& capture, Scene& scene);
 /// Hair behind the face, the neck, the ears that the head does not hide.
 void paint_behind(const FaceIdentity& face, const Capture& capture, const View& view,
-                  const Head& head, Canvas& canvas);
+                  const Head& head, Scene& scene);
 /// Glasses, then what covers a part of the picture.
 void paint_in_front(const FaceIdentity& face, const Capture& capture, const View& view,
-                    const Head& head, Canvas& canvas);
+                    const Head& head, Scene& scene);
 /// The light that reaches a surface with this normal in the viewer's coordinates.
 Vec3 light_on(const Lighting& lighting, Vec3 normal);
 

@@ -1,10 +1,6 @@
 #include "training/synth/vector.h"
 
-#include <cmath>
-
 namespace facet::synth {
-
-float root(float x) { return x <= 0 ? 0.0F : std::sqrt(x); }
 
 Vec3 normalized(Vec3 a) {
   const float length = root(dot(a, a));

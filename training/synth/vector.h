@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 /// Small mathematics of the face renderer. Only the four operations and square roots, in a fixed
 /// order and without contraction (CMakeLists.txt), so that a picture has the same bits everywhere.
@@ -38,8 +39,8 @@ inline float bump(float squared_distance) {
   return squared_distance >= 1 ? 0.0F : square(1 - squared_distance);
 }
 
-/// Square root that the compiler may turn into the processor's, which IEEE 754 defines to the bit.
-float root(float x);
+/// IEEE 754 defines square roots to the bit, too.
+inline float root(float x) { return x > 0 ? std::sqrt(x) : 0.0F; }
 Vec3 normalized(Vec3 a);
 
 /// The cosine and sine of an angle in [-pi, pi] radians.
