@@ -94,7 +94,7 @@ NoseShape draw_nose(Random& random) {
 MouthShape draw_mouth(Random& random) {
   MouthShape mouth;
   mouth.y = spread(random, 41, 2);
-  mouth.half_width = spread(random, 14.3, 1.5);
+  mouth.half_width = spread(random, 17.4, 1.7);
   mouth.upper_lip = std::max(spread(random, 2.9, 0.9), 1.0F);
   mouth.lower_lip = std::max(spread(random, 4.1, 1), 1.6F);
   mouth.bow = std::max(spread(random, 1.1, 0.7), 0.0F);

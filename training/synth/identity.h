@@ -65,7 +65,7 @@ struct NoseShape {
 
 struct MouthShape {
   float y = 41;
-  float half_width = 14.5F;
+  float half_width = 17.4F;  ///< along the surface, which is narrower here than at the temples
   float upper_lip = 3;
   float lower_lip = 4.2F;
   float bow = 1.2F;   ///< depth of the cupid's bow
