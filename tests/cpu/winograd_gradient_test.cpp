@@ -1,5 +1,5 @@
-// The gradient of a convolution's input by Winograd's algorithm: shapes at the edges of its tiles,
-// blocks and groups, against the oracle, on any number of threads.
+// The gradients of a convolution's input and weights by Winograd's algorithm: shapes at the edges
+// of its tiles, blocks and groups, against the oracle, on any number of threads.
 
 #include <gtest/gtest.h>
 #include <omp.h>
@@ -36,41 +36,60 @@ class WinogradGradient : public ::testing::TestWithParam<Case> {
   void SetUp() override {
     if (!cpu_features().avx512) GTEST_SKIP() << "the kernel needs AVX-512";
   }
-  static SampleCase make() {
-    const Case& c = GetParam();
-    const Sample sample{{{DType::f32, c.dy, {}}, {DType::f32, c.weight, {}}},
-                        {{"strides", Ints{1, 1}},
-                         {"pads", c.pads},
-                         {"dilations", Ints{1, 1}},
-                         {"groups", std::int64_t{1}},
-                         {"height", c.x[2].factor},
-                         {"width", c.x[3].factor}}};
-    SampleCase made = make_case(find_op("conv_bwd_data"), sample);
+  static Attributes attributes() {
+    return {{"strides", Ints{1, 1}}, {"pads", GetParam().pads}, {"dilations", Ints{1, 1}}};
+  }
+  static SampleCase make(std::string_view op, const Shape& second, Attributes attributes) {
+    const Sample sample{{{DType::f32, GetParam().dy, {}}, {DType::f32, second, {}}}, attributes};
+    SampleCase made = make_case(find_op(op), sample);
     for (auto& [name, tensor] : made.inputs) tensor = tensor.cast(DType::f32);
     return made;
   }
+  static SampleCase make_input_gradient() {
+    Attributes all = attributes();
+    all.set("groups", std::int64_t{1});
+    all.set("height", GetParam().x[2].factor);
+    all.set("width", GetParam().x[3].factor);
+    return make("conv_bwd_data", GetParam().weight, all);
+  }
+  static SampleCase make_weights_gradient() {
+    Attributes all = attributes();
+    all.set("kernel", Ints{3, 3});
+    all.set("bias", true);
+    return make("conv_bwd_weights", GetParam().x, all);
+  }
+
+  /// Results near the oracle's, and the same bits on any number of threads.
+  static void check(SampleCase made, std::string_view implementation) {
+    const auto backend = make_cpu_backend();
+    const auto expected = evaluate(made.graph, made.inputs, {});
+    const int threads = omp_get_max_threads();
+    std::map<std::string, HostTensor> first;
+    for (const int count : {1, 2, 3}) {
+      omp_set_num_threads(count);
+      const NodeRun run = run_graph(*backend, made.graph, made.inputs, Layouts::chosen);
+      EXPECT_TRUE(run.implementations[0].starts_with(implementation)) << run.implementations[0];
+      for (const auto& [name, tensor] : expected) {
+        const HostTensor& actual = run.outputs.at(name);
+        EXPECT_LE(relative_l2(actual, tensor), 2e-6) << name;
+        if (count == 1) {
+          first[name] = actual;
+        } else {
+          const auto size = static_cast<std::size_t>(actual.byte_count());
+          EXPECT_EQ(std::memcmp(actual.data(), first.at(name).data(), size), 0) << name;
+        }
+      }
+    }
+    omp_set_num_threads(threads);
+  }
 };
 
-TEST_P(WinogradGradient, EqualsTheOracleOnAnyNumberOfThreads) {
-  const auto backend = make_cpu_backend();
-  SampleCase made = make();
-  const HostTensor expected = evaluate(made.graph, made.inputs, {}).at("y0");
-  const int threads = omp_get_max_threads();
-  HostTensor first;
-  for (const int count : {1, 2, 3}) {
-    omp_set_num_threads(count);
-    const NodeRun run = run_graph(*backend, made.graph, made.inputs, Layouts::chosen);
-    EXPECT_EQ(run.implementations[0].rfind("winograd", 0), 0U) << run.implementations[0];
-    const HostTensor& actual = run.outputs.at("y0");
-    EXPECT_LE(relative_l2(actual, expected), 2e-6);
-    if (count == 1) {
-      first = actual;
-    } else {
-      const auto size = static_cast<std::size_t>(actual.byte_count());
-      EXPECT_EQ(std::memcmp(actual.data(), first.data(), size), 0);
-    }
-  }
-  omp_set_num_threads(threads);
+TEST_P(WinogradGradient, OfTheInputEqualsTheOracleOnAnyNumberOfThreads) {
+  check(make_input_gradient(), "winograd:");
+}
+
+TEST_P(WinogradGradient, OfTheWeightsEqualsTheOracleOnAnyNumberOfThreads) {
+  check(make_weights_gradient(), "winograd_weights:");
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, WinogradGradient, ::testing::ValuesIn(cases()),

@@ -22,6 +22,10 @@ constexpr std::int64_t kMostWeightBytes = 5 << 20;
 constexpr std::int64_t kMostTrainedBytes = 20 << 20;
 /// Transformed patches and sums of a group of tiles, to stay in the second-level cache.
 constexpr std::int64_t kGroupBytes = 512 * 1024;
+/// Transformed weights that do not stay there with them are read again for every group, which must
+/// have this many tiles to hide it.
+constexpr std::int64_t kCachedWeightBytes = 1 << 20;
+constexpr std::int64_t kFewestTiles = 48;
 constexpr std::int64_t kFloat = 4;
 
 std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
@@ -171,8 +175,8 @@ class Worker {
   const float* shared_;
 };
 
-/// u [positions][block][channel][lanes], of weights [block][tap][channel][lanes] or, for a gradient,
-/// [channel][channel of the result][tap].
+/// u [positions][block][channel][lanes], of weights [block][tap][channel][lanes] or, for a
+/// gradient, [channel][channel of the result][tap].
 void WinogradPlan::transform_weights(const float* weights, float* u) const {
   const std::int64_t lanes = conv.lanes();
   const std::int64_t rows = conv.blocks() * conv.channels;
@@ -221,13 +225,12 @@ bool is_worth_it(std::int64_t channels, std::int64_t out_row, std::int64_t most_
          kWinogradPositions * channels * out_row * kFloat <= most_bytes;
 }
 
-/// Of a conv or its backward node, whose weights are operand 1: f32, 3 x 3, moved by one.
-bool has_suitable_window(const Node& node) {
+/// Of a conv or a backward node of one: f32, 3 x 3, moved by one.
+bool has_suitable_window(const Node& node, const Shape& weight) {
   const Attributes& a = node.attributes();
-  const Type& weight = node.operand(1).type();
   const Ints ones = {1, 1};
-  return node.operand(0).dtype() == DType::f32 && weight.dtype == DType::f32 &&
-         weight.shape[2] == Dim(3) && weight.shape[3] == Dim(3) && a.ints("strides") == ones &&
+  return node.operand(0).dtype() == DType::f32 && node.operand(1).dtype() == DType::f32 &&
+         weight[2] == Dim(3) && weight[3] == Dim(3) && a.ints("strides") == ones &&
          a.ints("dilations") == ones && a.integer("groups") == 1;
 }
 
@@ -240,7 +243,9 @@ std::unique_ptr<Kernel> make(WinogradPlan winograd) {
   const std::int64_t tile = conv.tiles->pixels[conv.vectors - 1];
   const std::int64_t bytes = kWinogradPositions * (winograd.in_row + winograd.out_row()) * kFloat;
   const std::int64_t share = (winograd.tiles() + winograd.threads - 1) / winograd.threads;
-  const std::int64_t most = std::max(kGroupBytes / bytes / tile, std::int64_t{1}) * tile;
+  const bool reread = kWinogradPositions * winograd.weights_step() * kFloat > kCachedWeightBytes;
+  const std::int64_t fewest = reread ? rounded_up(kFewestTiles, tile) : tile;
+  const std::int64_t most = std::max(kGroupBytes / bytes / tile * tile, fewest);
   winograd.group = std::min(most, rounded_up(share, tile));
   return make_kernel(std::move(winograd));
 }
@@ -267,14 +272,20 @@ std::unique_ptr<Kernel> make_winograd_kernel(const DirectPlan& plan) {
 
 bool suits_winograd_training(const Node& conv) {
   const Shape& weight = conv.operand(1).shape();
-  return has_suitable_window(conv) && weight[0].factor >= kFewestChannels &&
+  return has_suitable_window(conv, weight) && weight[0].factor >= kFewestChannels &&
          is_worth_it(weight[1].factor, weight[0].factor, kMostTrainedBytes);
 }
 
 bool suits_winograd_gradient(const Node& node) {
   const Shape& weight = node.operand(1).shape();
-  return has_suitable_window(node) && weight[1].factor >= kFewestChannels &&
+  return has_suitable_window(node, weight) && weight[1].factor >= kFewestChannels &&
          is_worth_it(weight[0].factor, weight[1].factor, kMostTrainedBytes);
+}
+
+bool suits_winograd_weights(const Node& node) {
+  const Shape& weight = node.result_types()[0].shape;
+  return has_suitable_window(node, weight) && weight[0].factor >= kFewestChannels &&
+         is_worth_it(weight[1].factor, weight[0].factor, kMostTrainedBytes);
 }
 
 std::unique_ptr<Kernel> lower_winograd_gradient(const Node& node, std::span<const View> operands,

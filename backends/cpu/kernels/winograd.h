@@ -17,10 +17,13 @@ std::unique_ptr<Kernel> make_winograd_kernel(const DirectPlan& plan);
 
 /// The same of a `conv` whose weights change with every run, so that they are transformed in each.
 bool suits_winograd_training(const Node& conv);
-/// Of a `conv_bwd_data`: it is the convolution of dy by the weights with their channels exchanged and
-/// the window turned by half a circle.
+/// Of a `conv_bwd_data`: it is the convolution of dy by the weights with their channels exchanged
+/// and the window turned by half a circle.
 bool suits_winograd_gradient(const Node& node);
-/// Operands dy (NHWC) and weights (row-major), result NHWC; null where the views are others.
+/// Of a `conv_bwd_weights` (winograd_weights.h).
+bool suits_winograd_weights(const Node& node);
+/// Of a `conv_bwd_data`. Operands dy (NHWC) and weights (row-major), result NHWC; null where the
+/// views are others.
 std::unique_ptr<Kernel> lower_winograd_gradient(const Node& node, std::span<const View> operands,
                                                 const View& result);
 

@@ -13,7 +13,8 @@ __mmask16 mask_of(std::int64_t left) {
                               : static_cast<__mmask16>((1u << left) - 1);
 }
 
-/// U = G g G^T with G = [1 0 0; 1/2 1/2 1/2; 1/2 -1/2 1/2; 0 0 1], for 16 channels; g [9], row by row.
+/// U = G g G^T with G = [1 0 0; 1/2 1/2 1/2; 1/2 -1/2 1/2; 0 0 1], for 16 channels; g [9], row by
+/// row.
 void transform_window(const __m512* g, float* u, std::int64_t step) {
   const __m512 half = _mm512_set1_ps(0.5F);
   __m512 rows[4][3];
@@ -51,12 +52,13 @@ void transform_turned_weights(const float* weights, std::int64_t channels, std::
   const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   const __m512i places = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(9));
   for (std::int64_t v = 0; v < vectors; ++v, u += kDirectLanes) {
-    const std::int64_t left = std::clamp<std::int64_t>(channels - v * kDirectLanes, 0, kDirectLanes);
+    const std::int64_t left =
+        std::clamp<std::int64_t>(channels - v * kDirectLanes, 0, kDirectLanes);
     const float* const from = weights + v * kDirectLanes * 9;
     __m512 window[9];
     for (int tap = 0; tap < 9; ++tap) {
-      window[tap] = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), mask_of(left), places,
-                                             from + 8 - tap, 4);
+      window[tap] =
+          _mm512_mask_i32gather_ps(_mm512_setzero_ps(), mask_of(left), places, from + 8 - tap, 4);
     }
     transform_window(window, u, step);
   }
@@ -128,8 +130,68 @@ void transform_output(const float* m, std::int64_t step, std::int64_t channels, 
   }
 }
 
-constexpr WinogradLoops kLoops{transform_weights, transform_turned_weights, transform_input,
-                               transform_output};
+/// Z = A dY A^T, A as of transform_output.
+void transform_output_gradient(const float* const* pixels, std::int64_t channels,
+                               std::int64_t vectors, float* z, std::int64_t block_step,
+                               std::int64_t step) {
+  const __m512 zero = _mm512_setzero_ps();
+  const std::int64_t lanes = vectors * kDirectLanes;
+  for (std::int64_t first = 0; first < channels; first += lanes, z += block_step) {
+    const std::int64_t last = std::min(first + lanes, channels);
+    for (std::int64_t c = first; c < last; c += kDirectLanes) {
+      const __mmask16 mask = mask_of(channels - c);
+      __m512 rows[4][2];
+#pragma GCC unroll 2
+      for (int x = 0; x < 2; ++x) {
+        const float* const above = pixels[x];
+        const float* const below = pixels[2 + x];
+        const __m512 a = above != nullptr ? _mm512_maskz_loadu_ps(mask, above + c) : zero;
+        const __m512 b = below != nullptr ? _mm512_maskz_loadu_ps(mask, below + c) : zero;
+        rows[0][x] = a;
+        rows[1][x] = _mm512_add_ps(a, b);
+        rows[2][x] = _mm512_sub_ps(a, b);
+        rows[3][x] = _mm512_sub_ps(zero, b);
+      }
+      float* to = z + (c - first);
+#pragma GCC unroll 4
+      for (int y = 0; y < 4; ++y, to += 4 * step) {
+        _mm512_storeu_ps(to, rows[y][0]);
+        _mm512_storeu_ps(to + step, _mm512_add_ps(rows[y][0], rows[y][1]));
+        _mm512_storeu_ps(to + 2 * step, _mm512_sub_ps(rows[y][0], rows[y][1]));
+        _mm512_storeu_ps(to + 3 * step, _mm512_sub_ps(zero, rows[y][1]));
+      }
+    }
+  }
+}
+
+/// dg = G^T U G, G as of transform_window.
+void transform_weights_gradient(const float* sums, std::int64_t step, std::int64_t vectors,
+                                float* gradients) {
+  const __m512 half = _mm512_set1_ps(0.5F);
+  const std::int64_t lanes = vectors * kDirectLanes;
+  for (std::int64_t v = 0; v < vectors; ++v, sums += kDirectLanes, gradients += kDirectLanes) {
+    __m512 rows[3][4];
+    for (int x = 0; x < 4; ++x) {
+      const __m512 u1 = _mm512_loadu_ps(sums + (4 + x) * step);
+      const __m512 u2 = _mm512_loadu_ps(sums + (8 + x) * step);
+      const __m512 sum = _mm512_mul_ps(half, _mm512_add_ps(u1, u2));
+      rows[0][x] = _mm512_add_ps(_mm512_loadu_ps(sums + x * step), sum);
+      rows[1][x] = _mm512_mul_ps(half, _mm512_sub_ps(u1, u2));
+      rows[2][x] = _mm512_add_ps(_mm512_loadu_ps(sums + (12 + x) * step), sum);
+    }
+    for (int y = 0; y < 3; ++y) {
+      const __m512 sum = _mm512_mul_ps(half, _mm512_add_ps(rows[y][1], rows[y][2]));
+      float* const to = gradients + 3 * y * lanes;
+      _mm512_storeu_ps(to, _mm512_add_ps(rows[y][0], sum));
+      _mm512_storeu_ps(to + lanes, _mm512_mul_ps(half, _mm512_sub_ps(rows[y][1], rows[y][2])));
+      _mm512_storeu_ps(to + 2 * lanes, _mm512_add_ps(rows[y][3], sum));
+    }
+  }
+}
+
+constexpr WinogradLoops kLoops{transform_weights,         transform_turned_weights,
+                               transform_input,           transform_output,
+                               transform_output_gradient, transform_weights_gradient};
 
 }  // namespace
 
