@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "backends/cpu/peaks.h"
+#include "cli/bench_head.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/resident_memory.h"
@@ -39,6 +40,7 @@ struct BenchArguments {
   bool profile = false;
   double seconds = 3;
   std::string json;
+  HeadBench head;  ///< in place of models
 };
 
 /// One line of the table while it is measured.
@@ -285,7 +287,26 @@ void print_table(const std::vector<Row>& rows, const Ceilings& ceilings, bool fu
   write_text("", text);
 }
 
+void run_head(const BenchArguments& arguments) {
+  if (!arguments.models.empty() || arguments.batches.size() != 1 || arguments.precisions.size() != 1) {
+    throw usage_error("--head is a head alone: give no MODEL, one --batch and one --precision");
+  }
+  if (arguments.batches[0] < 1 || !(arguments.seconds > 0)) {
+    throw usage_error("--batch takes a number from 1 on, --seconds one above 0");
+  }
+  compile_options(arguments.compile);  // the threads
+  HeadBench head = arguments.head;
+  head.batch = arguments.batches[0];
+  head.precision = parse_precision(arguments.precisions[0]);
+  head.seconds = arguments.seconds;
+  head.profile = arguments.profile;
+  head.json = arguments.json;
+  bench_head(head);
+}
+
 void run_bench(const BenchArguments& arguments) {
+  if (!arguments.head.head.empty()) return run_head(arguments);
+  if (arguments.models.empty()) throw usage_error("name a MODEL, or a head by --head");
   CompileOptions options = compile_options(arguments.compile);
   options.recompute = parse_recompute(arguments.recompute, "--recompute");
   if (options.recompute.kind != RecomputePolicy::Kind::none && !arguments.train) {
@@ -326,7 +347,6 @@ void add_bench_command(CLI::App& app) {
       app.add_subcommand("bench", "Time networks and compare with the machine's ceilings");
   auto arguments = std::make_shared<BenchArguments>();
   command->add_option("models", arguments->models, "Models of the zoo or networks in text form")
-      ->required()
       ->type_name("MODEL");
   add_set_option(*command, arguments->settings);
   add_dim_option(*command, arguments->dims);
@@ -349,6 +369,15 @@ void add_bench_command(CLI::App& app) {
                       "none, scope:PATTERN,... or budget:SIZE: what a training step computes again in "
                       "its backward pass instead of keeping it, e.g. budget:0.5, budget:800MB")
       ->type_name("POLICY")
+      ->capture_default_str();
+  command->add_option("--head", arguments->head.head,
+                      "In place of MODEL: the training step of an ArcFace head alone")
+      ->type_name("CLASSES[xD]");
+  command->add_option("--sample-rate", arguments->head.sample_rate,
+                      "Part of the head's centres that a step samples; a full head of as many runs beside")
+      ->capture_default_str();
+  command->add_option("--partial-fc", arguments->head.version,
+                      "v1, or v2: momentum and decay of centres that are not sampled")
       ->capture_default_str();
   command->add_flag("--profile", arguments->profile, "Print the time of every step, too");
   command->add_option("--seconds", arguments->seconds, "Time to measure each row")

@@ -6,6 +6,7 @@
 
 #include "ir/error.h"
 #include "ir/op.h"
+#include "passes/sampled_rows.h"
 #include "passes/sink_updates.h"
 
 namespace facet {
@@ -98,10 +99,12 @@ struct Stepped {
   ParameterRole role;
   Initializer init;
   Value gradient;
+  Node* rows = nullptr;  ///< that reads the rows which are stepped; null: all of the parameter is
 };
 
-std::vector<Stepped> stepped_parameters(const Graph& graph,
-                                        const std::map<std::string, Value>& gradients) {
+std::vector<Stepped> stepped_parameters(Graph& graph,
+                                        const std::map<std::string, Value>& gradients,
+                                        const std::vector<std::string>& sampled) {
   std::vector<Stepped> list;
   for (const auto& [key, gradient] : gradients) {
     const Parameter* parameter = graph.find_parameter(key);
@@ -110,13 +113,14 @@ std::vector<Stepped> stepped_parameters(const Graph& graph,
     }
     if (!parameter->trainable || !gradient) continue;
     list.push_back({key, parameter->type, parameter->role, parameter->init, gradient});
+    if (std::ranges::find(sampled, key) != sampled.end()) list.back().rows = sampled_rows(graph, key);
   }
   return list;
 }
 
 /// accumulated.<key> plus the gradient, directly behind it.
 Value add_to_accumulated(Appender& append, const Stepped& one) {
-  const Value sum = append.state("accumulated." + one.key, one.type);
+  const Value sum = append.state("accumulated." + one.key, one.gradient.type());
   const int rank = append.latest({one.gradient.node});
   return append.made_at(rank, append.behind(rank, one.key)("add", {sum, one.gradient}));
 }
@@ -162,7 +166,7 @@ class OptimizerWriter {
     if (options_.average_accumulated) {
       total = append_.made_at(rank, build("mul", {total, build.scalar(1.0 / options_.accumulate)}));
     }
-    const Ints shape = static_extents(one.type.shape);
+    const Ints shape = static_extents(total.shape());
     const HostTensor zero(DType::f32, Ints(shape.size(), 1));
     append_.graph().add_update(
         "accumulated." + one.key,
@@ -207,7 +211,7 @@ class OptimizerWriter {
     Builder build = append_.behind(append_.latest({one.gradient.node}), "optimizer.clip");
     const Value squares = build("square", {one.gradient});
     Ints axes;
-    for (std::int64_t axis = 0; axis < one.type.rank(); ++axis) axes.push_back(axis);
+    for (std::int64_t axis = 0; axis < one.gradient.type().rank(); ++axis) axes.push_back(axis);
     return build("reshape", {build("reduce_sum", {squares}, {{"axes", axes}})},
                  {{"shape", Ints{1}}});
   }
@@ -219,6 +223,10 @@ class OptimizerWriter {
     Builder build = append_.behind(append_.latest(before), one.key);
     Node* update = make_update(build, one, parameter);
     if (options_.ema_decay == 0) return;
+    if (one.rows != nullptr) {
+      throw usage_error(fmt::format("there is no average of '{}', whose rows are sampled: a step would "
+                                    "have to read all of it; set ema_decay to 0", one.key));
+    }
     const std::string key = "ema." + one.key;
     const Value average = append_.state(key, one.type, one.init);
     append_.graph().add_update(
@@ -226,26 +234,20 @@ class OptimizerWriter {
   }
 
   Node* make_update(Builder& build, const Stepped& one, Value parameter) {
-    const std::string key = "optimizer." + one.key;
     const bool exempt = !options_.decay_norm_and_bias && is_norm_or_bias(one.role);
     const double decay = exempt ? 0 : options_.weight_decay;
-    Graph& graph = append_.graph();
-    if (step_) {
-      const Value m = append_.state(key + ".m", one.type);
-      const Value v = append_.state(key + ".v", one.type);
-      Node* node = build.node("adam_update", {parameter, m, v, one.gradient, lr_, step_},
-                              {{"beta1", options_.beta1},
-                               {"beta2", options_.beta2},
-                               {"epsilon", options_.epsilon},
-                               {"weight_decay", decay},
-                               {"decoupled", options_.kind == Kind::adamw}});
-      graph.add_update(one.key, node->result(0));
-      graph.add_update(key + ".m", node->result(1));
-      graph.add_update(key + ".v", node->result(2));
-      return node;
+    const bool is_owed = one.rows != nullptr && one.rows->is("owed_rows");
+    if (is_owed && options_.kind != Kind::sgd) {
+      throw usage_error(fmt::format("only SGD can make up for the steps that rows of '{}' missed: with "
+                                    "another optimizer rows that are not sampled stay as they are",
+                                    one.key));
     }
-    const Value velocity = append_.state(key + ".velocity", one.type);
-    const std::vector<Value> operands{parameter, velocity, one.gradient, lr_};
+    if (step_) return make_adam(build, one, parameter, decay);
+    const std::string velocity = "optimizer." + one.key + ".velocity";
+    const Value old = is_owed ? one.rows->operand(1) : append_.state(velocity, one.type);
+    std::vector<Value> operands{parameter, old, one.gradient, lr_};
+    if (one.rows != nullptr) operands.push_back(one.rows->operand(is_owed ? 2 : 1));
+    if (is_owed) operands.push_back(one.rows->operand(3));
     Attributes attributes{{"momentum", options_.momentum}, {"weight_decay", decay}};
     const bool is_lars = options_.kind == Kind::lars && !exempt;
     if (is_lars) {
@@ -255,8 +257,27 @@ class OptimizerWriter {
       attributes.set("nesterov", options_.nesterov && options_.kind == Kind::sgd);
     }
     Node* node = build.node(is_lars ? "lars_update" : "sgd_update", operands, attributes);
+    append_.graph().add_update(one.key, node->result(0));
+    append_.graph().add_update(velocity, node->result(1));
+    return node;
+  }
+
+  Node* make_adam(Builder& build, const Stepped& one, Value parameter, double decay) {
+    const std::string key = "optimizer." + one.key;
+    const Value m = append_.state(key + ".m", one.type);
+    const Value v = append_.state(key + ".v", one.type);
+    std::vector<Value> operands{parameter, m, v, one.gradient, lr_, step_};
+    if (one.rows != nullptr) operands.push_back(one.rows->operand(1));
+    Node* node = build.node("adam_update", operands,
+                            {{"beta1", options_.beta1},
+                             {"beta2", options_.beta2},
+                             {"epsilon", options_.epsilon},
+                             {"weight_decay", decay},
+                             {"decoupled", options_.kind == Kind::adamw}});
+    Graph& graph = append_.graph();
     graph.add_update(one.key, node->result(0));
-    graph.add_update(key + ".velocity", node->result(1));
+    graph.add_update(key + ".m", node->result(1));
+    graph.add_update(key + ".v", node->result(2));
     return node;
   }
 
@@ -271,12 +292,14 @@ class OptimizerWriter {
 AppendedOptimizer append_optimizer(Graph& graph, const std::map<std::string, Value>& gradients,
                                    const OptimizerOptions& options) {
   check(options);
-  return OptimizerWriter(graph, options).run(stepped_parameters(graph, gradients));
+  return OptimizerWriter(graph, options)
+      .run(stepped_parameters(graph, gradients, options.sampled));
 }
 
-void append_accumulation(Graph& graph, const std::map<std::string, Value>& gradients) {
+void append_accumulation(Graph& graph, const std::map<std::string, Value>& gradients,
+                         const std::vector<std::string>& sampled) {
   Appender append(graph);
-  for (const Stepped& one : stepped_parameters(graph, gradients)) {
+  for (const Stepped& one : stepped_parameters(graph, gradients, sampled)) {
     const Value sum = add_to_accumulated(append, one);
     graph.add_update("accumulated." + one.key, sum);
   }

@@ -37,6 +37,9 @@ struct OptimizerOptions {
   int accumulate = 1;
   /// The mean of these gradients instead of their sum.
   bool average_accumulated = false;
+  /// Tables of which `gradients` has those of the sampled rows [K, D] alone (passes/sampled_rows.h):
+  /// only these rows and their moments are stepped, what they are owed is paid first.
+  std::vector<std::string> sampled = {};
   /// f32 [1], the loss say: when it is not finite the learning rate is not either, and update ops then
   /// leave the state alone.
   Value guard = {};
@@ -65,14 +68,17 @@ struct AppendedOptimizer {
 /// that read the old parameter, so that the gradient's memory is free again while the backward pass
 /// goes on. With clipping no update can begin before the last gradient is there.
 ///
-/// Throws Error(usage) for options out of range, a key that the graph has no parameter of, or state
-/// that it has already.
+/// Throws Error(usage) for options out of range, a key that the graph has no parameter of, state
+/// that it has already, an average of a sampled table, or one that is owed steps by another optimizer
+/// than SGD.
 AppendedOptimizer append_optimizer(Graph& graph, const std::map<std::string, Value>& gradients,
                                    const OptimizerOptions& options);
 
 /// Instead of a step: adds every gradient to the state "accumulated.<key>". The graph of the step
 /// that follows is made by `append_optimizer` with `accumulate` > 1, uses that sum and sets it back
-/// to zero. Parameters count as above; throws as above.
-void append_accumulation(Graph& graph, const std::map<std::string, Value>& gradients);
+/// to zero. Of sampled tables the sum has the rows' shape: all runs of a step take the same rows.
+/// Parameters count as above; throws as above.
+void append_accumulation(Graph& graph, const std::map<std::string, Value>& gradients,
+                         const std::vector<std::string>& sampled = {});
 
 }  // namespace facet

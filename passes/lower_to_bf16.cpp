@@ -17,7 +17,7 @@
 //
 // Casts of weights are prepared values: they run once, when weights are bound. Ops of policy
 // `follow` compute in f32 inside and round once at their result; a concat needs one dtype, so its f32
-// operands are cast. New state is f32 as the outputs are. Refused: integers; inputs of rank below 2;
+// operands are cast. New state is f32 as the outputs are. Refused: a matmul of full_precision; integers; inputs of rank below 2;
 // prepared values but where a product reads them; outputs that were bf16 already.
 
 namespace facet {
@@ -45,14 +45,20 @@ class Bf16Lowering {
   void lower(Node* node) {
     if (node->is("input")) return lower_input(node);
     if (prepared_.contains(node)) return;
-    if (node->op().precision == PrecisionPolicy::low) {
-      for (const int operand : factors(*node)) read_as_bf16(node, operand);
-    } else if (node->op().precision == PrecisionPolicy::f32) {
+    if (stays_f32(*node)) {
       for (int i = 0; i < node->operand_count(); ++i) read_as_f32(node, i);
+    } else if (node->op().precision == PrecisionPolicy::low) {
+      for (const int operand : factors(*node)) read_as_bf16(node, operand);
     } else if (node->is("concat") && reads_bf16(*node)) {
       for (int i = 0; i < node->operand_count(); ++i) read_as_bf16(node, i);
     }
     infer(node);
+  }
+
+  /// By its op, or because whoever made it asked for that.
+  static bool stays_f32(const Node& node) {
+    return node.op().precision == PrecisionPolicy::f32 ||
+           (node.is("matmul") && node.attributes().boolean("full_precision"));
   }
 
   /// The operands that are multiplied with each other: the others are added to, or scale, what is

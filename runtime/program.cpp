@@ -31,6 +31,30 @@ std::int64_t scratch_bytes(const Backend& backend, const Node& node) {
 
 double view_bytes(const Type& type) { return static_cast<double>(byte_size(type)); }
 
+/// Operands and results, each once; of a table only the rows that the node reads or writes.
+double moved_bytes(const Node& node) {
+  const bool is_update = node.op().aliasing == Aliasing::update;
+  const bool reads_rows = node.is("gather_rows") || node.is("owed_rows");
+  // As many as the rows have: the gradient stands behind the state.
+  const double of_rows = is_update    ? view_bytes(node.operand(node.result_count()).type())
+                         : reads_rows ? view_bytes(node.result_types()[0])
+                                      : 0;
+  double bytes = 0;
+  const auto add = [&](const Type& type, bool is_table) {
+    const double whole = view_bytes(type);
+    bytes += is_table ? std::min(whole, of_rows) : whole;
+  };
+  std::set<Value> seen;
+  for (int i = 0; i < node.operand_count(); ++i) {
+    if (!seen.insert(node.operand(i)).second) continue;
+    const bool is_state = is_update && i < node.result_count();
+    const bool is_source = i == 0 || (i == 1 && node.is("owed_rows"));
+    add(node.operand(i).type(), is_state || (reads_rows && is_source));
+  }
+  for (const Type& type : node.result_types()) add(type, is_update);
+  return bytes;
+}
+
 }  // namespace
 
 Program::Program(const Graph& graph, std::int64_t batch, const Backend& backend,
@@ -210,9 +234,7 @@ void Program::describe_steps() {
     step.result_type = to_string(node.result_types()[0]);
     step.flops = node.op().cost.flops(node);
     step.is_compute = node.op().cost.is_compute();
-    std::set<Value> operands(node.operands().begin(), node.operands().end());
-    for (const Value& value : operands) step.bytes += view_bytes(value.type());
-    for (const Type& type : node.result_types()) step.bytes += view_bytes(type);
+    step.bytes = moved_bytes(node);
     info_.reorders += node.is("reorder") ? 1 : 0;
     info_.steps.push_back(std::move(step));
   }

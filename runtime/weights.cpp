@@ -11,6 +11,9 @@
 namespace facet {
 namespace {
 
+/// Below so many values a second thread costs more than it gives.
+constexpr std::int64_t kSerialBelow = 1 << 16;
+
 /// Random bits by position, so that a value depends on seed, key and place only (SplitMix64).
 class Stream {
  public:
@@ -31,6 +34,7 @@ class Stream {
 
 void fill_uniform(float* values, std::int64_t count, const Initializer& init, const Stream& stream) {
   const double width = init.b - init.a;
+#pragma omp parallel for if (count > kSerialBelow)
   for (std::int64_t i = 0; i < count; ++i) {
     values[i] = static_cast<float>(init.a + width * static_cast<double>(stream.bits(i) >> 40) / 0x1p24);
   }
@@ -40,6 +44,7 @@ void fill_uniform(float* values, std::int64_t count, const Initializer& init, co
 void fill_normal(float* values, std::int64_t count, const Initializer& init, const Stream& stream) {
   const auto mean = static_cast<float>(init.a);
   const auto deviation = static_cast<float>(init.b);
+#pragma omp parallel for if (count > kSerialBelow)
   for (std::int64_t i = 0; i < count; i += 2) {
     const std::uint64_t bits = stream.bits(i / 2);
     const float u = static_cast<float>((bits >> 40) + 1) / 0x1p24F;  // (0, 1]: its log is finite

@@ -100,6 +100,7 @@ Tensor class_centers(Scope scope, std::int64_t classes, std::int64_t width) {
 Tensor cosine_similarities(Tensor embeddings, Tensor centers) {
   const Tensor cosines =
       matmul_transposed(l2_normalize(embeddings), false, l2_normalize(centers), true);
+  cosines.value().node->attributes().set("full_precision", true);
   return clamp(cosines, -1, 1);
 }
 

@@ -211,6 +211,24 @@ void apply_override(Reader& reader, const std::string& text) {
   reader.set(section, field, {value}, origin);
 }
 
+void check_partial_fc(const Recipe& recipe) {
+  if (recipe.partial_fc.sample_rate == 1) return;
+  using Kind = LossRecipe::Kind;
+  if (recipe.loss.kind != Kind::arcface && recipe.loss.kind != Kind::cosface) {
+    throw usage_error("partial_fc.sample_rate below 1 samples the centres of a margin loss; it needs "
+                      "loss.kind \"arcface\" or \"cosface\"");
+  }
+  if (recipe.optimizer.ema_decay > 0) {
+    throw usage_error("optimizer.ema_decay averages all of the centres at every step, which "
+                      "partial_fc.sample_rate below 1 is to avoid; set one of them back");
+  }
+  if (recipe.partial_fc.version == PartialFcRecipe::Version::v2 &&
+      recipe.optimizer.kind != OptimizerRecipe::Kind::sgd) {
+    throw usage_error("partial_fc.version \"v2\" needs optimizer.kind \"sgd\", whose steps without a "
+                      "gradient can be made up for exactly; with others take version \"v1\"");
+  }
+}
+
 }  // namespace
 
 Recipe parse_recipe(std::string_view text, std::string_view origin,
@@ -258,6 +276,7 @@ Recipe read_recipe(const std::filesystem::path& path, const std::vector<std::str
 }
 
 void check_recipe(const Recipe& recipe) {
+  check_partial_fc(recipe);
   if (recipe.model.name.empty()) {
     throw usage_error("model.name is empty; name a network of the zoo");
   }

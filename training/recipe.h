@@ -93,6 +93,18 @@ struct LossRecipe {
   double center_update = 0.6;      ///< dcr_*: how far a centre moves to its batch's mean, 0 to 1
 };
 
+/// Which of a margin loss's class centres take part in a step.
+struct PartialFcRecipe {
+  enum class Version {
+    v1,  ///< centres that are not sampled stay as they are, their moments too
+    v2   ///< momentum and weight decay move them all the same; kind "sgd" only
+  };
+  /// The part of them in (0, 1]; 1: all. The classes of the batch are always in; there are never fewer
+  /// centres than pictures in a step.
+  double sample_rate = 1;
+  Version version = Version::v2;
+};
+
 struct OptimizerRecipe {
   enum class Kind { sgd, adam, adamw, lars };
   Kind kind = Kind::sgd;
@@ -138,6 +150,7 @@ struct Recipe {
   Scales scales;
   Augmentation augmentation;
   LossRecipe loss;
+  PartialFcRecipe partial_fc;
   OptimizerRecipe optimizer;
   Schedule schedule;
   TrainingRecipe training;

@@ -263,7 +263,8 @@ void add_augmentation(Builder& b, Augmentation& a) {
   for (const auto& [name, value] : numbers) b.add(name, *value, 0);
 }
 
-void add_loss_and_optimizer(Builder& b, LossRecipe& loss, OptimizerRecipe& optimizer) {
+void add_loss_and_optimizer(Builder& b, LossRecipe& loss, PartialFcRecipe& partial_fc,
+                            OptimizerRecipe& optimizer) {
   b.section("loss");
   b.choice("kind", loss.kind, {"cross_entropy", "arcface", "cosface", "dcr_trunk", "dcr_coupled"});
   b.add("label_smoothing", loss.label_smoothing, 0, 0.999999);
@@ -274,6 +275,9 @@ void add_loss_and_optimizer(Builder& b, LossRecipe& loss, OptimizerRecipe& optim
   b.add("center_weight", loss.center_weight, 0);
   b.add("distance_weight", loss.distance_weight, 0);
   b.add("center_update", loss.center_update, 0, 1);
+  b.section("partial_fc");
+  b.add("sample_rate", partial_fc.sample_rate, 1e-9, 1);
+  b.choice("version", partial_fc.version, {"v1", "v2"});
   b.section("optimizer");
   b.choice("kind", optimizer.kind, {"sgd", "adam", "adamw", "lars"});
   b.add("learning_rate", optimizer.learning_rate, 0);
@@ -329,7 +333,7 @@ std::vector<RecipeField> recipe_fields(Recipe& recipe) {
   add_synth(builder, recipe.data.synth);
   add_scales(builder, recipe.scales);
   add_augmentation(builder, recipe.augmentation);
-  add_loss_and_optimizer(builder, recipe.loss, recipe.optimizer);
+  add_loss_and_optimizer(builder, recipe.loss, recipe.partial_fc, recipe.optimizer);
   add_schedule(builder, recipe.schedule);
   add_training(builder, recipe.training);
   return std::move(builder.fields);

@@ -13,6 +13,7 @@
 #include "passes/fuse_training.h"
 #include "passes/differentiate.h"
 #include "passes/pass.h"
+#include "passes/sampled_rows.h"
 
 namespace facet {
 namespace {
@@ -20,6 +21,7 @@ namespace {
 using Kind = LossOptions::Kind;
 
 constexpr std::string_view kAverage = "ema.";
+constexpr const char* kCenters = "head.weight";
 
 /// The network's outputs, to be found by name.
 class Outputs {
@@ -122,8 +124,11 @@ class LossWriter {
     const Dim batch = (logits_.empty() ? embeddings_ : logits_).at(0).shape().at(0);
     const Tensor labels = network_.input("labels", {batch}, DType::i64);
     if (options_.kind == Kind::margin) {
-      const Tensor centers =
+      Tensor centers =
           class_centers(network_.root() / "head", options_.classes, embeddings_.at(0).extent(1));
+      if (options_.sampled > 0) {
+        centers = gather_rows(centers, network_.input("sampled", {options_.sampled}, DType::i64));
+      }
       logits_.push_back(cosine_similarities(embeddings_[0], centers));
     }
     Tensor loss = of(labels);
@@ -165,6 +170,12 @@ void check(const LossOptions& options) {
     throw usage_error(
         fmt::format("a margin loss needs the number of classes, not {}", options.classes));
   }
+  if (options.sampled < 0 || (options.sampled > 0 && options.kind != Kind::margin) ||
+      options.sampled > std::max<std::int64_t>(options.classes, 0)) {
+    throw usage_error(fmt::format("{} of {} centres cannot be sampled; a margin loss takes from 1 to all "
+                                  "of them, or 0 for the ordinary head",
+                                  options.sampled, options.classes));
+  }
   if (!(options.label_smoothing >= 0 && options.label_smoothing < 1)) {
     throw usage_error(fmt::format("the label smoothing is {}; it must be at least 0 and below 1",
                                   options.label_smoothing));
@@ -190,15 +201,18 @@ void freeze(Graph& graph, const std::vector<std::string>& frozen) {
   }
 }
 
-/// The gradient of the output `loss` by every trainable parameter that it depends on.
-std::map<std::string, Value> gradients_of_loss(Graph& graph) {
+/// The gradient of the output `loss` by every trainable parameter that it depends on; of `sampled`
+/// tables by their rows.
+std::map<std::string, Value> gradients_of_loss(Graph& graph,
+                                               const std::vector<std::string>& sampled) {
   std::vector<Value> wrt;
   std::vector<std::string> keys;
   for (Node* node : graph.node_list()) {
     if (!node->is("parameter")) continue;
     const Parameter* parameter = graph.find_parameter(node->attributes().text("key"));
     if (!parameter->trainable || !is_float(parameter->type.dtype)) continue;
-    wrt.push_back(node->result());
+    const bool by_rows = std::ranges::find(sampled, parameter->key) != sampled.end();
+    wrt.push_back(by_rows ? sampled_rows(graph, parameter->key)->result() : node->result());
     keys.push_back(parameter->key);
   }
   Builder build(graph, nullptr, {"loss", {}, {}});
@@ -244,11 +258,18 @@ Graph make_training_step(Graph network, const StepOptions& options) {
   freeze(graph, options.frozen);
   to_training_mode(graph, options.mode);
   if (options.fuse) fuse_for_training(graph);
-  const std::map<std::string, Value> gradients = gradients_of_loss(graph);
+  std::vector<std::string> sampled;
+  if (options.loss.sampled > 0) sampled.emplace_back(kCenters);
+  if (options.loss.sampled > 0 && !graph.find_parameter(kCenters)->trainable) {
+    throw usage_error("centres that are sampled are trained; take them out of the frozen parts");
+  }
+  if (options.loss.sampled > 0 && options.dense_centers) owe_missed_steps(graph, kCenters);
+  const std::map<std::string, Value> gradients = gradients_of_loss(graph, sampled);
   if (options.accumulate_only) {
-    append_accumulation(graph, gradients);
+    append_accumulation(graph, gradients, sampled);
   } else {
     OptimizerOptions optimizer = options.optimizer;
+    optimizer.sampled = sampled;
     optimizer.guard = graph.outputs().at(0).value;  // the loss
     const AppendedOptimizer made = append_optimizer(graph, gradients, optimizer);
     if (made.gradient_norm) graph.outputs().push_back({"gradient_norm", made.gradient_norm});

@@ -24,6 +24,9 @@ struct LossOptions {
   double label_smoothing = 0;
   MarginOptions margin = {};
   std::int64_t classes = 0;  ///< margin: how many; the others' are the width of the logits
+  /// margin: above 0 the loss knows only so many centres, those of the rows in another input
+  /// `sampled` i64 [sampled], and labels are places in it (training/partial_fc.h).
+  std::int64_t sampled = 0;
   DcrLossOptions dcr = {};   ///< its label_smoothing is not read: the one above counts
   /// The network's outputs, one of each (of each scale for dcr_coupled). Empty: the only one that
   /// ends in "logits"; its namesake or the only one that ends in "embedding" or "embeddings". For
@@ -39,7 +42,8 @@ struct LossOptions {
 /// The network with an input `labels` i64 [N] and the outputs
 ///
 ///   loss      f32 [1]
-///   logits    [N, C]: of scale 0 for dcr_coupled; the cosines for margin
+///   logits    [N, C]: of scale 0 for dcr_coupled; the cosines for margin, to the sampled centres
+///             if they are sampled
 ///
 /// in place of its own. The batch may be symbolic. What the loss keeps (centres) is updated.
 /// Throws Error(usage) that lists the outputs if those that the loss needs are not there.
@@ -55,6 +59,9 @@ struct StepOptions {
   std::int64_t batch = 64;  ///< extent of the network's symbol, if it has one
   /// Keys that begin with one of these are not trained. Statistics of their batch norms still move.
   std::vector<std::string> frozen = {};
+  /// Sampled centres: SGD's momentum and weight decay reach those that are not sampled, too, through
+  /// another input `owed` f32 [4 * sampled] (Partial FC v2); false: they stay as they are (v1).
+  bool dense_centers = false;
   /// Fuses ahead of differentiation (passes/fuse_training.h); false is for comparisons.
   bool fuse = true;
   /// The gradients are added to `accumulated.<key>` and nothing is stepped (see

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "ir/dsl.h"
@@ -79,6 +80,15 @@ OptimizerOptions optimizer_options(const OptimizerRecipe& recipe) {
   return options;
 }
 
+/// Shapes are static: there is room for a batch of different classes. 0: all centres take part.
+std::int64_t sample_of(const Recipe& recipe, std::int64_t classes) {
+  const double rate = recipe.partial_fc.sample_rate;
+  if (rate >= 1) return 0;
+  const std::int64_t pictures = recipe.training.batch * recipe.optimizer.accumulate;
+  const auto wanted = static_cast<std::int64_t>(rate * static_cast<double>(classes));
+  return std::min(classes, std::max(wanted, pictures));
+}
+
 /// Inputs that the outputs do not need, with what was made of them.
 void drop_other_scales(Graph& graph) {
   PassContext context;
@@ -107,11 +117,25 @@ StepOptions step_options(const Recipe& recipe, std::int64_t classes) {
   StepOptions options;
   options.loss = loss_options(recipe, classes);
   options.optimizer = optimizer_options(recipe.optimizer);
+  options.loss.sampled = sample_of(recipe, classes);
+  options.dense_centers = recipe.partial_fc.version == PartialFcRecipe::Version::v2;
   if (options.loss.kind == LossOptions::Kind::margin) options.optimizer.clip_exempt = {"head."};
   options.mode.dropout_seed = recipe.training.seed;
   options.mode.update_statistics = !recipe.model.fixed_bn;
   options.frozen = recipe.model.frozen;
   options.batch = recipe.training.batch * rows_per_picture(recipe);
+  return options;
+}
+
+PartialFc::Options partial_fc_options(const Recipe& recipe, std::int64_t classes) {
+  PartialFc::Options options;
+  options.classes = classes;
+  options.sample = sample_of(recipe, classes);
+  options.seed = recipe.training.seed;
+  if (recipe.partial_fc.version == PartialFcRecipe::Version::v2) {
+    options.dense = {static_cast<float>(recipe.optimizer.momentum),
+                     static_cast<float>(recipe.optimizer.weight_decay), recipe.optimizer.nesterov};
+  }
   return options;
 }
 

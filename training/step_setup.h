@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "training/partial_fc.h"
 #include "training/recipe.h"
 #include "training/step.h"
 
@@ -20,6 +21,10 @@ StepOptions step_options(const Recipe& recipe, std::int64_t classes);
 /// How many rows a picture is in a batch of the training step: one for each scale, unless the network
 /// takes every scale by an input of its own (dcr_coupled).
 std::int64_t rows_per_picture(const Recipe& recipe);
+
+/// How the centres are sampled where step_options(...).loss.sampled is above 0. Learning rates,
+/// momentum and weight decay count as the f32 that kernels take them for.
+PartialFc::Options partial_fc_options(const Recipe& recipe, std::int64_t classes);
 
 /// The network's input for pictures. Throws Error(usage) unless it has one input f32 [N, 3, H, W].
 struct PictureInput {

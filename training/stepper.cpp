@@ -81,7 +81,11 @@ Stepper::Stepper(const Graph& network, const Recipe& recipe, std::int64_t classe
   for (const PictureInput& input : picture_inputs(network, recipe)) picture_names_.push_back(input.name);
   for (const Parameter& parameter : network.parameters()) network_keys_.push_back(parameter.key);
   if (recipe.model.fixed_bn) tracked_.clear();
-  compile_step(network, step_options(recipe, classes), recipe, rest);
+  const StepOptions options = step_options(recipe, classes);
+  if (options.loss.sampled > 0) {
+    partial_ = std::make_unique<PartialFc>(partial_fc_options(recipe, classes));
+  }
+  compile_step(network, options, recipe, rest);
   for (const auto& [key, times] : tracked_) constant_[key] = constant_.at(key).clone();
 }
 
@@ -134,6 +138,7 @@ TensorMap Stepper::inputs_of(const Batch& batch) const {
     inputs[picture_names_[0]] = stacked(pictures);
     inputs["labels"] = stacked(std::vector(pictures.size(), batch.labels));
   }
+  if (partial_) partial_->complete(inputs);
   if (!mixed_) return inputs;
   inputs.emplace("mixed_labels", batch.mixed_labels);
   inputs.emplace("own_share", HostTensor::from_floats({1}, {static_cast<float>(batch.own_share)}));
@@ -162,18 +167,23 @@ StepResult Stepper::step(std::span<const Batch> batches, double learning_rate) {
   TensorMap before;
   for (const std::string& key : taken_back_) before[key] = state_->tensors().at(key).clone();
   StepResult result;
+  const auto rate = static_cast<float>(learning_rate);
+  if (partial_) {
+    std::vector<HostTensor> labels;
+    for (const Batch& batch : batches) labels.push_back(batch.labels);
+    partial_->begin(labels);
+  }
   for (std::size_t i = 0; i < batches.size(); ++i) {
     TensorMap inputs = inputs_of(batches[i]);
     const bool last = i + 1 == batches.size();
-    if (last) {
-      inputs.emplace("lr", HostTensor::from_floats({1}, {static_cast<float>(learning_rate)}));
-    }
+    if (last) inputs.emplace("lr", HostTensor::from_floats({1}, {rate}));
     const bool is_rest = rest_ > 0 && batches[i].labels.element_count() == rest_;
     Context& finishing = is_rest ? *rest_context_ : *context_;
     if (run(last ? finishing : *accumulating_, inputs, result)) continue;
     take_back(before);
     return result;
   }
+  if (partial_) partial_->applied(rate, *state_);
   result.loss /= static_cast<double>(accumulate_);
   for (const auto& [key, times] : tracked_) {
     *constant_.at(key).as_mutable<std::int64_t>() += times * accumulate_;
@@ -193,19 +203,23 @@ void Stepper::take_back(const TensorMap& before) {
 TensorMap Stepper::tensors() const {
   TensorMap all = state_->tensors();
   all.insert(constant_.begin(), constant_.end());
+  if (partial_) all.merge(partial_->tensors());
   return all;
 }
 
 void Stepper::assign(const TensorMap& tensors) {
-  TensorMap state;
+  TensorMap state, partial;
   for (const auto& [key, tensor] : tensors) {
-    if (state_->tensors().contains(key)) {
+    if (partial_ && PartialFc::owns(key)) {
+      partial.emplace(key, tensor);
+    } else if (state_->tensors().contains(key)) {
       state.emplace(key, tensor);
     } else {
       constant_.at(key) = tensor.clone();
     }
   }
   state_->assign(state);
+  if (partial_) partial_->assign(partial);
 }
 
 TensorMap Stepper::select(bool averaged, bool of_network) const {
@@ -222,7 +236,11 @@ TensorMap Stepper::select(bool averaged, bool of_network) const {
 
 TensorMap Stepper::weights(bool averaged) const { return select(averaged, true); }
 
-TensorMap Stepper::head(bool averaged) const { return select(averaged, false); }
+TensorMap Stepper::head(bool averaged) const {
+  TensorMap chosen = select(averaged, false);
+  if (partial_) chosen["head.weight"] = partial_->centers(*state_);
+  return chosen;
+}
 
 std::string Stepper::describe_non_finite() const {
   for (const auto& [key, tensor] : state_->tensors()) {
@@ -250,6 +268,7 @@ std::string Stepper::describe() const {
                         : fmt::format("\nrecompute  {} steps run again, {:.1f} MB kept less, {:+.1f} % flops",
                                       again.values, static_cast<double>(again.kept_less) * 1e-6,
                                       100 * again.flops / std::max(again.all_flops, 1.0));
+  if (partial_) text += "\n" + partial_->describe();
   return fmt::format("precision  {}\nstep       {} kernels, batch {}{}, compiled in {:.1f} s\n"
                      "memory     arena {:.1f} MB (lower bound {:.1f}), state {:.1f} MB{}",
                      text, info.steps.size(), batch_,

@@ -9,6 +9,7 @@
 
 #include "runtime/compile.h"
 #include "training/loader.h"
+#include "training/partial_fc.h"
 #include "training/recipe.h"
 #include "training/step_setup.h"
 
@@ -18,7 +19,7 @@ namespace facet {
 struct StepResult {
   bool applied = true;       ///< false: the loss was not finite and nothing was changed
   double loss = 0;           ///< mean over the step's pictures
-  std::int64_t correct = 0;  ///< pictures whose class has the largest logit
+  std::int64_t correct = 0;  ///< pictures whose class has the largest logit, of those sampled
   std::int64_t pictures = 0;  ///< one counts for each scale that is a row of the batch
   /// Not applied: the first operation whose result is not finite, if that was asked for.
   std::string problem;
@@ -42,7 +43,8 @@ class Stepper {
   void assign(const TensorMap& tensors);
   /// The network's state_dict; with `averaged`, averages in place of the parameters that have one.
   TensorMap weights(bool averaged) const;
-  /// What the loss added: the head's and other centres. Empty for plain cross entropy.
+  /// What the loss added: the head's and other centres. Empty for plain cross entropy. Sampled centres
+  /// of v2 are a copy in which no row is owed a step.
   TensorMap head(bool averaged) const;
   /// The first tensor of the state that has a value which is not finite: "conv1.weight: 3 of 864
   /// values"; empty if there is none.
@@ -79,6 +81,7 @@ class Stepper {
   std::unique_ptr<Context> accumulating_;  ///< null without accumulation
   std::vector<std::string> taken_back_;    ///< what accumulating runs change but for the sums
   std::vector<std::string> sums_;
+  std::unique_ptr<PartialFc> partial_;     ///< null if all centres take part in every step
   TensorMap constant_;                     ///< parameters that no run changes, and counters
 };
 

@@ -77,7 +77,7 @@ Family family_of(const Node& node) {
   if (node.is("reduce_max_bwd")) return Family::reduce_max_bwd;
   if (node.is("softmax_bwd")) return Family::softmax_bwd;
   if (is_one_of({"cross_entropy", "cross_entropy_bwd", "pick", "pick_bwd", "place", "gather_rows",
-                 "scatter_add_rows"})) {
+                 "owed_rows", "scatter_add_rows"})) {
     return Family::labels;
   }
   if (node.is("dropout_train")) return Family::dropout;
@@ -251,7 +251,7 @@ class CpuBackend : public Backend {
     if (family == Family::unknown) return true;
     const auto operands = node.operands();
     const auto results = node.result_types();
-    const bool reads_labels = family == Family::labels;
+    const bool reads_labels = family == Family::labels || family == Family::update;
     // Kernels divide their work by the number of elements; the oracle knows the sum of none.
     return !std::all_of(operands.begin(), operands.end(), [&](const Value& value) {
       if (is_empty(value.type())) return false;

@@ -1,4 +1,4 @@
-// Ops that read one label per row: cross_entropy, pick, place, gather_rows, their gradients.
+// Ops that read one label per row: cross_entropy, pick, place, gather_rows, owed_rows, their gradients.
 
 #include <algorithm>
 #include <cmath>
@@ -113,6 +113,22 @@ std::vector<HostTensor> gather_rows(const Call& call) {
   return {result};
 }
 
+std::vector<HostTensor> owed_rows(const Call& call) {
+  const HostTensor& table = call.operand(0);
+  HostTensor result = call.result();
+  const std::int64_t width = table.shape()[1];
+  const double* owed = call.operand(3).as<double>();
+  for (std::int64_t k = 0; k < result.shape()[0]; ++k, owed += 4) {
+    const std::int64_t row = target(call.operand(2), k, table.shape()[0]);
+    if (row == kNoTarget) continue;
+    const double* p = table.as<double>() + row * width;
+    const double* v = call.operand(1).as<double>() + row * width;
+    double* to = result.as_mutable<double>() + k * width;
+    for (std::int64_t i = 0; i < width; ++i) to[i] = owed[0] * p[i] + owed[1] * v[i];
+  }
+  return {result};
+}
+
 std::vector<HostTensor> scatter_add_rows(const Call& call) {
   const HostTensor& x = call.operand(0);
   HostTensor result = call.result();
@@ -135,6 +151,7 @@ void add_label_ops(EvaluatorTable& table) {
   table["pick_bwd"] = pick_bwd;
   table["place"] = place;
   table["gather_rows"] = gather_rows;
+  table["owed_rows"] = owed_rows;
   table["scatter_add_rows"] = scatter_add_rows;
 }
 

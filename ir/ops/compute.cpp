@@ -285,7 +285,10 @@ std::vector<OpDef> compute_ops() {
                        .doc = "[..., m, k] x [..., k, n]; leading axes broadcast; a transposed "
                               "operand swaps its last two axes first.",
                        .signature = Signature({"a", "b"}, {"y"}),
-                       .attributes = {{"transpose_a", false}, {"transpose_b", false}},
+                       .attributes = {{"transpose_a", false},
+                                      {"transpose_b", false},
+                                      // Stays f32 where the program is bf16: scaled cosines, say.
+                                      {"full_precision", false}},
                        .infer = infer_matmul,
                        .gradient = Gradient::rule(matmul_gradient),
                        .layout = LayoutRole::plain,

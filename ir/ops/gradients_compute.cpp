@@ -45,22 +45,35 @@ Value flatten_rows(Builder& build, Value x) {
   return build("reshape", {x}, {{"shape", Ints{-1, x.shape().back().factor}}});
 }
 
-Value product(Builder& build, Value a, bool transpose_a, Value b, bool transpose_b) {
-  return build("matmul", {a, b}, {{"transpose_a", transpose_a}, {"transpose_b", transpose_b}});
-}
+/// Products for the gradients of one, of its precision.
+class Products {
+ public:
+  Products(Builder& build, const Node& node)
+      : build_(build), full_precision_(node.attributes().boolean("full_precision")) {}
+
+  Value operator()(Value a, bool transpose_a, Value b, bool transpose_b) const {
+    return build_("matmul", {a, b},
+                  {{"transpose_a", transpose_a},
+                   {"transpose_b", transpose_b},
+                   {"full_precision", full_precision_}});
+  }
+
+ private:
+  Builder& build_;
+  bool full_precision_;
+};
 
 /// db of y = a b (or a b^T): a^T dy (or its transpose). One b for many matrices: one product over
 /// all their rows in place of many and their sum.
-Value right_cotangent(Builder& build, Value a, bool transpose_a, Value b, bool transpose_b,
-                      Value dy) {
+Value right_cotangent(Builder& build, const Products& product, Value a, bool transpose_a, Value b,
+                      bool transpose_b, Value dy) {
   const bool one_product =
       !transpose_a && matrices(b.shape()) == 1 && matrices(a.shape()) == matrices(dy.shape());
   if (one_product) {
     a = flatten_rows(build, a);
     dy = flatten_rows(build, dy);
   }
-  return transpose_b ? product(build, dy, true, a, transpose_a)
-                     : product(build, a, !transpose_a, dy, false);
+  return transpose_b ? product(dy, true, a, transpose_a) : product(a, !transpose_a, dy, false);
 }
 
 }  // namespace
@@ -117,14 +130,15 @@ Values matmul_gradient(Builder& build, Node& node, Cotangents cotangents) {
   const Value a = node.operand(0), b = node.operand(1), dy = cotangents[0];
   const bool transpose_a = node.attributes().boolean("transpose_a");
   const bool transpose_b = node.attributes().boolean("transpose_b");
+  const Products product(build, node);
   Values result(2);
   if (takes_cotangent(a)) {
-    const Value da = transpose_a ? product(build, b, transpose_b, dy, true)
-                                 : product(build, dy, false, b, !transpose_b);
+    const Value da = transpose_a ? product(b, transpose_b, dy, true)
+                                 : product(dy, false, b, !transpose_b);
     result[0] = sum_to(build, da, a);
   }
   if (takes_cotangent(b)) {
-    result[1] = sum_to(build, right_cotangent(build, a, transpose_a, b, transpose_b, dy), b);
+    result[1] = sum_to(build, right_cotangent(build, product, a, transpose_a, b, transpose_b, dy), b);
   }
   return result;
 }

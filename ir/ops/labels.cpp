@@ -70,6 +70,18 @@ std::vector<Type> infer_gather_rows(const InferContext& context) {
   return {Type{table.dtype, {labels.shape[0], table.shape[1]}, {}}};
 }
 
+std::vector<Type> infer_owed_rows(const InferContext& context) {
+  const Type& table = context.operand(0);
+  const Type& rows = context.operand(2);
+  if (table.rank() != 2 || table.dtype != DType::f32 || rows.rank() != 1 || rows.dtype != DType::i64) {
+    throw usage_error(fmt::format("owed_rows takes a table f32[C, D] and rows i64[K], not {} and {}",
+                                  to_string(table), to_string(rows)));
+  }
+  require_shape(context.operand(1), table.shape, "the velocity");
+  require_shape(context.operand(3), {rows.shape[0].factor * 4}, "what the rows are owed");
+  return {f32({rows.shape[0], table.shape[1]})};
+}
+
 std::vector<Type> infer_scatter_add_rows(const InferContext& context) {
   const Type& x = matrix_of(context, 0, 1);
   const std::int64_t rows = context.attributes.integer("rows");
@@ -78,6 +90,7 @@ std::vector<Type> infer_scatter_add_rows(const InferContext& context) {
 }
 
 double four_per_element(const Node& node) { return 4 * operand_elements(node); }
+double three_per_element(const Node& node) { return 3 * result_elements(node); }
 double one_per_element(const Node& node) { return result_elements(node); }
 
 std::vector<Sample> cross_entropy_samples() {
@@ -101,6 +114,10 @@ std::vector<Sample> place_samples() {
 }
 std::vector<Sample> gather_samples() {
   return {{{f32({10, 5}), i64({3})}, {}, 0, 10}, {{f32({7, 33}), i64({40})}, {}, -2, 9}};
+}
+std::vector<Sample> owed_samples() {
+  return {{{f32({10, 5}), f32({10, 5}), i64({3}), f32({12})}, {}, 0, 10},
+          {{f32({7, 33}), f32({7, 33}), i64({40}), f32({160})}, {}, -2, 9}};
 }
 std::vector<Sample> scatter_samples() {
   return {{{f32({3, 5}), i64({3})}, {{"rows", std::int64_t{10}}}, 0, 10},
@@ -184,6 +201,16 @@ std::vector<OpDef> label_ops() {
                            Gradient::rule(gather_rows_gradient),
                            memory(one_per_element),
                            gather_samples}));
+  list.push_back(label_op({"owed_rows",
+                           "owed[4 k] * table[rows[k]] + owed[4 k + 1] * velocity[rows[k]]: a row of a "
+                           "table under sgd_update after the steps that passed it by; zeros for a row "
+                           "that there is not.",
+                           Signature({"table", "velocity", "rows", "owed"}, {"y"}),
+                           {},
+                           infer_owed_rows,
+                           Gradient::none("it is differentiated by the rows, which are its result"),
+                           memory(three_per_element),
+                           owed_samples}));
   list.push_back(label_op({"scatter_add_rows",
                            "Sums of the rows of x that have the same label.",
                            Signature({"x", "labels"}, {"y"}),

@@ -238,6 +238,26 @@ TEST(LowerToBf16, UpdatesAreF32) {
 )");
 }
 
+// A product that asks for full precision reads f32, made from bf16 where the activations are.
+TEST(LowerToBf16, FullPrecisionProductsStayF32) {
+  expect_rewrite(kPass, R"(
+  %0 = input() {name = "x", type = "f32[4, 3]"} : f32[4, 3]
+  %1 = parameter() {key = "w", type = "f32[5, 3]"} : f32[5, 3]
+  %2 = relu(%0) : f32[4, 3]
+  %3 = matmul(%2, %1) {full_precision = true, transpose_b = true} : f32[4, 5]
+  return "y" = %3
+)",
+                 R"(
+  %0 = input() {name = "x", type = "f32[4, 3]"} : f32[4, 3]
+  %1 = cast(%0) {dtype = "bf16"} : bf16[4, 3]
+  %2 = parameter() {key = "w", type = "f32[5, 3]"} : f32[5, 3]
+  %3 = relu(%1) : bf16[4, 3]
+  %4 = cast(%3) {dtype = "f32"} : f32[4, 3]
+  %5 = matmul(%4, %2) {full_precision = true, transpose_b = true} : f32[4, 5]
+  return "y" = %5
+)");
+}
+
 TEST(LowerToBf16, RefusesWhatIsLoweredAlready) {
   Graph graph = testing::parse_body(R"(
   %0 = input() {name = "x", type = "f32[N, 2, 4, 4]"} : f32[N, 2, 4, 4]

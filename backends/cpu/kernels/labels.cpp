@@ -187,6 +187,27 @@ struct LabelsPlan {
     }
   }
 
+  /// Every row by two factors of its own, from a table and its velocity.
+  void owed_rows(const Addresses& a, std::int64_t begin, std::int64_t end) const {
+    float p[kPiece], v[kPiece];
+    for (std::int64_t k = begin; k < end; ++k) {
+      const std::int64_t row = label(a, k);
+      const float of_p = operands[3].at(a.operands[3], 4 * k, 0);
+      const float of_v = operands[3].at(a.operands[3], 4 * k + 1, 0);
+      if (row < 0 || (of_p == 1 && of_v == 0)) {  // nothing is owed: half the bytes
+        copy_row(operands[0], a.operands[0], row, a, k);
+        continue;
+      }
+      for (std::int64_t first = 0; first < results[0].columns; first += kPiece) {
+        const std::int64_t width = std::min(kPiece, results[0].columns - first);
+        operands[0].load(a.operands[0], row, first, width, p);
+        operands[1].load(a.operands[1], row, first, width, v);
+        for (std::int64_t i = 0; i < width; ++i) p[i] = of_p * p[i] + of_v * v[i];
+        results[0].store(a.results[0], k, first, width, p);
+      }
+    }
+  }
+
   /// Called for rows of the result: those that share a label are added in order, by one thread.
   void scatter_add_rows(const Addresses& a, std::int64_t begin, std::int64_t end) const {
     for (std::int64_t row = begin; row < end; ++row) copy_row(operands[0], nullptr, -1, a, row);
@@ -258,8 +279,8 @@ std::unique_ptr<Kernel> lower_labels(const Node& node, std::span<const View> ope
     plan.labels.classes = plan.results[0].columns;
   } else if (node.is("place")) {
     plan.rows = &LabelsPlan::place;
-  } else if (node.is("gather_rows")) {
-    plan.rows = &LabelsPlan::gather_rows;
+  } else if (node.is("gather_rows") || node.is("owed_rows")) {
+    plan.rows = node.is("owed_rows") ? &LabelsPlan::owed_rows : &LabelsPlan::gather_rows;
     plan.labels.classes = plan.operands[0].rows;
   } else {
     plan.rows = &LabelsPlan::scatter_add_rows;

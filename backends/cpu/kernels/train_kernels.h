@@ -31,7 +31,7 @@ std::unique_ptr<Kernel> lower_reduce_max_bwd(const Node& node, std::span<const V
 std::unique_ptr<Kernel> lower_softmax_bwd(const Node& node, std::span<const View> operands,
                                           std::span<const View> results);
 
-/// cross_entropy, cross_entropy_bwd, pick, pick_bwd, place, gather_rows and scatter_add_rows.
+/// cross_entropy, cross_entropy_bwd, pick, pick_bwd, place, gather_rows, owed_rows and scatter_add_rows.
 std::unique_ptr<Kernel> lower_labels(const Node& node, std::span<const View> operands,
                                      std::span<const View> results);
 

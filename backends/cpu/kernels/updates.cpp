@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <string>
 
 #include "backends/cpu/kernels/parallel.h"
@@ -12,7 +13,8 @@
 #include "ir/layout.h"
 
 // Optimizer steps. New state is written over the old one: where the memory plan gave a result
-// another place than its operand, the operand is copied there first.
+// another place than its operand, the operand is copied there first. A step of rows of a table reads
+// and writes these rows alone; what a row is owed is paid while it is in the cache.
 
 namespace facet::cpu {
 namespace {
@@ -25,14 +27,20 @@ enum class Rule { sgd, adam, lars, ema };
 struct UpdatePlan {
   std::string name;
   Rule rule = Rule::sgd;
-  std::int64_t elements = 0;
+  std::int64_t elements = 0;  ///< of the gradient
+  std::int64_t state_elements = 0;
+  std::int64_t rows = 0;   ///< of a table that are stepped; 0: all of the state
+  std::int64_t table = 0;  ///< the table's rows
+  std::size_t rows_operand = 0, owed_operand = 0;  ///< their numbers; 0: there is none
   std::size_t states = 1;
   std::size_t rate_operand = 0;  ///< number of the operand lr; 0: there is none
   double momentum = 0, weight_decay = 0, beta1 = 0, beta2 = 0, epsilon = 0, trust = 0, decay = 0;
   bool nesterov = false, decoupled = false;
 
   std::string implementation() const { return name + ":" + train_loops().name; }
-  std::int64_t pieces() const { return (elements + kSumPiece - 1) / kSumPiece; }
+  std::int64_t pieces() const {
+    return rows > 0 ? rows : (elements + kSumPiece - 1) / kSumPiece;
+  }
   std::size_t scratch_bytes() const {
     return rule == Rule::lars ? static_cast<std::size_t>(2 * pieces()) * sizeof(float) : 0;
   }
@@ -40,7 +48,7 @@ struct UpdatePlan {
   void run(const Addresses& a) const {
     for (std::size_t i = 0; i < states; ++i) {
       if (a.results[i] != a.operands[i]) {
-        std::copy_n(a.operands[i], elements * std::int64_t{sizeof(float)}, a.results[i]);
+        std::copy_n(a.operands[i], state_elements * std::int64_t{sizeof(float)}, a.results[i]);
       }
     }
     // A step whose loss was not finite has such a learning rate: it changes nothing.
@@ -55,8 +63,8 @@ struct UpdatePlan {
       case Rule::adam:
         return run_adam(a);
       case Rule::ema:
-        return each(elements, [&](std::int64_t first, std::int64_t count) {
-          train_loops().ema(static_cast<float>(decay), result(a, 0) + first, operand(a, 1) + first,
+        return each(a, [&](std::int64_t first, std::int64_t from, std::int64_t count) {
+          train_loops().ema(static_cast<float>(decay), result(a, 0) + first, operand(a, 1) + from,
                             count);
         });
     }
@@ -71,17 +79,49 @@ struct UpdatePlan {
   }
   static float number(const Addresses& a, std::size_t i) { return *operand(a, i); }
 
+  /// body(first element of the state, of the gradient, how many), in parallel.
   template <class Body>
-  static void each(std::int64_t count, const Body& body) {
-    parallel_for(count, count,
-                 [&](std::int64_t begin, std::int64_t end) { body(begin, end - begin); });
+  void each(const Addresses& a, const Body& body) const {
+    if (rows == 0) {
+      return parallel_for(elements, elements, [&](std::int64_t begin, std::int64_t end) {
+        body(begin, begin, end - begin);
+      });
+    }
+    parallel_for(rows, elements, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t k = begin; k < end; ++k) {
+        const std::int64_t row = row_at(a, k);
+        if (row >= 0) body(row * width(), k * width(), width());
+      }
+    });
+  }
+
+  std::int64_t width() const { return elements / rows; }
+
+  /// The row of the table that piece `k` steps; -1: none.
+  std::int64_t row_at(const Addresses& a, std::int64_t k) const {
+    std::int64_t row = 0;
+    std::memcpy(&row, a.operands[rows_operand] + k * std::int64_t{sizeof(row)}, sizeof(row));
+    return row >= 0 && row < table ? row : -1;
   }
 
   void run_sgd(const Addresses& a, const SgdStep& step) const {
-    each(elements, [&](std::int64_t first, std::int64_t count) {
-      train_loops().sgd(step, result(a, 0) + first, result(a, 1) + first, operand(a, 2) + first,
-                        count);
+    each(a, [&](std::int64_t first, std::int64_t from, std::int64_t count) {
+      float* const p = result(a, 0) + first;
+      float* const v = result(a, 1) + first;
+      if (owed_operand > 0) pay(operand(a, owed_operand) + from / count * 4, p, v, count);
+      train_loops().sgd(step, p, v, operand(a, 2) + from, count);
     });
+  }
+
+  /// The steps that passed the row by.
+  static void pay(const float* owed, float* p, float* v, std::int64_t count) {
+    const float pp = owed[0], pv = owed[1], vp = owed[2], vv = owed[3];
+    if (pp == 1 && pv == 0 && vp == 0 && vv == 1) return;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const float old = p[i];
+      p[i] = pp * old + pv * v[i];
+      v[i] = vp * old + vv * v[i];
+    }
   }
 
   void run_adam(const Addresses& a) const {
@@ -97,9 +137,9 @@ struct UpdatePlan {
     s.rate = static_cast<float>(lr / (1 - std::pow(beta1, step)));
     s.root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, step)));
     s.epsilon = static_cast<float>(epsilon);
-    each(elements, [&](std::int64_t first, std::int64_t count) {
+    each(a, [&](std::int64_t first, std::int64_t from, std::int64_t count) {
       train_loops().adam(s, result(a, 0) + first, result(a, 1) + first, result(a, 2) + first,
-                         operand(a, 3) + first, count);
+                         operand(a, 3) + from, count);
     });
   }
 
@@ -108,10 +148,12 @@ struct UpdatePlan {
     auto* const sums = reinterpret_cast<float*>(a.scratch);
     parallel_for(pieces(), 2 * elements, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t first = i * kSumPiece;
-        const std::int64_t count = std::min(kSumPiece, elements - first);
-        sums[2 * i] = train_loops().square_sum(result(a, 0) + first, count);
-        sums[2 * i + 1] = train_loops().square_sum(operand(a, 2) + first, count);
+        const std::int64_t from = i * (rows > 0 ? width() : kSumPiece);
+        const std::int64_t count = rows > 0 ? width() : std::min(kSumPiece, elements - from);
+        const std::int64_t row = rows > 0 ? row_at(a, i) : 0;
+        const std::int64_t first = rows > 0 ? row * width() : from;
+        sums[2 * i] = row < 0 ? 0 : train_loops().square_sum(result(a, 0) + first, count);
+        sums[2 * i + 1] = row < 0 ? 0 : train_loops().square_sum(operand(a, 2) + from, count);
       }
     });
     double parameter = 0, gradient = 0;
@@ -134,11 +176,20 @@ std::unique_ptr<Kernel> lower_update(const Node& node, std::span<const View> ope
   plan.name = std::string(node.kind());
   plan.states = results.size();
   if (operands.size() > plan.states + 1) plan.rate_operand = plan.states + 1;
-  plan.elements = element_count(static_extents(operands[0].type.shape));
+  plan.state_elements = element_count(static_extents(operands[0].type.shape));
+  plan.elements = element_count(static_extents(operands[plan.states].type.shape));
+  for (std::size_t i = plan.states + 2; i < operands.size(); ++i) {
+    if (operands[i].type.dtype != DType::i64) continue;
+    plan.rows_operand = i;
+    plan.rows = operands[i].type.shape[0].factor;
+    plan.table = operands[0].type.shape[0].factor;
+    if (i + 1 < operands.size()) plan.owed_operand = i + 1;
+  }
   const auto check = [&](const View& view) {
     const std::vector<std::int64_t> extents = static_extents(view.type.shape);
-    if (view.type.dtype == DType::f32 && !is_blocked(view.type.layout) &&
-        same_strides(extents, view.strides, dense_strides({DType::f32, view.type.shape, {}}))) {
+    const bool is_rows = plan.rows > 0 && &view == &operands[plan.rows_operand];
+    if (view.type.dtype == (is_rows ? DType::i64 : DType::f32) && !is_blocked(view.type.layout) &&
+        same_strides(extents, view.strides, dense_strides({view.type.dtype, view.type.shape, {}}))) {
       return;
     }
     throw failure(fmt::format("'{}' ({}) takes dense row-major f32, not {}", node.kind(),
