@@ -18,6 +18,8 @@ void add_embed_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
 void add_train_command(CLI::App& app);
 void add_eval_command(CLI::App& app);
+void add_identify_command(CLI::App& app);
+void add_align_command(CLI::App& app);
 void add_export_command(CLI::App& app);
 void add_import_command(CLI::App& app);
 /// A subcommand of `facet data`.

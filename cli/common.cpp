@@ -228,23 +228,11 @@ double cosine_similarity(const float* a, const float* b, std::int64_t count) {
   return a2 > 0 && b2 > 0 ? dot / std::sqrt(a2 * b2) : 0;
 }
 
-std::string embedding_output(const Graph& graph, const std::string& wanted) {
-  std::vector<std::string> names;
-  for (const Output& output : graph.outputs()) names.push_back(output.name);
-  const auto has = [&](const std::string& name) { return std::ranges::find(names, name) != names.end(); };
-  if (!wanted.empty()) {
-    if (has(wanted)) return wanted;
-    throw usage_error(fmt::format("'{}' has no output '{}'; {} (outputs: {})", graph.name(), wanted,
-                                  did_you_mean(wanted, names), fmt::join(names, ", ")));
-  }
-  for (const char* usual : {"embedding", "branch_embeddings"}) {
-    if (has(usual)) return usual;
-  }
-  for (const std::string& name : names) {
-    if (name.find("embedding") != std::string::npos) return name;
-  }
-  throw usage_error(fmt::format("none of the outputs of '{}' is called an embedding; choose one of {} "
-                                "with --output-name", graph.name(), fmt::join(names, ", ")));
+Flip flip_named(const std::string& name) {
+  if (name == "none") return Flip::none;
+  if (name == "sum") return Flip::sum;
+  if (name == "concatenate") return Flip::concatenate;
+  throw usage_error(fmt::format("--flip {}: give none, sum or concatenate", name));
 }
 
 std::string human_bytes(double bytes) {

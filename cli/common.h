@@ -10,6 +10,7 @@
 #include "ir/host_tensor.h"
 #include "runtime/compile.h"
 #include "runtime/formats/preprocess.h"
+#include "training/evaluation/embedder.h"
 #include "zoo/zoo.h"
 
 namespace CLI {
@@ -80,9 +81,9 @@ TensorMap blank_weights(const Graph& graph);
 
 /// The cosine of the angle between rows of `count` numbers; 0 if one of them is all zeros.
 double cosine_similarity(const float* a, const float* b, std::int64_t count);
-/// The network's output that holds embeddings: `wanted` if given, else `embedding`, else the first
-/// whose name has "embedding" in it, branches before trunks. Throws Error(usage) if there is none.
-std::string embedding_output(const Graph& graph, const std::string& wanted);
+
+/// "none", "sum" or "concatenate". Throws Error(usage).
+Flip flip_named(const std::string& name);
 
 /// "12.3 MB" in decimal units.
 std::string human_bytes(double bytes);

@@ -3,22 +3,19 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
+#include <functional>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "cli/batch_reader.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/embedding_writer.h"
 #include "cli/image_source.h"
 #include "ir/error.h"
 #include "runtime/contact_sheet.h"
 #include "runtime/formats/atomic_file.h"
-#include "runtime/formats/npy.h"
-#include "runtime/formats/safetensors.h"
 #include "runtime/progress.h"
 #include "runtime/weights.h"
 
@@ -31,24 +28,16 @@ struct EmbedArguments {
   std::vector<std::string> images;
   std::string weights;
   std::string output;
+  std::string csv;
   std::string output_name;
   std::int64_t batch = 16;
   std::int64_t limit = 0;
   bool skip_bad = false;
+  std::string flip = "none";
+  int loader_threads = 1;
   std::string neighbors;
   std::int64_t queries = 6;
   std::int64_t matches = 8;
-};
-
-/// One row of numbers per picture that could be read.
-struct Embeddings {
-  std::int64_t width = 0;
-  std::vector<float> values;           // [numbers.size(), width]
-  std::vector<std::int64_t> numbers;   // of the pictures in their source
-  std::int64_t left_out = 0;
-
-  std::int64_t count() const { return static_cast<std::int64_t>(numbers.size()); }
-  const float* row(std::int64_t i) const { return values.data() + i * width; }
 };
 
 void check(const EmbedArguments& arguments) {
@@ -57,85 +46,69 @@ void check(const EmbedArguments& arguments) {
   if (arguments.queries < 1 || arguments.matches < 1) {
     throw usage_error("--queries and --matches must be at least 1");
   }
-  if (!arguments.output.ends_with(".npy") && !arguments.output.ends_with(".safetensors")) {
+  if (arguments.output.empty() && arguments.csv.empty()) {
+    throw usage_error("name a file with --output (.safetensors or .npy) or --csv");
+  }
+  flip_named(arguments.flip);
+  if (!arguments.output.empty() && !arguments.output.ends_with(".npy") &&
+      !arguments.output.ends_with(".safetensors")) {
     throw usage_error(fmt::format("--output {}: name a file .safetensors or .npy", arguments.output));
   }
 }
 
-void append(Embeddings& embeddings, const HostTensor& output, const PictureBatch& batch) {
-  const HostTensor rows = output.cast(DType::f32);
-  const std::int64_t batch_size = batch.pixels.shape()[0];
-  embeddings.width = rows.element_count() / batch_size;
-  const auto used = static_cast<std::int64_t>(batch.numbers.size()) * embeddings.width;
-  embeddings.values.insert(embeddings.values.end(), rows.as<float>(), rows.as<float>() + used);
-  embeddings.numbers.insert(embeddings.numbers.end(), batch.numbers.begin(), batch.numbers.end());
-}
-
-Embeddings compute(const EmbedArguments& arguments, const Model& model, CompileOptions options,
-                   const ImageSource& source) {
-  const std::string output = embedding_output(model.graph, arguments.output_name);
-  options.outputs = {output};
-  const std::string input = model.graph.inputs().at(0)->attributes().text("name");
-  const Dim& declared = model.graph.inputs().at(0)->result_types()[0].shape.at(0);
-  const std::int64_t batch_size =
-      declared.is_static() ? declared.factor : std::min(arguments.batch, source.size());
-  const auto executable = compile(model.graph, weights_of(model, model.graph, arguments.weights),
-                                  options, batch_size);
-  const std::unique_ptr<Context> context = executable->make_context();
-  Embeddings embeddings;
+/// Embeds every picture that can be read; returns how many were left out.
+std::int64_t embed_all(const EmbedArguments& arguments, const Model& model, const CompileOptions& options,
+                       const ImageSource& source, EmbeddingWriter& writer,
+                       std::vector<std::int64_t>& numbers) {
+  EmbedderOptions how;
+  how.compile = options;
+  how.preprocess = *model.preprocess;
+  how.flip = flip_named(arguments.flip);
+  how.output = arguments.output_name;
+  how.batch = std::min(arguments.batch, source.size());
+  how.loader_threads = arguments.loader_threads;
+  how.leave_out_bad = arguments.skip_bad;
+  Embedder embedder(model.graph, weights_of(model, model.graph, arguments.weights), how);
+  std::int64_t left_out = 0;
   Progress progress("embed", source.size(), "images");
-  BatchReader reader(source, *model.preprocess, batch_size, arguments.skip_bad);
-  while (const auto batch = reader.next()) {
-    for (const std::string& problem : batch->problems) progress.note("skipped: " + problem);
-    embeddings.left_out += static_cast<std::int64_t>(batch->problems.size());
-    if (!batch->numbers.empty()) {
-      append(embeddings, context->run({{input, batch->pixels}}).at(output), *batch);
+  embedder.each(source, [&](const EmbeddedBatch& batch) {
+    for (const BadImage& problem : batch.problems) progress.note("skipped: " + problem.message);
+    left_out += static_cast<std::int64_t>(batch.problems.size());
+    const auto width = static_cast<std::size_t>(embedder.width());
+    for (std::size_t i = 0; i < batch.items.size(); ++i) {
+      writer.add(source.name(batch.items[i]), batch.values.subspan(i * width, width));
+      numbers.push_back(batch.items[i]);
     }
-    progress.advance(static_cast<std::int64_t>(batch->numbers.size() + batch->problems.size()));
-  }
+    progress.advance(static_cast<std::int64_t>(batch.items.size() + batch.problems.size()));
+    return true;
+  });
   progress.finish();
-  if (embeddings.numbers.empty()) throw failure("none of the images could be read; nothing is written");
-  return embeddings;
+  if (numbers.empty()) throw failure("none of the images could be read; nothing is written");
+  return left_out;
 }
 
-/// safetensors: the tensor `embeddings`, the pictures' names as a JSON list in the metadata.
-/// npy: the names one a line in a file beside it.
-void write(const EmbedArguments& arguments, const Model& model, const Embeddings& embeddings,
-           const ImageSource& source) {
-  HostTensor table(DType::f32, {embeddings.count(), embeddings.width});
-  std::ranges::copy(embeddings.values, table.as_mutable<float>());
-  std::vector<std::string> names;
-  for (const std::int64_t number : embeddings.numbers) names.push_back(source.name(number));
-  if (arguments.output.ends_with(".npy")) {
-    std::string lines;
-    for (const std::string& name : names) lines += name + "\n";
-    write_text(std::filesystem::path(arguments.output).replace_extension(".names.txt").string(), lines);
-    return write_npy(arguments.output, table);
-  }
-  const nlohmann::json list = names;
-  write_safetensors(arguments.output, {{"embeddings", table}},
-                    {{"model", model.name},
-                     {"names", list.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace)}});
-}
-
-/// The most similar other pictures of a few queries spread over all of them.
-std::vector<SheetRow> find_neighbors(const EmbedArguments& arguments, const Embeddings& embeddings,
+/// The most similar other pictures of a few queries spread over all of them. Row i of `table` is picture
+/// `numbers[i]`.
+std::vector<SheetRow> find_neighbors(const EmbedArguments& arguments, const HostTensor& table,
+                                     const std::vector<std::int64_t>& numbers,
                                      const ImageSource& source) {
-  const std::int64_t queries = std::min(arguments.queries, embeddings.count());
-  const auto matches = static_cast<std::size_t>(std::min(arguments.matches, embeddings.count() - 1));
+  const std::int64_t count = table.shape()[0];
+  const std::int64_t width = table.shape()[1];
+  const std::int64_t queries = std::min(arguments.queries, count);
+  const auto matches = static_cast<std::size_t>(std::min(arguments.matches, count - 1));
   std::vector<SheetRow> rows;
   for (std::int64_t q = 0; q < queries; ++q) {
-    const std::int64_t query = q * embeddings.count() / queries;
+    const std::int64_t query = q * count / queries;
     std::vector<std::pair<double, std::int64_t>> similar;  // similarity, row
-    for (std::int64_t i = 0; i < embeddings.count(); ++i) {
+    for (std::int64_t i = 0; i < count; ++i) {
       if (i == query) continue;
-      similar.emplace_back(
-          cosine_similarity(embeddings.row(query), embeddings.row(i), embeddings.width), i);
+      similar.emplace_back(cosine_similarity(table.as<float>() + query * width,
+                                             table.as<float>() + i * width, width), i);
     }
     std::ranges::partial_sort(similar, similar.begin() + static_cast<std::ptrdiff_t>(matches),
                               std::greater{}, &std::pair<double, std::int64_t>::first);
     const auto picture = [&](std::int64_t row) {
-      return source.load(embeddings.numbers[static_cast<std::size_t>(row)]);
+      return source.load(numbers[static_cast<std::size_t>(row)]);
     };
     SheetRow row{picture(query), {}};
     for (std::size_t m = 0; m < matches; ++m) {
@@ -157,16 +130,20 @@ void run_embed(const EmbedArguments& arguments) {
   }
   embedding_output(model.graph, arguments.output_name);
   // Nobody wants to learn after an hour that the folder is missing.
-  AtomicFile(arguments.output);
   if (!arguments.neighbors.empty()) AtomicFile(arguments.neighbors);
   const ImageSource source(arguments.images, arguments.limit);
-  const Embeddings embeddings = compute(arguments, model, options, source);
-  write(arguments, model, embeddings, source);
-  std::string text = fmt::format("{}: {} embeddings of {} numbers\n", arguments.output,
-                                 embeddings.count(), embeddings.width);
-  if (embeddings.left_out > 0) text += fmt::format("{} images skipped\n", embeddings.left_out);
+  EmbeddingWriter writer(arguments.output, arguments.csv);
+  std::vector<std::int64_t> numbers;
+  const std::int64_t left_out = embed_all(arguments, model, options, source, writer, numbers);
+  const HostTensor table = writer.finish(model.name);
+  std::string text;
+  for (const std::string& file : {arguments.output, arguments.csv}) {
+    if (file.empty()) continue;
+    text += fmt::format("{}: {} embeddings of {} numbers\n", file, writer.count(), writer.width());
+  }
+  if (left_out > 0) text += fmt::format("{} images skipped\n", left_out);
   if (!arguments.neighbors.empty()) {
-    write_png(arguments.neighbors, contact_sheet(find_neighbors(arguments, embeddings, source)));
+    write_png(arguments.neighbors, contact_sheet(find_neighbors(arguments, table, numbers, source)));
     text += fmt::format("{}: nearest neighbours\n", arguments.neighbors);
   }
   write_text("", text);
@@ -186,13 +163,19 @@ void add_embed_command(CLI::App& app) {
                       "The module's state_dict, or fresh parameters (needed unless an ONNX model has its own)")
       ->type_name("FILE.safetensors|random:SEED");
   command->add_option("--output", arguments->output, "Embeddings [count, D], with the images' names")
-      ->required()
       ->type_name("FILE.safetensors|FILE.npy");
+  command->add_option("--csv", arguments->csv, "Names and embeddings as a table, too, or in place of it")
+      ->type_name("FILE");
   command->add_option("--output-name", arguments->output_name, "The network's output to keep")
       ->type_name("NAME");
   command->add_option("--batch", arguments->batch, "Images at once")->capture_default_str();
   command->add_option("--limit", arguments->limit, "Only the first images")->type_name("N");
   command->add_flag("--skip-bad", arguments->skip_bad, "Go on where an image cannot be read");
+  command->add_option("--flip", arguments->flip, "What an image's mirror image adds")
+      ->capture_default_str()
+      ->type_name("none|sum|concatenate");
+  command->add_option("--loader-threads", arguments->loader_threads, "Threads that decode")
+      ->capture_default_str();
   command->add_option("--neighbors", arguments->neighbors,
                       "Draw the nearest neighbours of a few images here")
       ->type_name("SHEET.png");

@@ -70,6 +70,14 @@ std::string ImageSource::name(std::int64_t number) const {
   return item.position < 0 ? item.path : fmt::format("{}#{}", item.path, item.position);
 }
 
+std::uint64_t ImageSource::fingerprint() const {
+  std::uint64_t hash = 0xCBF29CE484222325U;  // FNV-1a
+  for (std::int64_t i = 0; i < size(); ++i) {
+    for (const char c : name(i) + "\n") hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3U;
+  }
+  return hash;
+}
+
 Image ImageSource::load(std::int64_t number) const {
   const Item& item = items_.at(static_cast<std::size_t>(number));
   if (item.position < 0) return read_image(item.path);

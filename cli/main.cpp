@@ -83,6 +83,8 @@ int parse_and_run(int argc, char** argv) {
   add_verify_command(app);
   add_train_command(app);
   add_eval_command(app);
+  add_identify_command(app);
+  add_align_command(app);
   add_export_command(app);
   add_import_command(app);
   check_command(app, argc, argv);

@@ -9,10 +9,12 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/protocol_report.h"
 #include "cli/recipes.h"
 #include "ir/error.h"
 #include "runtime/formats/atomic_file.h"
 #include "runtime/threads.h"
+#include "training/evaluation/open_sets.h"
 #include "training/recipe_data.h"
 #include "training/trainer.h"
 
@@ -78,22 +80,49 @@ nlohmann::ordered_json result_json(const TrainArguments& arguments, const Recipe
       {"skipped_steps", result.skipped},
       {"bad_images", result.bad_images}};
   if (result.validation) json["validation"] = evaluation_json(*result.validation);
-  if (result.best_top1) {
-    json["best_top1"] = *result.best_top1;
+  if (result.protocols) json.update(protocol_json(*result.protocols, recipe.evaluation));
+  if (result.best) {
+    json[fmt::format("best_{}", name_of(recipe.evaluation.metric))] = *result.best;
     json["best_epoch"] = result.best_epoch + 1;
+    json["best_iteration"] = result.best_iteration;
+  }
+  if (!result.steps_to.empty()) json["steps_to"] = nlohmann::ordered_json::array();
+  for (const LevelSteps::Row& row : result.steps_to) {
+    nlohmann::ordered_json steps = {{"set", row.set}, {"level", row.level}, {"iteration", nullptr}};
+    if (row.iteration) steps["iteration"] = *row.iteration;
+    json["steps_to"].push_back(steps);
   }
   return json;
 }
 
-std::string summary(const TrainArguments& arguments, const TrainingResult& result) {
+/// "lfw 80% at 400, 85% at 900, 90% not reached": the first evaluated iteration of each level.
+std::string levels_line(const std::vector<LevelSteps::Row>& rows) {
+  std::string text;
+  std::string set;
+  for (const LevelSteps::Row& row : rows) {
+    text += row.set != set ? fmt::format("{}{} ", text.empty() ? "" : "; ", row.set) : ", ";
+    set = row.set;
+    text += row.iteration ? fmt::format("{:g}% at {}", row.level * 100, grouped(*row.iteration))
+                          : fmt::format("{:g}% not reached", row.level * 100);
+  }
+  return text;
+}
+
+std::string summary(const TrainArguments& arguments, const Recipe& recipe, const TrainingResult& result) {
   std::string text = fmt::format(
       "{}: {} epochs, {} iterations, {:.1f} s, {:.0f} images/s", arguments.output, result.epochs,
       grouped(result.iterations), result.seconds, result.images_per_second);
   if (result.end == TrainingResult::End::patience) text += "; ended by training.patience";
   text += "\n";
-  if (result.best_top1) {
-    text += fmt::format("best validation: top-1 {:.2f}% in epoch {} (best.safetensors)\n",
-                        *result.best_top1 * 100, result.best_epoch + 1);
+  if (result.best) {
+    const bool by_top1 = recipe.evaluation.metric == EvaluationRecipe::Metric::top1;
+    text += fmt::format("best validation: {} {:.2f}% in epoch {} (best.safetensors)\n",
+                        by_top1 ? "top-1" : name_of(recipe.evaluation.metric), *result.best * 100,
+                        result.best_epoch + 1);
+  }
+  if (result.protocols) text += protocol_table(*result.protocols, recipe.evaluation);
+  if (!result.steps_to.empty()) {
+    text += fmt::format("iterations to accuracies: {}\n", levels_line(result.steps_to));
   }
   if (result.skipped > 0) text += fmt::format("{} steps were skipped: loss not finite\n", result.skipped);
   if (result.bad_images > 0) {
@@ -108,6 +137,7 @@ void run_train(const TrainArguments& arguments) {
   const Recipe recipe = load_recipe(arguments.recipe, arguments.overrides);
   Graph network = recipe_network(recipe);
   const RecipeData data = open_data(recipe.data);
+  const ProtocolSets protocols = open_protocol_sets(recipe.evaluation);
   // Opened now: nobody wants to learn after hours that the folder is missing.
   std::unique_ptr<AtomicFile> json;
   if (!arguments.json.empty()) json = std::make_unique<AtomicFile>(arguments.json);
@@ -115,6 +145,7 @@ void run_train(const TrainArguments& arguments) {
   options.output = arguments.output;
   options.resume = arguments.resume;
   options.quiet = arguments.quiet;
+  if (!protocols.empty()) options.protocols = &protocols;
   options.stop_requested = [] { return stop_signal != 0; };
   const StopSignals signals;
   Trainer trainer(std::move(network), recipe, *data.train, data.validation.get(), options);
@@ -123,7 +154,7 @@ void run_train(const TrainArguments& arguments) {
     throw failure(fmt::format("stopped by a signal behind iteration {}; the checkpoint is written, the "
                               "same command with --resume goes on", result.iterations));
   }
-  write_text("", summary(arguments, result));
+  write_text("", summary(arguments, recipe, result));
   if (!json) return;
   json->write(result_json(arguments, recipe, result).dump(2) + "\n");
   json->commit();

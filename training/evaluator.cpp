@@ -16,7 +16,8 @@ namespace {
 
 constexpr std::size_t kProblemsKept = 5;
 
-/// The tensor with rows of zeros behind its own, or without those behind the first `rows`.
+}  // namespace
+
 HostTensor with_rows(const HostTensor& tensor, std::int64_t rows) {
   std::vector<std::int64_t> shape = tensor.shape();
   if (shape.at(0) == rows) return tensor;
@@ -26,8 +27,6 @@ HostTensor with_rows(const HostTensor& tensor, std::int64_t rows) {
               static_cast<std::size_t>(std::min(tensor.byte_count(), result.byte_count())));
   return result;
 }
-
-}  // namespace
 
 double cross_entropy_sum(const HostTensor& logits, const HostTensor& labels, double scale) {
   const std::int64_t classes = logits.shape().at(1);

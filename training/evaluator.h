@@ -35,6 +35,9 @@ Evaluation evaluate_network(const Graph& logits, double scale, const TensorMap& 
                             const Preprocess& settings, LoaderOptions loading,
                             const EvaluationStep& on_batch = {});
 
+/// The tensor with rows of zeros behind its own, or without those behind the first `rows`.
+HostTensor with_rows(const HostTensor& tensor, std::int64_t rows);
+
 /// The sum over rows of log(sum(exp(scale * z))) - scale * z[label]; logits [N, C], labels i64 [N] in
 /// [0, C).
 double cross_entropy_sum(const HostTensor& logits, const HostTensor& labels, double scale);

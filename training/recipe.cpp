@@ -275,8 +275,26 @@ Recipe read_recipe(const std::filesystem::path& path, const std::vector<std::str
   return parse_recipe(recipe.text, recipe.origin, overrides, find);
 }
 
+namespace {
+
+void check_evaluation(const EvaluationRecipe& evaluation) {
+  using Metric = EvaluationRecipe::Metric;
+  if (evaluation.metric == Metric::verification && evaluation.pairs.empty()) {
+    throw usage_error("evaluation.metric is \"verification\", but evaluation.pairs names no pairs");
+  }
+  if (evaluation.metric == Metric::rank1 && evaluation.identification.empty()) {
+    throw usage_error("evaluation.metric is \"rank1\", but evaluation.identification names no set");
+  }
+  if (evaluation.pca > 0 && evaluation.protocol != EvaluationRecipe::Protocol::insightface) {
+    throw usage_error("evaluation.pca is for evaluation.protocol \"insightface\"");
+  }
+}
+
+}  // namespace
+
 void check_recipe(const Recipe& recipe) {
   check_partial_fc(recipe);
+  check_evaluation(recipe.evaluation);
   if (recipe.model.name.empty()) {
     throw usage_error("model.name is empty; name a network of the zoo");
   }

@@ -140,6 +140,33 @@ struct TrainingRecipe {
   RecomputePolicy recompute;   ///< "none", "scope:layer1,layer2", "budget:0.5", "budget:800MB"
 };
 
+/// Protocols on faces that the training was not shown, in its course and in `facet eval`.
+struct EvaluationRecipe {
+  enum class Protocol { insightface, lscnn, dcr };  ///< see evaluation/verification.h
+  enum class Flips {
+    protocol,  ///< insightface: sum, lscnn: concatenate, dcr: none
+    none,
+    sum,
+    concatenate
+  };
+  enum class Metric { top1, verification, rank1 };
+  /// Sets of pairs: InsightFace's *.bin, LFW's pairs.txt beside its pictures, or "synth".
+  std::vector<std::string> pairs;
+  /// Galleries and probes: a folder of SCface, or "synth".
+  std::vector<std::string> identification;
+  Protocol protocol = Protocol::insightface;  ///< rank-k is by cosine; by L2 distance for dcr
+  Flips flip = Flips::protocol;
+  std::int64_t pca = 0;                      ///< insightface: principal components; 0: off
+  std::vector<double> far = {0.1, 0.01, 0.001};  ///< at which acceptance rates are reported
+  std::int64_t every = 0;  ///< iterations between evaluations; 0: with every validation
+  /// What says which weights are the best and feeds training.patience: top1 of the validation set, the
+  /// mean accuracy over `pairs`, or the mean rank-1 rate over groups of `identification`.
+  Metric metric = Metric::top1;
+  /// Verification accuracies: the first iteration that reaches one is reported.
+  std::vector<double> levels = {0.8, 0.85, 0.9};
+  std::string output;  ///< of the network, which has the embeddings; empty: "embedding" and the like
+};
+
 /// Everything that decides what a training computes, as a TOML file with the members as sections.
 /// The sections [augmentation], [scales] and [schedule] are the structs of augment.h, scales.h and
 /// schedule.h. With scales, a loss takes all of them as one batch, scale after scale with the labels
@@ -154,6 +181,7 @@ struct Recipe {
   OptimizerRecipe optimizer;
   Schedule schedule;
   TrainingRecipe training;
+  EvaluationRecipe evaluation;
 };
 
 /// A recipe's TOML and how messages name it: its file, or "recipe NAME".

@@ -147,6 +147,25 @@ class Builder {
     fields.back().list = true;
   }
 
+  /// Each from `least` to `most`.
+  void add(const char* name, std::vector<double>& value, double least, double most) {
+    put(
+        name,
+        [&value, least, most](const auto& given) {
+          std::vector<double> numbers;
+          for (const std::string& text : given) {
+            numbers.push_back(parse_number<double>(text, "a number"));
+            if (!(numbers.back() >= least && numbers.back() <= most)) {
+              throw usage_error(
+                  fmt::format("has the value {}; it must be from {} to {}", text, least, most));
+            }
+          }
+          value = std::move(numbers);
+        },
+        [&value] { return fmt::format("[{}]", fmt::join(value, ", ")); });
+    fields.back().list = true;
+  }
+
   /// An enumeration; `names` in the order of its values.
   template <class Enum>
   void choice(const char* name, Enum& value, std::vector<std::string> names) {
@@ -325,6 +344,20 @@ void add_training(Builder& b, TrainingRecipe& training) {
   b.add("recompute", training.recompute);
 }
 
+void add_evaluation(Builder& b, EvaluationRecipe& evaluation) {
+  b.section("evaluation");
+  b.add("pairs", evaluation.pairs);
+  b.add("identification", evaluation.identification);
+  b.choice("protocol", evaluation.protocol, {"insightface", "lscnn", "dcr"});
+  b.choice("flip", evaluation.flip, {"protocol", "none", "sum", "concatenate"});
+  b.add("pca", evaluation.pca, 0, 1 << 14);
+  b.add("far", evaluation.far, 0, 1);
+  b.add("every", evaluation.every, 0);
+  b.choice("metric", evaluation.metric, {"top1", "verification", "rank1"});
+  b.add("levels", evaluation.levels, 0, 1);
+  b.add("output", evaluation.output);
+}
+
 }  // namespace
 
 std::vector<RecipeField> recipe_fields(Recipe& recipe) {
@@ -336,6 +369,7 @@ std::vector<RecipeField> recipe_fields(Recipe& recipe) {
   add_loss_and_optimizer(builder, recipe.loss, recipe.partial_fc, recipe.optimizer);
   add_schedule(builder, recipe.schedule);
   add_training(builder, recipe.training);
+  add_evaluation(builder, recipe.evaluation);
   return std::move(builder.fields);
 }
 

@@ -41,6 +41,10 @@ TrainingResult Trainer::run() {
       interrupted = !end_epoch();
       continue;
     }
+    if (protocols_due()) {
+      interrupted = !evaluate_within_epoch();
+      continue;
+    }
     train_step();
     interrupted = stop_wanted();
     const bool ends_epoch = position_.in_epoch == iterations_per_epoch_;
@@ -113,8 +117,8 @@ void Trainer::train_step() {
     progress_->advance(recipe_.training.batch * recipe_.optimizer.accumulate);
   }
   const bool ends_epoch = position_.in_epoch == iterations_per_epoch_;
-  if (!ends_epoch && position_.iteration % recipe_.training.log_every == 0) {
-    log_->row(iteration, rate, window_, nullptr);
+  if (!ends_epoch && !protocols_due() && position_.iteration % recipe_.training.log_every == 0) {
+    log_->row(iteration, rate, window_, nullptr, nullptr);
     window_ = {};
   }
   if (options_.on_step) options_.on_step(position_.iteration, step);
@@ -140,35 +144,6 @@ void Trainer::skip_step(const StepResult& step) {
                             "optimizer.clip_norm and begin anew", where, kMostSkipped - 1));
 }
 
-/// Validates if it is time, writes the log's row and a checkpoint. False if it was interrupted;
-/// then the epoch has still to be ended.
-bool Trainer::end_epoch() {
-  check_state();
-  const bool last = position_.epoch + 1 == recipe_.training.epochs;
-  const bool due = last || (position_.epoch + 1) % recipe_.training.validate_every == 0;
-  Evaluation validation;
-  const bool validated = due && validation_ != nullptr;
-  if (validated && !validate(validation)) return false;
-  if (validated) judge(validation);
-  const std::int64_t iteration = position_.iteration - 1;
-  log_->row(iteration, rate_at(iteration), window_, validated ? &validation : nullptr);
-  std::string text = fmt::format("epoch {}/{}: loss {:.4f}, accuracy {:.2f}%", position_.epoch + 1,
-                                 recipe_.training.epochs, window_.loss().value_or(NAN),
-                                 window_.accuracy().value_or(NAN) * 100);
-  if (validated) {
-    text += fmt::format("; validation loss {:.4f}, top-1 {:.2f}%, top-5 {:.2f}%{}", validation.loss,
-                        validation.top1 * 100, validation.top5 * 100,
-                        best_epoch_ == position_.epoch ? " (best)" : "");
-    last_validation_ = validation;
-  }
-  say(text);
-  window_ = {};
-  ++position_.epoch;
-  position_.in_epoch = 0;
-  save_checkpoint();
-  return true;
-}
-
 TrainingResult Trainer::result(TrainingResult::End end) const {
   TrainingResult result;
   result.end = end;
@@ -177,8 +152,11 @@ TrainingResult Trainer::result(TrainingResult::End end) const {
   result.skipped = skipped_;
   result.bad_images = bad_images_;
   result.validation = last_validation_;
-  result.best_top1 = best_;
+  result.protocols = last_protocols_;
+  result.best = best_;
   result.best_epoch = best_epoch_;
+  result.best_iteration = best_iteration_;
+  result.steps_to = level_steps_.rows();
   result.seconds = seconds_;
   result.images_per_second =
       step_seconds_ > 0 ? static_cast<double>(step_pictures_) / step_seconds_ : 0;

@@ -6,10 +6,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "ir/graph.h"
 #include "runtime/progress.h"
 #include "training/data/dataset.h"
+#include "training/evaluation/protocol_log.h"
+#include "training/evaluation/protocols.h"
 #include "training/evaluator.h"
 #include "training/loader.h"
 #include "training/recipe.h"
@@ -23,6 +27,8 @@ struct TrainerOptions {
   std::filesystem::path output;  ///< see TrainingFolder
   bool resume = false;           ///< go on where the checkpoint in `output` is, if there is one
   bool quiet = false;            ///< nothing on standard error
+  /// What the recipe's section [evaluation] names; null: nothing. It must outlive the trainer.
+  const ProtocolSets* protocols = nullptr;
   /// Asked behind every step and every validated batch: true ends the training behind a checkpoint.
   std::function<bool()> stop_requested;
   /// Called behind every step with the number of steps done since the beginning. What it throws ends
@@ -42,13 +48,19 @@ struct TrainingResult {
   std::int64_t skipped = 0;     ///< steps whose loss was not finite
   std::int64_t bad_images = 0;  ///< pictures replaced since the beginning, each time they came
   std::optional<Evaluation> validation;  ///< the last of this run
-  std::optional<double> best_top1;
-  std::int64_t best_epoch = -1;      ///< counted from 0
+  std::optional<ProtocolResults> protocols;  ///< the last of this run
+  std::optional<double> best;             ///< by EvaluationRecipe::metric
+  std::int64_t best_epoch = -1;           ///< counted from 0
+  std::int64_t best_iteration = 0;        ///< steps done when it was measured
+  std::vector<LevelSteps::Row> steps_to;  ///< EvaluationRecipe::levels for each set of pairs
   double seconds = 0;                ///< of this run
   double images_per_second = 0;      ///< of this run's steps, with waiting for pictures
   std::int64_t arena_bytes = 0;      ///< of the training step
   std::int64_t state_bytes = 0;
 };
+
+/// "top1", "verification", "rank1".
+std::string_view name_of(EvaluationRecipe::Metric metric);
 
 /// Trains a network as a recipe says and keeps everything about it in a folder. Wherever it is
 /// killed, a resumed training ends with the same weights and losses to the bit, at the same number of
@@ -84,8 +96,13 @@ class Trainer {
   void train_step();
   void skip_step(const StepResult& step);
   bool end_epoch();
+  void check_metric() const;
+  CompileOptions validation_options() const;
   bool validate(Evaluation& result);
-  void judge(const Evaluation& result);
+  bool protocols_due() const;
+  bool run_protocols(ProtocolResults& results);
+  bool evaluate_within_epoch();
+  bool judge(const Evaluation* validation, const ProtocolResults* protocols);
   void check_state() const;
   void save_checkpoint() const;
   void save_weights() const;
@@ -117,7 +134,11 @@ class Trainer {
   std::int64_t stale_ = 0;  ///< validations since the best
   std::optional<double> best_;
   std::int64_t best_epoch_ = -1;
+  std::int64_t best_iteration_ = 0;
+  std::int64_t protocols_at_ = -1;  ///< the iteration behind which they ran last
+  LevelSteps level_steps_;
   std::optional<Evaluation> last_validation_;
+  std::optional<ProtocolResults> last_protocols_;
   double step_seconds_ = 0;
   std::int64_t step_pictures_ = 0;
   double seconds_ = 0;

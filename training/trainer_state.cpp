@@ -24,6 +24,10 @@ Trainer::Trainer(Graph network, Recipe recipe, const Dataset& train, const Datas
   check_data();
   identity_ = {recipe_, fingerprint(network_), train_.fingerprint(),
                validation_ != nullptr ? validation_->fingerprint() : 0};
+  if (options_.protocols != nullptr) {
+    level_steps_ = LevelSteps(*options_.protocols, recipe_.evaluation.levels);
+    identity_.validation = identity_.validation * 31 + options_.protocols->fingerprint();
+  }
   const std::optional<Checkpoint> checkpoint =
       options_.resume ? folder_.checkpoint() : std::nullopt;
   Recipe begin = recipe_;
@@ -36,10 +40,11 @@ Trainer::Trainer(Graph network, Recipe recipe, const Dataset& train, const Datas
   if (checkpoint) resume(*checkpoint);
   folder_.make();
   folder_.write(recipe_);
-  const bool unfinished_epoch = position_.in_epoch == iterations_per_epoch_;
-  // The row that ends an epoch may be there already, but not what came of it.
+  const bool unfinished = position_.in_epoch == iterations_per_epoch_ || protocols_due();
+  // The row that ends an epoch or has protocols may be there already, but not what came of it.
   log_ = std::make_unique<TrainingLog>(
-      folder_.path(), options_.resume ? position_.iteration - (unfinished_epoch ? 1 : 0) : -1);
+      folder_.path(), options_.resume ? position_.iteration - (unfinished ? 1 : 0) : -1,
+      options_.protocols != nullptr ? protocol_columns(*options_.protocols) : std::vector<LogColumn>());
 }
 
 std::int64_t Trainer::epoch_size() const {
@@ -57,10 +62,7 @@ void Trainer::check_data() {
   }
   check_labels(train_, classes);
   if (validation_ != nullptr) check_labels(*validation_, classes);
-  if (validation_ == nullptr && recipe_.training.patience > 0) {
-    throw usage_error("training.patience ends a training by its validations, but there is no "
-                      "validation set; give data.validation or set patience to 0");
-  }
+  check_metric();
   const PictureInput input = picture_inputs(network_, recipe_).front();
   preprocess_ = preprocess_of(recipe_.data, input.height, input.width);
   if (preprocess_.height != input.height || preprocess_.width != input.width) {
@@ -88,34 +90,6 @@ void Trainer::introduce() {
                   iterations_per_epoch_, position_.iteration, stepper_->describe()));
 }
 
-/// False if it was interrupted.
-bool Trainer::validate(Evaluation& result) {
-  const bool averaged = recipe_.optimizer.ema_decay > 0;
-  TensorMap weights = stepper_->weights(averaged);
-  weights.merge(stepper_->head(averaged));
-  CompileOptions options;
-  options.precision = recipe_.training.precision;
-  result = evaluate_network(logits_, logits_scale(loss_), weights, options, *validation_, preprocess_,
-                            validation_loader(recipe_), [this](std::int64_t) { return !stop_wanted(); });
-  if (result.left_out > 0 && result.complete) {
-    say(fmt::format("{} pictures of the validation set cannot be read and were left out; the first: "
-                    "{}", result.left_out, result.problems.at(0)));
-  }
-  return result.complete;
-}
-
-/// Keeps the weights if none were better.
-void Trainer::judge(const Evaluation& result) {
-  ++stale_;
-  if (best_ && !(result.top1 > *best_)) return;
-  best_ = result.top1;
-  best_epoch_ = position_.epoch;
-  stale_ = 0;
-  const bool averaged = recipe_.optimizer.ema_decay > 0;
-  folder_.write("best", stepper_->weights(averaged));
-  folder_.write("best_head", stepper_->head(averaged));
-}
-
 /// A state that is not finite must replace no checkpoint.
 void Trainer::check_state() const {
   const std::string problem = stepper_->describe_non_finite();
@@ -138,6 +112,9 @@ void Trainer::save_checkpoint() const {
   checkpoint.notes["stale"] = fmt::format("{}", stale_);
   checkpoint.notes["skipped"] = fmt::format("{}", skipped_);
   checkpoint.notes["skipped_in_a_row"] = fmt::format("{}", skipped_in_a_row_);
+  checkpoint.notes["best_iteration"] = fmt::format("{}", best_iteration_);
+  checkpoint.notes["protocols_at"] = fmt::format("{}", protocols_at_);
+  level_steps_.write(checkpoint.notes);
   checkpoint.notes["bad_images"] = fmt::format("{}", bad_images_);
   window_.write(checkpoint.notes);
   folder_.write(checkpoint);
@@ -153,6 +130,9 @@ void Trainer::resume(const Checkpoint& checkpoint) {
   skipped_ = integer_note(checkpoint.notes, "skipped");
   skipped_in_a_row_ = integer_note(checkpoint.notes, "skipped_in_a_row");
   bad_images_ = integer_note(checkpoint.notes, "bad_images");
+  best_iteration_ = integer_note(checkpoint.notes, "best_iteration");
+  protocols_at_ = integer_note(checkpoint.notes, "protocols_at");
+  level_steps_.read(checkpoint.notes);
   window_ = LogWindow::read(checkpoint.notes);
 }
 

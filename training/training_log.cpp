@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <cstddef>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -24,24 +26,24 @@ Number note(const std::map<std::string, std::string>& notes, const std::string& 
   throw failure(fmt::format("the checkpoint's note \"{}\" is missing or damaged", key));
 }
 
-struct Column {
-  const char* name;  ///< in log.csv
-  const char* tag;   ///< in TensorBoard
-};
+constexpr std::size_t kValidation = 4;  // the place of the first of its columns
+constexpr std::size_t kProtocols = 7;
 
-constexpr Column kColumns[] = {
-    {"loss", "train/loss"},
-    {"accuracy", "train/accuracy"},
-    {"learning_rate", "train/learning_rate"},
-    {"images_per_second", "speed/images_per_second"},
-    {"validation_loss", "validation/loss"},
-    {"validation_top1", "validation/top1"},
-    {"validation_top5", "validation/top5"},
-};
+std::vector<LogColumn> all_columns(const std::vector<LogColumn>& protocols) {
+  std::vector<LogColumn> columns = {{"loss", "train/loss"},
+                                    {"accuracy", "train/accuracy"},
+                                    {"learning_rate", "train/learning_rate"},
+                                    {"images_per_second", "speed/images_per_second"},
+                                    {"validation_loss", "validation/loss"},
+                                    {"validation_top1", "validation/top1"},
+                                    {"validation_top5", "validation/top5"}};
+  columns.insert(columns.end(), protocols.begin(), protocols.end());
+  return columns;
+}
 
-std::vector<std::string> column_names() {
+std::vector<std::string> names_of(const std::vector<LogColumn>& columns) {
   std::vector<std::string> names;
-  for (const Column& column : kColumns) names.emplace_back(column.name);
+  for (const LogColumn& column : columns) names.push_back(column.name);
   return names;
 }
 
@@ -89,22 +91,26 @@ std::int64_t integer_note(const std::map<std::string, std::string>& notes, const
   return note<std::int64_t>(notes, key);
 }
 
-TrainingLog::TrainingLog(const std::filesystem::path& folder, std::int64_t resumed_at)
-    : table_(folder / "log.csv", column_names(), resumed_at), events_(folder, resumed_at) {}
+TrainingLog::TrainingLog(const std::filesystem::path& folder, std::int64_t resumed_at,
+                         const std::vector<LogColumn>& protocols)
+    : columns_(all_columns(protocols)),
+      table_(folder / "log.csv", names_of(columns_), resumed_at),
+      events_(folder, resumed_at) {}
 
 void TrainingLog::row(std::int64_t iteration, double learning_rate, const LogWindow& window,
-                      const Evaluation* validation) {
+                      const Evaluation* validation, const ProtocolResults* protocols) {
   std::vector<std::optional<double>> values = {window.loss(), window.accuracy(), learning_rate,
                                                window.rate()};
-  values.resize(std::size(kColumns));
+  values.resize(columns_.size());
   if (validation != nullptr) {
-    values[4] = validation->loss;
-    values[5] = validation->top1;
-    values[6] = validation->top5;
+    values[kValidation] = validation->loss;
+    values[kValidation + 1] = validation->top1;
+    values[kValidation + 2] = validation->top5;
   }
+  if (protocols != nullptr) std::ranges::copy(protocol_values(*protocols), values.begin() + kProtocols);
   table_.row(iteration, values);
   for (std::size_t i = 0; i < values.size(); ++i) {
-    if (values[i]) events_.scalar(kColumns[i].tag, iteration, *values[i]);
+    if (values[i]) events_.scalar(columns_[i].tag, iteration, *values[i]);
   }
 }
 

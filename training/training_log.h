@@ -5,8 +5,10 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "training/csv_log.h"
+#include "training/evaluation/protocol_log.h"
 #include "training/evaluator.h"
 #include "training/event_file.h"
 #include "training/stepper.h"
@@ -39,13 +41,16 @@ std::int64_t integer_note(const std::map<std::string, std::string>& notes, const
 class TrainingLog {
  public:
   /// `resumed_at` below 0: new files. Otherwise rows of that iteration and behind it go.
-  TrainingLog(const std::filesystem::path& folder, std::int64_t resumed_at);
+  /// `protocols` are columns behind the others.
+  TrainingLog(const std::filesystem::path& folder, std::int64_t resumed_at,
+              const std::vector<LogColumn>& protocols = {});
 
   /// The window, and what was validated behind iteration `iteration` (0-based), if anything.
   void row(std::int64_t iteration, double learning_rate, const LogWindow& window,
-           const Evaluation* validation);
+           const Evaluation* validation, const ProtocolResults* protocols);
 
  private:
+  std::vector<LogColumn> columns_;
   CsvLog table_;
   EventFile events_;
 };

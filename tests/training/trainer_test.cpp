@@ -27,7 +27,7 @@ TEST(Trainer, LearnsATinySetByHeart) {
   EXPECT_EQ(result.validation->pictures, 7);  // 4 and 3 of a padded batch
   EXPECT_EQ(result.validation->top1, 1.0);
   EXPECT_EQ(result.validation->top5, 1.0);
-  EXPECT_EQ(result.best_top1, 1.0);
+  EXPECT_EQ(result.best, 1.0);
   EXPECT_LT(result.validation->loss, 0.2);
 }
 
@@ -157,7 +157,7 @@ TEST(Trainer, TrainsAHeadAndCentres) {
   const TensorMap head = tensors_in(folder / "margin" / "head.safetensors");
   ASSERT_EQ(head.size(), 1u);
   EXPECT_EQ(head.at("head.weight").shape(), (std::vector<std::int64_t>{3, 8}));
-  EXPECT_EQ(result.best_top1, 1.0);
+  EXPECT_EQ(result.best, 1.0);
   EXPECT_TRUE(std::filesystem::exists(folder / "margin" / "best_head.safetensors"));
   EXPECT_FALSE(tensors_in(folder / "margin" / "weights.safetensors").contains("head.weight"));
   small.recipe.loss.kind = LossRecipe::Kind::dcr_trunk;
