@@ -41,7 +41,8 @@ std::vector<Point> parse_landmarks(std::string_view text) {
   }
   if (numbers.size() % 2 != 0) throw usage_error("--landmarks has an x without y");
   std::vector<Point> points;
-  for (std::size_t i = 0; i < numbers.size(); i += 2) points.push_back({numbers[i], numbers[i + 1]});
+  for (std::size_t i = 0; i < numbers.size(); i += 2)
+    points.push_back({numbers[i], numbers[i + 1]});
   face_points(points);  // throws for another number than 5 and 68
   return points;
 }
@@ -55,11 +56,13 @@ void align_list(const AlignArguments& arguments) {
     std::filesystem::create_directories(file.parent_path());
     write_png(file, align_face(read_image(from / face.name), face.points, arguments.size));
   }
-  write_text("", fmt::format("{}: {} faces\n", arguments.output, grouped(static_cast<std::int64_t>(faces.size()))));
+  write_text("", fmt::format("{}: {} faces\n", arguments.output,
+                             grouped(static_cast<std::int64_t>(faces.size()))));
 }
 
 void run_align(const AlignArguments& arguments) {
-  if (arguments.size < 1 || arguments.size > 4096) throw usage_error("--size is from 1 to 4096 pixels");
+  if (arguments.size < 1 || arguments.size > 4096)
+    throw usage_error("--size is from 1 to 4096 pixels");
   if (arguments.landmarks.empty() == arguments.list.empty()) {
     throw usage_error("give --landmarks for one image, or --list for a folder, one of the two");
   }
@@ -76,15 +79,22 @@ void run_align(const AlignArguments& arguments) {
 }  // namespace
 
 void add_align_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("align", "Cut faces out by their landmarks, upright and of one size");
+  CLI::App* command =
+      app.add_subcommand("align", "Cut faces out by their landmarks, upright and of one size");
   auto arguments = std::make_shared<AlignArguments>();
-  command->add_option("image", arguments->image, "A photo (JPEG, PNG); with --list the folder of the photos")
+  command
+      ->add_option("image", arguments->image,
+                   "A photo (JPEG, PNG); with --list the folder of the photos")
       ->required()
       ->type_name("IMAGE|FOLDER");
-  command->add_option("--landmarks", arguments->landmarks,
-                      "5 points (eyes, nose, corners of the mouth, from the image's left) or 68, in pixels")
+  command
+      ->add_option(
+          "--landmarks", arguments->landmarks,
+          "5 points (eyes, nose, corners of the mouth, from the image's left) or 68, in pixels")
       ->type_name("x1,y1,x2,y2,...");
-  command->add_option("--list", arguments->list, "Lines 'name x1 y1 ... x5 y5 score' of photos in the folder")
+  command
+      ->add_option("--list", arguments->list,
+                   "Lines 'name x1 y1 ... x5 y5 score' of photos in the folder")
       ->type_name("FILE");
   command->add_option("--output", arguments->output, "The face; with --list a folder, names kept")
       ->required()

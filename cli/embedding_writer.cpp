@@ -83,7 +83,8 @@ void EmbeddingWriter::add(const std::string& name, std::span<const double> value
 HostTensor EmbeddingWriter::finish(const std::string& model) {
   rows_.close();
   if (!rows_) throw failure(fmt::format("{}: cannot be written; is the disk full?", rows_path_));
-  const HostTensor table = tensor_in(MappedFile::open(rows_path_), DType::f32, {count(), width_}, 0);
+  const HostTensor table =
+      tensor_in(MappedFile::open(rows_path_), DType::f32, {count(), width_}, 0);
   if (output_.ends_with(".npy")) {
     std::string lines;
     for (const std::string& name : names_) lines += name + "\n";
@@ -91,9 +92,10 @@ HostTensor EmbeddingWriter::finish(const std::string& model) {
     write_npy(output_, table);
   } else if (!output_.empty()) {
     const nlohmann::json list = names_;
-    write_safetensors(output_, {{"embeddings", table}},
-                      {{"model", model},
-                       {"names", list.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace)}});
+    write_safetensors(
+        output_, {{"embeddings", table}},
+        {{"model", model},
+         {"names", list.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace)}});
   }
   if (csv_) csv_->commit();
   return table;

@@ -13,9 +13,9 @@
 
 namespace facet::cli {
 
-/// Where embeddings go while they are computed, so that memory does not grow with their number: rows to
-/// a temporary file beside the output, which takes its header when their number is known, and lines to
-/// the CSV file. Files appear complete or not at all.
+/// Where embeddings go while they are computed, so that memory does not grow with their number:
+/// rows to a temporary file beside the output, which takes its header when their number is known,
+/// and lines to the CSV file. Files appear complete or not at all.
 class EmbeddingWriter {
  public:
   /// `output` (*.safetensors or *.npy) and `csv` may be empty, not both. Throws Error(failure) if a
@@ -31,9 +31,9 @@ class EmbeddingWriter {
   std::int64_t width() const { return width_; }
   const std::vector<std::string>& names() const { return names_; }
 
-  /// Writes the files. safetensors: the tensor `embeddings` f32 [count, width], the pictures' names as a
-  /// JSON list in the metadata; npy: the names one a line in a file beside it; CSV: a line of the
-  /// columns' names, then name and values. Returns the table, in the mapped temporary file.
+  /// Writes the files. safetensors: the tensor `embeddings` f32 [count, width], the pictures' names
+  /// as a JSON list in the metadata; npy: the names one a line in a file beside it; CSV: a line of
+  /// the columns' names, then name and values. Returns the table, in the mapped temporary file.
   HostTensor finish(const std::string& model);
 
  private:

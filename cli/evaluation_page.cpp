@@ -92,21 +92,24 @@ std::string grid(const Chart& chart, const Axes& axes) {
   for (int i = 0; i <= 5; ++i) {
     const double value = axes.lowest() + (1 - axes.lowest()) * i / 5;
     const double y = axes.y(value);
-    text += fmt::format("<path class=\"grid\" d=\"M{:.1f} {:.1f}H{:.1f}\"/>"
-                        "<text class=\"tick\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{:.0f}%</text>\n",
-                        kLeft, y, kLeft + kPlotWidth, kLeft - 6, y + 4, value * 100);
+    text += fmt::format(
+        "<path class=\"grid\" d=\"M{:.1f} {:.1f}H{:.1f}\"/>"
+        "<text class=\"tick\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{:.0f}%</text>\n",
+        kLeft, y, kLeft + kPlotWidth, kLeft - 6, y + 4, value * 100);
   }
   for (const double value : axes.x_ticks()) {
     const double x = axes.x(value);
-    text += fmt::format("<path class=\"grid\" d=\"M{:.1f} {:.1f}V{:.1f}\"/>"
-                        "<text class=\"tick\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{:g}</text>\n",
-                        x, kTop, bottom, x, bottom + 16, value);
+    text += fmt::format(
+        "<path class=\"grid\" d=\"M{:.1f} {:.1f}V{:.1f}\"/>"
+        "<text class=\"tick\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{:g}</text>\n",
+        x, kTop, bottom, x, bottom + 16, value);
   }
   text += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>\n",
                       kLeft + kPlotWidth / 2, bottom + 34, escape(chart.x_label));
-  return text + fmt::format("<text transform=\"translate(14 {:.1f}) rotate(-90)\" "
-                            "text-anchor=\"middle\">{}</text>\n",
-                            kTop + kPlotHeight / 2, escape(chart.y_label));
+  return text + fmt::format(
+                    "<text transform=\"translate(14 {:.1f}) rotate(-90)\" "
+                    "text-anchor=\"middle\">{}</text>\n",
+                    kTop + kPlotHeight / 2, escape(chart.y_label));
 }
 
 /// Points that share a pixel's column and row are drawn once.
@@ -134,11 +137,11 @@ std::string drawing_of(const Chart& chart) {
   for (std::size_t i = 0; i < chart.curves.size(); ++i) {
     const Curve& curve = chart.curves[i];
     const double y = kTop + kPlotHeight + 56 + kLegendLine * static_cast<double>(i);
-    text += fmt::format("<path class=\"curve\" style=\"stroke: var(--c{0})\" d=\"{1}\"/>\n"
-                        "<path class=\"curve\" style=\"stroke: var(--c{0})\" d=\"M{2:.1f} {3:.1f}h22\"/>"
-                        "<text x=\"{4:.1f}\" y=\"{5:.1f}\">{6}</text>\n",
-                        i % kColours, path_of(curve, axes), kLeft, y - 4, kLeft + 30, y,
-                        escape(curve.name));
+    text += fmt::format(
+        "<path class=\"curve\" style=\"stroke: var(--c{0})\" d=\"{1}\"/>\n"
+        "<path class=\"curve\" style=\"stroke: var(--c{0})\" d=\"M{2:.1f} {3:.1f}h22\"/>"
+        "<text x=\"{4:.1f}\" y=\"{5:.1f}\">{6}</text>\n",
+        i % kColours, path_of(curve, axes), kLeft, y - 4, kLeft + 30, y, escape(curve.name));
   }
   return text + "</svg>\n";
 }
@@ -152,16 +155,24 @@ Curve roc_curve_of(const std::string& name, const std::vector<RocPoint>& roc) {
 }
 
 Chart roc_chart(const std::vector<Curve>& curves, double least) {
-  return {"ROC", "roc", "pairs of two persons accepted (FAR)", "pairs of one person accepted (TAR)",
-          true,  std::min(least, 0.1), 1, curves};
+  return {"ROC",
+          "roc",
+          "pairs of two persons accepted (FAR)",
+          "pairs of one person accepted (TAR)",
+          true,
+          std::min(least, 0.1),
+          1,
+          curves};
 }
 
 Chart cmc_chart(const ProtocolResults& results) {
   constexpr std::size_t kMostRanks = 50;
-  Chart chart{"Cumulative match", "cmc", "rank", "probes whose person is among these", false, 1, 2, {}};
+  Chart chart{
+      "Cumulative match", "cmc", "rank", "probes whose person is among these", false, 1, 2, {}};
   for (const IdentificationResult& result : results.identification) {
     for (const GroupResult& group : result.groups) {
-      Curve curve{fmt::format("{} {}: rank-1 {:.1f}%", result.name, group.name, group.rank(1) * 100), {}};
+      Curve curve{
+          fmt::format("{} {}: rank-1 {:.1f}%", result.name, group.name, group.rank(1) * 100), {}};
       for (std::size_t k = 0; k < std::min(group.cmc.size(), kMostRanks); ++k) {
         curve.points.emplace_back(static_cast<double>(k + 1), group.cmc[k]);
         chart.x_most = std::max(chart.x_most, static_cast<double>(k + 1));
@@ -176,7 +187,8 @@ std::string to_html(const EvaluationPage& page) {
   std::string text = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
       "<meta name=\"color-scheme\" content=\"light dark\"/>\n"
-      "<title>{0}</title>\n<style>{1}</style>\n</head>\n<body>\n<h1>{0}</h1>\n<p class=\"about\">{2}</p>\n",
+      "<title>{0}</title>\n<style>{1}</style>\n</head>\n<body>\n<h1>{0}</h1>\n<p "
+      "class=\"about\">{2}</p>\n",
       escape(page.title), kStyle, escape(page.about));
   for (const std::string& table : page.tables) {
     std::string lines;

@@ -79,10 +79,12 @@ Faces embed_faces(const std::string& path, Embedder& embedder) {
 }
 
 /// Persons by falling similarity, `most` at most.
-std::vector<Candidate> candidates(const Faces& gallery, std::span<const double> probe, std::int64_t most) {
+std::vector<Candidate> candidates(const Faces& gallery, std::span<const double> probe,
+                                  std::int64_t most) {
   std::vector<Candidate> found;
   std::set<std::string> seen;
-  for (const Neighbor& match : nearest_rows(gallery.embeddings, probe, gallery.embeddings.rows, Metric::cosine)) {
+  for (const Neighbor& match :
+       nearest_rows(gallery.embeddings, probe, gallery.embeddings.rows, Metric::cosine)) {
     const auto row = static_cast<std::size_t>(match.row);
     if (!seen.insert(gallery.persons[row]).second) continue;
     found.push_back({gallery.persons[row], gallery.names[row], match.score});
@@ -102,7 +104,8 @@ nlohmann::ordered_json probe_json(const std::string& name, const std::vector<Can
 }
 
 void run_identify(const IdentifyArguments& arguments) {
-  if (arguments.top < 1 || arguments.batch < 1) throw usage_error("--top and --batch must be at least 1");
+  if (arguments.top < 1 || arguments.batch < 1)
+    throw usage_error("--top and --batch must be at least 1");
   const Model model = load_model(arguments.model);
   require_weights("identify", model, arguments.weights);
   if (!model.preprocess) {
@@ -131,7 +134,8 @@ void run_identify(const IdentifyArguments& arguments) {
     const auto found =
         candidates(gallery, probes.embeddings.row(static_cast<std::int64_t>(i)), arguments.top);
     text += fmt::format("{:<{}}", probes.names[i], width);
-    for (const Candidate& candidate : found) text += fmt::format("  {} {:.3f}", candidate.person, candidate.cosine);
+    for (const Candidate& candidate : found)
+      text += fmt::format("  {} {:.3f}", candidate.person, candidate.cosine);
     text += "\n";
     rows.push_back(probe_json(probes.names[i], found));
     if (!persons.contains(probes.persons[i])) continue;
@@ -139,10 +143,12 @@ void run_identify(const IdentifyArguments& arguments) {
     if (found.front().person == probes.persons[i]) ++right;
   }
   text = fmt::format("{} pictures of {} persons in the gallery, {} probes; cosine similarities\n",
-                     gallery.names.size(), persons.size(), probes.names.size()) + text;
+                     gallery.names.size(), persons.size(), probes.names.size()) +
+         text;
   if (known > 0) {
-    text += fmt::format("rank-1 {:.2f}%: {} of the {} probes whose person's name is in the gallery\n",
-                        100.0 * static_cast<double>(right) / static_cast<double>(known), right, known);
+    text +=
+        fmt::format("rank-1 {:.2f}%: {} of the {} probes whose person's name is in the gallery\n",
+                    100.0 * static_cast<double>(right) / static_cast<double>(known), right, known);
   }
   write_text("", text);
   if (arguments.json.empty()) return;
@@ -163,7 +169,9 @@ void run_identify(const IdentifyArguments& arguments) {
 void add_identify_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("identify", "Say which persons of a gallery photos show");
   auto arguments = std::make_shared<IdentifyArguments>();
-  command->add_option("gallery", arguments->gallery, "A folder with a folder for every person, or with a photo each")
+  command
+      ->add_option("gallery", arguments->gallery,
+                   "A folder with a folder for every person, or with a photo each")
       ->required()
       ->type_name("GALLERY");
   command->add_option("probe", arguments->probe, "A photo, or a folder of them")
@@ -174,8 +182,10 @@ void add_identify_command(CLI::App& app) {
       ->type_name("MODEL|FILE.ir|FILE.onnx");
   add_set_option(*command, arguments->model.settings);
   add_dim_option(*command, arguments->model.dims);
-  command->add_option("--weights", arguments->weights,
-                      "The module's state_dict, or fresh parameters (needed unless an ONNX model has its own)")
+  command
+      ->add_option(
+          "--weights", arguments->weights,
+          "The module's state_dict, or fresh parameters (needed unless an ONNX model has its own)")
       ->type_name("FILE.safetensors|random:SEED");
   command->add_option("--top", arguments->top, "Persons named for a photo")->capture_default_str();
   command->add_option("--flip", arguments->flip, "What an image's mirror image adds")

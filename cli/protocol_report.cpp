@@ -23,7 +23,8 @@ std::string aligned(const Rows& rows) {
   std::string text;
   for (const auto& row : rows) {
     for (std::size_t i = 0; i < row.size(); ++i) {
-      text += i == 0 ? fmt::format("{:<{}}", row[i], widths[i]) : fmt::format("  {:>{}}", row[i], widths[i]);
+      text += i == 0 ? fmt::format("{:<{}}", row[i], widths[i])
+                     : fmt::format("  {:>{}}", row[i], widths[i]);
     }
     text += "\n";
   }
@@ -65,9 +66,9 @@ std::string group_table(const ProtocolResults& results) {
   Rows rows = {{"identification %", "gallery", "probes", "rank-1", "rank-5", "rank-10", "rank-20"}};
   for (const IdentificationResult& result : results.identification) {
     for (const GroupResult& group : result.groups) {
-      rows.push_back({result.name + " " + group.name, grouped(result.persons), grouped(group.probes),
-                      percent(group.rank(1)), percent(group.rank(5)), percent(group.rank(10)),
-                      percent(group.rank(20))});
+      rows.push_back({result.name + " " + group.name, grouped(result.persons),
+                      grouped(group.probes), percent(group.rank(1)), percent(group.rank(5)),
+                      percent(group.rank(10)), percent(group.rank(20))});
     }
   }
   return aligned(rows);
@@ -134,8 +135,9 @@ std::string template_table(const TemplateResult& result) {
   }
   std::string text = aligned(rows);
   if (result.left_out > 0 || result.pairs_left_out > 0) {
-    text += fmt::format("left out: {} pictures that cannot be read, {} pairs of templates without any\n",
-                        grouped(result.left_out), grouped(result.pairs_left_out));
+    text += fmt::format(
+        "left out: {} pictures that cannot be read, {} pairs of templates without any\n",
+        grouped(result.left_out), grouped(result.pairs_left_out));
   }
   return text;
 }

@@ -89,15 +89,6 @@ std::int64_t sample_of(const Recipe& recipe, std::int64_t classes) {
   return std::min(classes, std::max(wanted, pictures));
 }
 
-/// Inputs that the outputs do not need, with what was made of them.
-void drop_other_scales(Graph& graph) {
-  PassContext context;
-  eliminate_dead_code(graph, context);
-  for (Node* input : graph.inputs()) {
-    if (input->all_uses().empty() && input->attributes().text("name") != "labels") graph.erase(input);
-  }
-}
-
 }  // namespace
 
 LossOptions loss_options(const Recipe& recipe, std::int64_t classes) {
@@ -177,6 +168,14 @@ std::vector<PictureInput> picture_inputs(const Graph& network, const Recipe& rec
       "loss.kind \"dcr_coupled\" over {0} scales (the full resolution and those of scales.sizes) "
       "needs a network with an input f32 [N, 3, height, width] for each, '{1}' has {2}; set branch = "
       "\"all\" and num_scales = {0} in [model.settings]", scales, network.name(), inputs.size()));
+}
+
+void drop_other_scales(Graph& graph) {
+  PassContext context;
+  eliminate_dead_code(graph, context);
+  for (Node* input : graph.inputs()) {
+    if (input->all_uses().empty() && input->attributes().text("name") != "labels") graph.erase(input);
+  }
 }
 
 Graph logits_network(const Graph& network, const LossOptions& loss) {

@@ -40,6 +40,9 @@ std::vector<PictureInput> picture_inputs(const Graph& network);
 /// one for each of the scales of a coupled loss.
 std::vector<PictureInput> picture_inputs(const Graph& network, const Recipe& recipe);
 
+/// Takes inputs away that the outputs do not need, with what was made of them; `labels` stays.
+void drop_other_scales(Graph& graph);
+
 /// The network in inference form with one output, `logits` [N, C]: for margin losses the cosines to
 /// the centres `head.weight`, for several scales those of the full resolution. It has another input
 /// `labels` i64 [N], which changes nothing.

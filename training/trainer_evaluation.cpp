@@ -22,13 +22,15 @@ void Trainer::check_metric() const {
   const EvaluationRecipe& evaluation = recipe_.evaluation;
   const bool by_top1 = evaluation.metric == EvaluationRecipe::Metric::top1;
   if (by_top1 && validation_ == nullptr && recipe_.training.patience > 0) {
-    throw usage_error("training.patience ends a training by its validations, but there is no "
-                      "validation set; give data.validation, set patience to 0, or judge by another "
-                      "evaluation.metric");
+    throw usage_error(
+        "training.patience ends a training by its validations, but there is no "
+        "validation set; give data.validation, set patience to 0, or judge by another "
+        "evaluation.metric");
   }
   if (!by_top1 && options_.protocols == nullptr) {
-    throw usage_error(fmt::format("evaluation.metric is \"{}\", but the trainer was given no sets for it",
-                                  name_of(evaluation.metric)));
+    throw usage_error(
+        fmt::format("evaluation.metric is \"{}\", but the trainer was given no sets for it",
+                    name_of(evaluation.metric)));
   }
 }
 
@@ -37,12 +39,14 @@ bool Trainer::validate(Evaluation& result) {
   const bool averaged = recipe_.optimizer.ema_decay > 0;
   TensorMap weights = stepper_->weights(averaged);
   weights.merge(stepper_->head(averaged));
-  result = evaluate_network(logits_, logits_scale(loss_), weights, validation_options(), *validation_,
-                            preprocess_, validation_loader(recipe_),
+  result = evaluate_network(logits_, logits_scale(loss_), weights, validation_options(),
+                            *validation_, preprocess_, validation_loader(recipe_),
                             [this](std::int64_t) { return !stop_wanted(); });
   if (result.left_out > 0 && result.complete) {
-    say(fmt::format("{} pictures of the validation set cannot be read and were left out; the first: "
-                    "{}", result.left_out, result.problems.at(0)));
+    say(fmt::format(
+        "{} pictures of the validation set cannot be read and were left out; the first: "
+        "{}",
+        result.left_out, result.problems.at(0)));
   }
   return result.complete;
 }
@@ -95,7 +99,8 @@ bool Trainer::evaluate_within_epoch() {
   const std::int64_t iteration = position_.iteration - 1;
   log_->row(iteration, rate_at(iteration), window_, nullptr, &results);
   window_ = {};
-  say(fmt::format("iteration {}: {}{}", position_.iteration, describe(results), best ? " (best)" : ""));
+  say(fmt::format("iteration {}: {}{}", position_.iteration, describe(results),
+                  best ? " (best)" : ""));
   return true;
 }
 

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -54,6 +55,46 @@ class Embed : public ::testing::Test {
 
   const TinyFolder folder_;
 };
+
+TEST_F(Embed, TablesAreWrittenAsRowsCome) {
+  std::filesystem::rename(photo_path(1), folder_ / "photos/p, \"1\".png");
+  const Outcome outcome = facet_command("embed" + folder_.model() + quoted(folder_ / "photos") + "--csv" +
+                                        quoted(folder_ / "e.csv") + "--batch 2");
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_THAT(outcome.out, HasSubstr("e.csv: 5 embeddings of 6 numbers"));
+  const std::string text = test::read_bytes(folder_ / "e.csv");
+  EXPECT_THAT(text, ::testing::StartsWith("name,0,1,2,3,4,5\n"));
+  EXPECT_THAT(text, HasSubstr("photos/p, \"\"1\"\".png\","));
+  EXPECT_EQ(std::ranges::count(text, '\n'), 6);
+  // Every number reads back to the bit.
+  ASSERT_EQ(embed(quoted(folder_ / "photos"), "e.npy").code, 0);
+  const HostTensor table = read_npy(folder_ / "e.npy");
+  const std::string last = text.substr(text.rfind(','));
+  EXPECT_EQ(std::stof(last.substr(1)), table.as<float>()[29]);
+}
+
+TEST_F(Embed, MirrorImagesAreAdded) {
+  ASSERT_EQ(embed(quoted(photo_path(0)), "none.npy").code, 0);
+  ASSERT_EQ(embed(quoted(photo_path(0)), "sum.npy", "--flip sum").code, 0);
+  ASSERT_EQ(embed(quoted(photo_path(0)), "both.npy", "--flip concatenate").code, 0);
+  const HostTensor none = read_npy(folder_ / "none.npy");
+  const HostTensor sum = read_npy(folder_ / "sum.npy");
+  const HostTensor both = read_npy(folder_ / "both.npy");
+  ASSERT_EQ(both.shape(), (std::vector<std::int64_t>{1, 12}));
+  for (std::int64_t d = 0; d < 6; ++d) {
+    EXPECT_EQ(both.at(d), none.at(d));
+    EXPECT_NEAR(both.at(d) + both.at(6 + d), sum.at(d), 1e-5);
+  }
+  EXPECT_EQ(embed(quoted(photo_path(0)), "x.npy", "--flip up").code, 2);
+  EXPECT_EQ(facet_command("embed" + folder_.model() + quoted(photo_path(0))).code, 2);
+}
+
+TEST_F(Embed, NothingIsLeftOfAFailure) {
+  test::write_bytes(folder_ / "photos/zz.png", "no picture");
+  const auto files = folder_.file_count();
+  EXPECT_EQ(embed(quoted(folder_ / "photos"), "e.npy", "--csv" + quoted(folder_ / "e.csv")).code, 1);
+  EXPECT_EQ(folder_.file_count(), files);
+}
 
 TEST_F(Embed, FoldersAreReadInOrderWhateverTheBatch) {
   for (const std::string batch : {"1", "2", "16"}) {

@@ -3,6 +3,7 @@
 #include <spawn.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -105,6 +106,28 @@ bool wait_for(const std::filesystem::path& file, pid_t pid) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   return true;
+}
+
+TEST_F(Training, FacesJudgeATraining) {
+  const Outcome outcome = train(
+      "out", " training.epochs=2 evaluation.pairs=synth:pairs=40 evaluation.metric=verification "
+             "evaluation.every=4 evaluation.levels=0.2,1 --json" + quoted(folder_ / "t.json"));
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_THAT(outcome.out, HasSubstr("best validation: verification"));
+  EXPECT_THAT(outcome.out, HasSubstr("20% at 4, 100% not reached"));
+  EXPECT_THAT(outcome.error, HasSubstr("iteration 4: "));
+  const auto json = nlohmann::json::parse(read_bytes(folder_ / "t.json"));
+  EXPECT_EQ(json.at("best_verification"), std::max({json.at("best_verification").get<double>(),
+                                                    json.at("verification").at(0).at("accuracy").get<double>()}));
+  EXPECT_EQ(json.at("steps_to").at(0).at("iteration"), 4);
+  EXPECT_TRUE(json.at("steps_to").at(1).at("iteration").is_null());
+  // The file evaluates to what the training says of it.
+  const Outcome again = facet_command("eval" + quoted(folder_ / "r.toml") + " --threads 1 --weights" +
+                                      quoted(folder_ / "out/best.safetensors") +
+                                      "evaluation.pairs=synth:pairs=40 --batch 4 --json" + quoted(folder_ / "e.json"));
+  ASSERT_EQ(again.code, 0) << again.error;
+  EXPECT_EQ(nlohmann::json::parse(read_bytes(folder_ / "e.json")).at("verification").at(0).at("accuracy"),
+            json.at("best_verification"));
 }
 
 TEST_F(Training, TrainsAndIsEvaluated) {

@@ -136,7 +136,8 @@ std::string changed(const RecipeField& field) {
   if (field.name == "recompute") return "budget:0.5";
   for (const char* other :
        {"1", "2", "0.5", "folder", "center_crop", "lanczos", "skip", "stop", "resized", "dcr_trunk",
-        "autograd", "adam", "cosine", "linear", "bf16", "classes", "bilinear", "v1"}) {
+        "autograd", "adam", "cosine", "linear", "bf16", "classes", "bilinear", "v1", "dcr", "sum",
+        "rank1"}) {
     try {
       field.read({other});
       if (field.write() != now) return other;
@@ -171,7 +172,7 @@ TEST(Recipe, EveryFieldIsReadAndWritten) {
     EXPECT_EQ(std::ranges::count(changes, '\n'), 1) << changes;
     EXPECT_THAT(to_toml(set), HasSubstr(field.name + " = "));
   }
-  EXPECT_EQ(names.size(), 102U);
+  EXPECT_EQ(names.size(), 112U);
 }
 
 TEST(Recipe, OverridesComeLast) {

@@ -27,12 +27,12 @@ Point mean(std::span<const Point> points) {
 
 FacePoints face_points(std::span<const Point> landmarks) {
   if (landmarks.size() == 68) {
-    return {middle(landmarks[36], landmarks[39]), middle(landmarks[42], landmarks[45]), landmarks[30],
-            landmarks[48], landmarks[54]};
+    return {middle(landmarks[36], landmarks[39]), middle(landmarks[42], landmarks[45]),
+            landmarks[30], landmarks[48], landmarks[54]};
   }
   if (landmarks.size() != 5) {
-    throw usage_error(fmt::format("{} landmarks; a face has 5 (eyes, nose, corners of the mouth) or 68",
-                                  landmarks.size()));
+    throw usage_error(fmt::format(
+        "{} landmarks; a face has 5 (eyes, nose, corners of the mouth) or 68", landmarks.size()));
   }
   FacePoints points;
   std::ranges::copy(landmarks, points.begin());
@@ -57,8 +57,8 @@ Similarity fit_similarity(std::span<const Point> from, std::span<const Point> to
   }
   const Point centre_from = mean(from);
   const Point centre_to = mean(to);
-  // In the plane Umeyama's singular value decomposition has this closed form: of all rotations (without
-  // reflection) the best one has the direction of the sum of conj(from) * to.
+  // In the plane Umeyama's singular value decomposition has this closed form: of all rotations
+  // (without reflection) the best one has the direction of the sum of conj(from) * to.
   double along = 0;
   double across = 0;
   double spread = 0;
@@ -99,9 +99,11 @@ Image warp(const Image& image, const Similarity& transform, int width, int heigh
       const double u = at.x - static_cast<double>(left);
       const double v = at.y - static_cast<double>(top);
       for (int c = 0; c < Image::channels; ++c) {
-        const double value = (1 - v) * ((1 - u) * pixel(left, top, c) + u * pixel(left + 1, top, c)) +
-                             v * ((1 - u) * pixel(left, top + 1, c) + u * pixel(left + 1, top + 1, c));
-        const auto place = static_cast<std::size_t>((std::int64_t{y} * width + x) * Image::channels + c);
+        const double value =
+            (1 - v) * ((1 - u) * pixel(left, top, c) + u * pixel(left + 1, top, c)) +
+            v * ((1 - u) * pixel(left, top + 1, c) + u * pixel(left + 1, top + 1, c));
+        const auto place =
+            static_cast<std::size_t>((std::int64_t{y} * width + x) * Image::channels + c);
         result.pixels[place] = static_cast<std::uint8_t>(std::lround(value));
       }
     }

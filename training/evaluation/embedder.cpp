@@ -38,11 +38,13 @@ class Unlabelled : public Dataset {
 std::string embedding_output(const Graph& network, const std::string& wanted) {
   std::vector<std::string> names;
   for (const Output& output : network.outputs()) names.push_back(output.name);
-  const auto has = [&](const std::string& name) { return std::ranges::find(names, name) != names.end(); };
+  const auto has = [&](const std::string& name) {
+    return std::ranges::find(names, name) != names.end();
+  };
   if (!wanted.empty()) {
     if (has(wanted)) return wanted;
-    throw usage_error(fmt::format("'{}' has no output '{}'; {} (outputs: {})", network.name(), wanted,
-                                  did_you_mean(wanted, names), fmt::join(names, ", ")));
+    throw usage_error(fmt::format("'{}' has no output '{}'; {} (outputs: {})", network.name(),
+                                  wanted, did_you_mean(wanted, names), fmt::join(names, ", ")));
   }
   for (const char* usual : {"embedding", "branch_embeddings"}) {
     if (has(usual)) return usual;
@@ -50,8 +52,10 @@ std::string embedding_output(const Graph& network, const std::string& wanted) {
   for (const std::string& name : names) {
     if (name.find("embedding") != std::string::npos) return name;
   }
-  throw usage_error(fmt::format("none of the outputs of '{}' is called an embedding; choose one of {} "
-                                "with --output-name", network.name(), fmt::join(names, ", ")));
+  throw usage_error(
+      fmt::format("none of the outputs of '{}' is called an embedding; choose one of {} "
+                  "with --output-name",
+                  network.name(), fmt::join(names, ", ")));
 }
 
 HostTensor mirrored(const HostTensor& pixels) {
@@ -67,21 +71,19 @@ HostTensor mirrored(const HostTensor& pixels) {
 
 Embedder::Embedder(const Graph& network, const TensorMap& weights, EmbedderOptions options)
     : options_(std::move(options)) {
-  input_ = picture_input(network).name;
   output_ = embedding_output(network, options_.output);
-  options_.compile.outputs = {output_};
-  const Dim& batch = network.inputs().at(0)->result_types()[0].shape.at(0);
+  Graph own = network.clone();
+  own.select_outputs({output_});
+  drop_other_scales(own);
+  input_ = picture_input(own).name;
+  const Dim& batch = own.inputs().at(0)->result_types()[0].shape.at(0);
   if (batch.is_static()) options_.batch = batch.factor;
   if (options_.batch < 1) throw usage_error("a batch has at least 1 picture");
-  executable_ = compile(network, weights, options_.compile, options_.batch);
+  single_ = 1;
+  const Shape& shape = own.outputs().at(0).value.shape();
+  for (std::size_t i = 1; i < shape.size(); ++i) single_ *= shape[i].factor;
+  executable_ = compile(own, weights, options_.compile, options_.batch);
   context_ = executable_->make_context();
-  for (const Output& output : network.outputs()) {
-    if (output.name != output_) continue;
-    single_ = 1;
-    for (std::size_t i = 1; i < output.value.shape().size(); ++i) {
-      single_ *= output.value.shape()[i].factor;
-    }
-  }
   width_ = options_.flip == Flip::concatenate ? 2 * single_ : single_;
 }
 

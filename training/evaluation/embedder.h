@@ -24,18 +24,19 @@ enum class Flip {
 };
 
 /// The output of a network that holds embeddings: `wanted` if given, else `embedding`, else
-/// `branch_embeddings`, else the first whose name has "embedding" in it. Throws Error(usage) if there is
-/// none.
+/// `branch_embeddings`, else the first whose name has "embedding" in it. Throws Error(usage) if
+/// there is none.
 std::string embedding_output(const Graph& network, const std::string& wanted = "");
 
 struct EmbedderOptions {
-  CompileOptions compile;  ///< its `outputs` are set here
-  Preprocess preprocess;   ///< of the network's input size
+  CompileOptions compile;
+  Preprocess preprocess;  ///< of the network's input size
   Flip flip = Flip::none;
-  std::string output;      ///< see embedding_output
+  std::string output;       ///< see embedding_output
   std::int64_t batch = 64;  ///< pictures at a time; fewer where the set has fewer
   int loader_threads = 1;   ///< that decode
-  bool leave_out_bad = false;  ///< go on without pictures that cannot be read; else the first one throws
+  bool leave_out_bad =
+      false;  ///< go on without pictures that cannot be read; else the first one throws
 };
 
 /// Rows of pictures that could be read, in the set's order.
@@ -54,21 +55,21 @@ struct EmbeddedPictures {
   bool complete = true;            ///< false: it was stopped
 };
 
-/// A network, compiled once, that turns sets of pictures into embeddings: decoded ahead by the Loader's
-/// threads, in padded batches, so that one program serves all. f32 embeddings are added in double. One
-/// thread uses it.
+/// A network, compiled once, that turns sets of pictures into embeddings: decoded ahead by the
+/// Loader's threads, in padded batches, so that one program serves all. f32 embeddings are added in
+/// double. One thread uses it.
 class Embedder {
  public:
-  /// `network` in inference form with one input, pictures [N, 3, H, W]. Throws Error(usage) if it is
-  /// another or has no such output, and as `compile` does.
+  /// `network` in inference form with one input, pictures [N, 3, H, W]. Throws Error(usage) if it
+  /// is another or has no such output, and as `compile` does.
   Embedder(const Graph& network, const TensorMap& weights, EmbedderOptions options);
   ~Embedder();
 
   /// D, or 2 D where flips are concatenated.
   std::int64_t width() const { return width_; }
 
-  /// Calls `take` with every batch, in order; false stops. Returns whether it came to the end. Memory
-  /// does not grow with the set. Throws what a picture met unless `leave_out_bad` is set.
+  /// Calls `take` with every batch, in order; false stops. Returns whether it came to the end.
+  /// Memory does not grow with the set. Throws what a picture met unless `leave_out_bad` is set.
   bool each(const PictureSet& pictures, const std::function<bool(const EmbeddedBatch&)>& take);
 
   /// All at once. `on_batch` is called behind every batch with its number of pictures; false stops.

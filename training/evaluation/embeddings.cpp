@@ -51,7 +51,8 @@ Embeddings normalized(Embeddings table) {
 Embeddings rows_of(const Embeddings& table, std::span<const std::int64_t> numbers) {
   Embeddings result(static_cast<std::int64_t>(numbers.size()), table.width);
   std::int64_t to = 0;
-  for (const std::int64_t number : numbers) std::ranges::copy(table.row(number), result.row(to++).begin());
+  for (const std::int64_t number : numbers)
+    std::ranges::copy(table.row(number), result.row(to++).begin());
   return result;
 }
 

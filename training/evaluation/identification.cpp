@@ -20,7 +20,8 @@ double distance(std::span<const double> a, std::span<const double> b, Metric met
   return std::isnan(value) ? kFar : value;
 }
 
-std::vector<double> distances_to(const Embeddings& gallery, std::span<const double> probe, Metric metric) {
+std::vector<double> distances_to(const Embeddings& gallery, std::span<const double> probe,
+                                 Metric metric) {
   std::vector<double> result(static_cast<std::size_t>(gallery.rows));
   for (std::int64_t i = 0; i < gallery.rows; ++i) {
     result[static_cast<std::size_t>(i)] = distance(gallery.row(i), probe, metric);
@@ -28,7 +29,8 @@ std::vector<double> distances_to(const Embeddings& gallery, std::span<const doub
   return result;
 }
 
-/// The places of `values` by rising value, earlier ones first where they are equal; `count` of them.
+/// The places of `values` by rising value, earlier ones first where they are equal; `count` of
+/// them.
 std::vector<std::int64_t> smallest(const std::vector<double>& values, std::size_t count) {
   std::vector<std::int64_t> order(values.size());
   std::iota(order.begin(), order.end(), std::int64_t{0});
@@ -46,8 +48,7 @@ std::vector<std::int64_t> smallest(const std::vector<double>& values, std::size_
 void check_tables(const Embeddings& gallery, std::size_t gallery_labels, const Embeddings& probes,
                   std::size_t probe_labels) {
   if (gallery.rows == 0) throw usage_error("the gallery is empty");
-  if (gallery.width != probes.width ||
-      gallery.rows != static_cast<std::int64_t>(gallery_labels) ||
+  if (gallery.width != probes.width || gallery.rows != static_cast<std::int64_t>(gallery_labels) ||
       probes.rows != static_cast<std::int64_t>(probe_labels)) {
     throw usage_error("gallery, probes and their labels do not fit each other");
   }
@@ -79,7 +80,8 @@ std::vector<std::int64_t> identification_ranks(const Embeddings& gallery,
       rank = 1;
       for (std::size_t i = 0; i < persons.size(); ++i) {
         const bool before = i < own->second;
-        if (persons[i] < persons[own->second] || (before && persons[i] == persons[own->second])) ++rank;
+        if (persons[i] < persons[own->second] || (before && persons[i] == persons[own->second]))
+          ++rank;
       }
     }
     ranks.push_back(rank);
@@ -96,8 +98,8 @@ std::vector<double> cumulative_match(const std::vector<std::int64_t>& ranks, std
   return curve;
 }
 
-std::vector<Neighbor> nearest_rows(const Embeddings& gallery, std::span<const double> probe, std::int64_t count,
-                           Metric metric) {
+std::vector<Neighbor> nearest_rows(const Embeddings& gallery, std::span<const double> probe,
+                                   std::int64_t count, Metric metric) {
   const std::vector<double> distances = distances_to(gallery, probe, metric);
   std::vector<Neighbor> matches;
   for (const std::int64_t row : smallest(distances, static_cast<std::size_t>(count))) {
@@ -118,7 +120,8 @@ Retrieval retrieval(const Embeddings& queries, const Embeddings& gallery,
     const std::int64_t relevant = sizes[label] - 1;
     if (relevant == 0) continue;
     const std::vector<double> distances = distances_to(gallery, queries.row(q), Metric::euclidean);
-    std::vector<std::int64_t> neighbours = smallest(distances, static_cast<std::size_t>(relevant) + 1);
+    std::vector<std::int64_t> neighbours =
+        smallest(distances, static_cast<std::size_t>(relevant) + 1);
     if (drop_first || std::erase(neighbours, q) == 0) {
       drop_first ? neighbours.erase(neighbours.begin()) : neighbours.erase(neighbours.end() - 1);
     }

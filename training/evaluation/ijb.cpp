@@ -18,7 +18,9 @@ class AlignedFaces : public PictureSet {
   AlignedFaces(std::filesystem::path folder, std::vector<DetectedFace> faces)
       : folder_(std::move(folder)), faces_(std::move(faces)) {}
   std::int64_t size() const override { return static_cast<std::int64_t>(faces_.size()); }
-  std::string name(std::int64_t item) const override { return (folder_ / face(item).name).string(); }
+  std::string name(std::int64_t item) const override {
+    return (folder_ / face(item).name).string();
+  }
   Image load(std::int64_t item) const override {
     const Image image = read_image(name(item));
     try {
@@ -30,13 +32,16 @@ class AlignedFaces : public PictureSet {
   std::uint64_t fingerprint() const override {
     std::uint64_t hash = 0xCBF29CE484222325U;  // FNV-1a of the names
     for (const DetectedFace& face : faces_) {
-      for (const char c : face.name + "\n") hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3U;
+      for (const char c : face.name + "\n")
+        hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3U;
     }
     return hash;
   }
 
  private:
-  const DetectedFace& face(std::int64_t item) const { return faces_.at(static_cast<std::size_t>(item)); }
+  const DetectedFace& face(std::int64_t item) const {
+    return faces_.at(static_cast<std::size_t>(item));
+  }
 
   std::filesystem::path folder_;
   std::vector<DetectedFace> faces_;
@@ -48,9 +53,10 @@ char benchmark_in(const std::filesystem::path& folder) {
     return std::filesystem::exists(folder / "meta" / fmt::format("ijb{}_face_tid_mid.txt", letter));
   };
   if (has('b') == has('c')) {
-    throw failure(fmt::format("{}: {} meta/ijbb_face_tid_mid.txt and ijbc_face_tid_mid.txt; one of them "
-                              "says which benchmark it is", folder.string(),
-                              has('b') ? "has both" : "has neither"));
+    throw failure(
+        fmt::format("{}: {} meta/ijbb_face_tid_mid.txt and ijbc_face_tid_mid.txt; one of them "
+                    "says which benchmark it is",
+                    folder.string(), has('b') ? "has both" : "has neither"));
   }
   return has('b') ? 'b' : 'c';
 }
@@ -75,8 +81,9 @@ TemplateSet open_ijb(const std::filesystem::path& folder) {
   }
   for (std::size_t i = 0; i < detected.size(); ++i) {
     if (detected[i].name != set.faces[i].name) {
-      throw failure(fmt::format("{}: face {} of the lists is {} with landmarks, but {} in a template",
-                                folder.string(), i + 1, detected[i].name, set.faces[i].name));
+      throw failure(
+          fmt::format("{}: face {} of the lists is {} with landmarks, but {} in a template",
+                      folder.string(), i + 1, detected[i].name, set.faces[i].name));
     }
     set.weights.push_back(detected[i].score);
   }

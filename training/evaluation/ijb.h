@@ -29,8 +29,8 @@ struct TemplateSet {
   std::vector<TemplatePair> pairs;
 };
 
-/// Throws Error(failure) that names the folder or file: none or both of the benchmarks are there, a list
-/// cannot be read, or the lists name other pictures than each other, line by line.
+/// Throws Error(failure) that names the folder or file: none or both of the benchmarks are there, a
+/// list cannot be read, or the lists name other pictures than each other, line by line.
 TemplateSet open_ijb(const std::filesystem::path& folder);
 
 struct TemplateResult {
@@ -50,9 +50,9 @@ struct TemplateResult {
 /// The rates of wrong acceptances that are reported: 1e-6 to 1e-1.
 std::vector<double> template_far();
 
-/// Embeds all pictures and compares the pairs' templates (specs: MLA-ArcFace 6.2): the embedder's flip
-/// must be `sum`. Memory holds one sum for each media of a template, not the pictures' embeddings.
-/// `on_batch` is called behind every batch with its number of pictures.
+/// Embeds all pictures and compares the pairs' templates (specs: MLA-ArcFace 6.2): the embedder's
+/// flip must be `sum`. Memory holds one sum for each media of a template, not the pictures'
+/// embeddings. `on_batch` is called behind every batch with its number of pictures.
 TemplateResult evaluate_templates(const TemplateSet& set, Embedder& embedder,
                                   const std::vector<double>& far,
                                   const std::function<void(std::int64_t)>& on_batch = {});

@@ -5,7 +5,6 @@
 
 #include <charconv>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <set>
@@ -50,7 +49,8 @@ class SynthName {
   /// Throws for options that nobody took.
   void finish() const {
     if (options_.empty()) return;
-    fail(options_.begin()->first, fmt::format("is no option; there are {}", fmt::join(known_, ", ")));
+    fail(options_.begin()->first,
+         fmt::format("is no option; there are {}", fmt::join(known_, ", ")));
   }
 
  private:
@@ -80,14 +80,7 @@ PairSet open_pair_set(const std::string& name) {
     options.finish();
     return open_synth_pairs(synth);
   }
-  if (name.ends_with(".bin")) return open_verification_bin(name);
-  if (name.ends_with(".txt")) return open_pairs(name);
-  if (const auto colon = name.find(".txt:"); colon != std::string::npos) {
-    return open_pairs(name.substr(0, colon + 4), name.substr(colon + 5));
-  }
-  throw usage_error(fmt::format("evaluation.pairs: '{}' is no set of pairs; name a file .bin of "
-                                "InsightFace, a list .txt of pairs (LIST.txt:FOLDER if the pictures are "
-                                "not beside it), or synth", name));
+  throw usage_error(fmt::format("evaluation.pairs: '{}' is no set of pairs; name synth", name));
 }
 
 IdentificationSet open_identification_set(const std::string& name) {
@@ -100,11 +93,7 @@ IdentificationSet open_identification_set(const std::string& name) {
     options.finish();
     return open_synth_surveillance(synth);
   }
-  if (!std::filesystem::is_directory(name)) {
-    throw usage_error(fmt::format("evaluation.identification: '{}' is no folder of SCface; name one, or "
-                                  "synth", name));
-  }
-  return open_scface_test(name);
+  throw usage_error(fmt::format("evaluation.identification: '{}' is no set; name synth", name));
 }
 
 ProtocolSets open_protocol_sets(const EvaluationRecipe& evaluation) {

@@ -23,7 +23,8 @@ double off_diagonal(const Embeddings& matrix) {
   return sum;
 }
 
-/// Makes element (p, q) of the symmetric matrix zero; the same rotation turns the rows of `vectors`.
+/// Makes element (p, q) of the symmetric matrix zero; the same rotation turns the rows of
+/// `vectors`.
 void rotate(Embeddings& matrix, Embeddings& vectors, std::int64_t p, std::int64_t q) {
   const double apq = matrix.row(p)[q];
   if (apq == 0) return;
@@ -76,8 +77,8 @@ SymmetricEigen symmetric_eigen(Embeddings matrix) {
 PrincipalComponents::PrincipalComponents(const Embeddings& table, std::int64_t components)
     : mean_(static_cast<std::size_t>(table.width)) {
   if (components < 1 || components > std::min(table.rows, table.width)) {
-    throw usage_error(fmt::format("{} principal components of {} embeddings of {} numbers", components,
-                                  table.rows, table.width));
+    throw usage_error(fmt::format("{} principal components of {} embeddings of {} numbers",
+                                  components, table.rows, table.width));
   }
   for (std::int64_t i = 0; i < table.rows; ++i) {
     for (std::size_t d = 0; d < mean_.size(); ++d) mean_[d] += table.row(i)[d];
@@ -90,7 +91,8 @@ PrincipalComponents::PrincipalComponents(const Embeddings& table, std::int64_t c
     for (std::int64_t a = 0; a < table.width; ++a) {
       double* row = covariance.row(a).data();
       const double factor = centred[static_cast<std::size_t>(a)];
-      for (std::int64_t b = a; b < table.width; ++b) row[b] += factor * centred[static_cast<std::size_t>(b)];
+      for (std::int64_t b = a; b < table.width; ++b)
+        row[b] += factor * centred[static_cast<std::size_t>(b)];
     }
   }
   const auto divisor = static_cast<double>(std::max<std::int64_t>(table.rows - 1, 1));
@@ -108,7 +110,8 @@ Embeddings PrincipalComponents::project(const Embeddings& table) const {
   std::vector<double> centred(mean_.size());
   for (std::int64_t i = 0; i < table.rows; ++i) {
     for (std::size_t d = 0; d < mean_.size(); ++d) centred[d] = table.row(i)[d] - mean_[d];
-    for (std::int64_t k = 0; k < directions_.rows; ++k) result.row(i)[k] = dot(centred, directions_.row(k));
+    for (std::int64_t k = 0; k < directions_.rows; ++k)
+      result.row(i)[k] = dot(centred, directions_.row(k));
   }
   return result;
 }

@@ -13,9 +13,9 @@ struct SymmetricEigen {
   Embeddings vectors;  ///< [n, n], an eigenvector a row; the sign is arbitrary
 };
 
-/// Of `matrix` [n, n], of which the upper triangle is read. By Jacobi's rotations in cyclic order, which
-/// need no more than the matrix and are accurate for small eigenvalues, too; n = 512 takes some seconds.
-/// Throws Error(usage) if it is not square, Error(failure) if a value is not finite.
+/// Of `matrix` [n, n], of which the upper triangle is read. By Jacobi's rotations in cyclic order,
+/// which need no more than the matrix and are accurate for small eigenvalues, too; n = 512 takes
+/// some seconds. Throws Error(usage) if it is not square, Error(failure) if a value is not finite.
 SymmetricEigen symmetric_eigen(Embeddings matrix);
 
 /// The directions in which a table's rows differ most from their mean.

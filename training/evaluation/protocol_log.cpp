@@ -31,7 +31,8 @@ std::vector<LogColumn> protocol_columns(const ProtocolSets& sets) {
   std::vector<LogColumn> columns;
   for (const PairSet& set : sets.pairs) columns.push_back(column("verification", set.name));
   for (const IdentificationSet& set : sets.identification) {
-    for (const auto& group : set.groups) columns.push_back(column("rank1", set.name + "_" + group.name));
+    for (const auto& group : set.groups)
+      columns.push_back(column("rank1", set.name + "_" + group.name));
   }
   return columns;
 }

@@ -16,8 +16,8 @@ struct LogColumn {
   std::string tag;   ///< in TensorBoard: "verification/lfw"
 };
 
-/// What a training logs of its protocols: the accuracy of every set of pairs, the rank-1 rate of every
-/// group of probes. Letters, digits, "_", "-" and "." of names stay, others become "_".
+/// What a training logs of its protocols: the accuracy of every set of pairs, the rank-1 rate of
+/// every group of probes. Letters, digits, "_", "-" and "." of names stay, others become "_".
 std::vector<LogColumn> protocol_columns(const ProtocolSets& sets);
 /// The values in the same order, 0 to 1.
 std::vector<std::optional<double>> protocol_values(const ProtocolResults& results);

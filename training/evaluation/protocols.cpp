@@ -35,8 +35,8 @@ class Hash {
   std::uint64_t value_ = 0xCBF29CE484222325U;
 };
 
-Verification verify(const Embeddings& first, const Embeddings& second, const std::vector<char>& same,
-                    const EvaluationRecipe& evaluation) {
+Verification verify(const Embeddings& first, const Embeddings& second,
+                    const std::vector<char>& same, const EvaluationRecipe& evaluation) {
   switch (evaluation.protocol) {
     case EvaluationRecipe::Protocol::lscnn:
       return verify_lscnn(first, second, same);
@@ -66,7 +66,8 @@ std::vector<std::int64_t> readable_of(const std::vector<std::int64_t>& numbers,
   return kept;
 }
 
-std::vector<std::int64_t> labels_of(const Dataset& pictures, const std::vector<std::int64_t>& numbers) {
+std::vector<std::int64_t> labels_of(const Dataset& pictures,
+                                    const std::vector<std::int64_t>& numbers) {
   std::vector<std::int64_t> labels;
   for (const std::int64_t number : numbers) labels.push_back(pictures.label(number));
   return labels;
@@ -147,8 +148,8 @@ Flip flip_of(const EvaluationRecipe& evaluation) {
   return evaluation.protocol == EvaluationRecipe::Protocol::lscnn ? Flip::concatenate : Flip::none;
 }
 
-PairResult evaluate_pairs(const PairSet& set, const Embeddings& table, const std::vector<char>& readable,
-                          const EvaluationRecipe& evaluation) {
+PairResult evaluate_pairs(const PairSet& set, const Embeddings& table,
+                          const std::vector<char>& readable, const EvaluationRecipe& evaluation) {
   std::vector<std::int64_t> first;
   std::vector<std::int64_t> second;
   std::vector<char> same;
@@ -164,8 +165,10 @@ PairResult evaluate_pairs(const PairSet& set, const Embeddings& table, const std
   const auto matching = std::ranges::count(same, 1);
   const auto count = static_cast<std::ptrdiff_t>(same.size());
   if (count < 10 || matching == 0 || matching == count) {
-    throw failure(fmt::format("{}: {} pairs of one person and {} of two can be read; ten in all and one "
-                              "of either are needed", set.name, matching, count - matching));
+    throw failure(
+        fmt::format("{}: {} pairs of one person and {} of two can be read; ten in all and one "
+                    "of either are needed",
+                    set.name, matching, count - matching));
   }
   const Embeddings a = rows_of(table, first);
   const Embeddings b = rows_of(table, second);
@@ -192,11 +195,12 @@ IdentificationResult evaluate_identification(const IdentificationSet& set, const
                                              const std::vector<char>& readable,
                                              const EvaluationRecipe& evaluation) {
   const std::vector<std::int64_t> gallery = readable_of(set.gallery, readable);
-  if (gallery.empty()) throw failure(fmt::format("{}: no picture of the gallery can be read", set.name));
+  if (gallery.empty())
+    throw failure(fmt::format("{}: no picture of the gallery can be read", set.name));
   const std::vector<std::int64_t> persons = labels_of(*set.pictures, gallery);
   const Embeddings gallery_table = rows_of(table, gallery);
-  const Metric metric = evaluation.protocol == EvaluationRecipe::Protocol::dcr ? Metric::euclidean
-                                                                               : Metric::cosine;
+  const Metric metric =
+      evaluation.protocol == EvaluationRecipe::Protocol::dcr ? Metric::euclidean : Metric::cosine;
   IdentificationResult result;
   result.name = set.name;
   result.persons = static_cast<std::int64_t>(std::set(persons.begin(), persons.end()).size());
@@ -222,7 +226,8 @@ ProtocolResults run_protocols(const ProtocolSets& sets, Embedder& embedder,
   const auto embed = [&](const PictureSet& pictures) {
     EmbeddedPictures embedded = embedder.all(pictures, on_batch);
     results.complete = embedded.complete;
-    results.problems.insert(results.problems.end(), embedded.problems.begin(), embedded.problems.end());
+    results.problems.insert(results.problems.end(), embedded.problems.begin(),
+                            embedded.problems.end());
     return embedded;
   };
   for (const PairSet& set : sets.pairs) {
@@ -235,8 +240,8 @@ ProtocolResults run_protocols(const ProtocolSets& sets, Embedder& embedder,
   for (const IdentificationSet& set : sets.identification) {
     const EmbeddedPictures embedded = embed(*set.pictures);
     if (!results.complete) return results;
-    results.identification.push_back(
-        evaluate_identification(set, Embeddings(embedded.embeddings), embedded.readable, evaluation));
+    results.identification.push_back(evaluate_identification(set, Embeddings(embedded.embeddings),
+                                                             embedded.readable, evaluation));
   }
   results.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return results;

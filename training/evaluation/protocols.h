@@ -39,9 +39,9 @@ struct PairResult {
   Verification verification;
   std::vector<AcceptanceRate> rates;  ///< for EvaluationRecipe::far
   std::vector<RocPoint> roc;
-  double area = 0;              ///< below the ROC
+  double area = 0;  ///< below the ROC
   double equal_error_rate = 0;
-  double norm = 0;              ///< mean L2 norm of embeddings (InsightFace's XNorm)
+  double norm = 0;  ///< mean L2 norm of embeddings (InsightFace's XNorm)
 };
 
 struct GroupResult {
@@ -75,10 +75,10 @@ struct ProtocolResults {
 /// How the section embeds pictures.
 Flip flip_of(const EvaluationRecipe& evaluation);
 
-/// A protocol on pairs whose embeddings are known: of `table` row i is picture i, `readable[i]` whether
-/// it counts. Throws Error(failure) if too few pairs can be read.
-PairResult evaluate_pairs(const PairSet& set, const Embeddings& table, const std::vector<char>& readable,
-                          const EvaluationRecipe& evaluation);
+/// A protocol on pairs whose embeddings are known: of `table` row i is picture i, `readable[i]`
+/// whether it counts. Throws Error(failure) if too few pairs can be read.
+PairResult evaluate_pairs(const PairSet& set, const Embeddings& table,
+                          const std::vector<char>& readable, const EvaluationRecipe& evaluation);
 /// The same for galleries. Gallery pictures that cannot be read are not there.
 IdentificationResult evaluate_identification(const IdentificationSet& set, const Embeddings& table,
                                              const std::vector<char>& readable,

@@ -20,7 +20,8 @@ struct Counts {
 };
 
 /// By falling score, one entry for each distinct one.
-std::vector<Counts> cumulative_counts(const std::vector<double>& scores, const std::vector<char>& same) {
+std::vector<Counts> cumulative_counts(const std::vector<double>& scores,
+                                      const std::vector<char>& same) {
   std::vector<std::size_t> order(scores.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::ranges::sort(order, std::ranges::greater{}, [&](std::size_t i) { return scores[i]; });

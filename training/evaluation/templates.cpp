@@ -60,7 +60,8 @@ void for_each_line(const std::filesystem::path& path, std::size_t count,
     const std::vector<std::string_view> words = words_of(line);
     if (words.empty()) continue;
     try {
-      if (words.size() != count) throw failure(fmt::format("{} words, not {}", words.size(), count));
+      if (words.size() != count)
+        throw failure(fmt::format("{} words, not {}", words.size(), count));
       take(words);
     } catch (const Error& error) {
       throw failure(fmt::format("{}:{}: {}", path.string(), number, error.what()));
@@ -96,8 +97,10 @@ std::vector<TemplateFace> read_template_faces(const std::filesystem::path& file)
 std::vector<TemplatePair> read_template_pairs(const std::filesystem::path& file) {
   std::vector<TemplatePair> pairs;
   for_each_line(file, 3, [&](const auto& words) {
-    if (words[2] != "0" && words[2] != "1") throw failure("a pair is 0 (different) or 1 (the same)");
-    pairs.push_back({number<std::int64_t>(words[0]), number<std::int64_t>(words[1]), words[2] == "1"});
+    if (words[2] != "0" && words[2] != "1")
+      throw failure("a pair is 0 (different) or 1 (the same)");
+    pairs.push_back(
+        {number<std::int64_t>(words[0]), number<std::int64_t>(words[1]), words[2] == "1"});
   });
   return pairs;
 }

@@ -12,8 +12,8 @@
 #include "training/evaluation/alignment.h"
 #include "training/evaluation/embeddings.h"
 
-/// IJB-B and IJB-C, 1:1: templates are sets of pictures and video frames of a person (specs: MLA-ArcFace
-/// 6.2). The list files are those the benchmarks are passed on with.
+/// IJB-B and IJB-C, 1:1: templates are sets of pictures and video frames of a person (specs:
+/// MLA-ArcFace 6.2). The list files are those the benchmarks are passed on with.
 namespace facet {
 
 /// One line of ijbX_name_5pts_score.txt: "name x1 y1 ... x5 y5 score".
@@ -35,16 +35,18 @@ struct TemplatePair {
   bool same = false;
 };
 
-/// All throw Error(failure) that names the file and the line that cannot be read, and for an empty file.
+/// All throw Error(failure) that names the file and the line that cannot be read, and for an empty
+/// file.
 std::vector<DetectedFace> read_detected_faces(const std::filesystem::path& file);
 std::vector<TemplateFace> read_template_faces(const std::filesystem::path& file);
 std::vector<TemplatePair> read_template_pairs(const std::filesystem::path& file);
 
-/// Collects the pictures' features by template and media, in any order, and keeps but one sum for each.
+/// Collects the pictures' features by template and media, in any order, and keeps but one sum for
+/// each.
 class TemplatePool {
  public:
-  /// `feature` counts `weight` times: the detector's score. Throws Error(usage) for another width than
-  /// before.
+  /// `feature` counts `weight` times: the detector's score. Throws Error(usage) for another width
+  /// than before.
   void add(const TemplateFace& face, std::span<const double> feature, double weight);
 
   /// The templates by number: for every media the mean of its features, their sum over the medias,

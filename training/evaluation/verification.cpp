@@ -152,7 +152,8 @@ double centred_score(const Embeddings& first, const Embeddings& second, std::int
 }
 
 /// Of both sides of the pairs outside the fold.
-std::vector<double> mean_outside(const Embeddings& first, const Embeddings& second, const Fold& fold) {
+std::vector<double> mean_outside(const Embeddings& first, const Embeddings& second,
+                                 const Fold& fold) {
   std::vector<double> mean(static_cast<std::size_t>(first.width));
   std::int64_t count = 0;
   for (std::int64_t i = 0; i < first.rows; ++i) {
@@ -165,9 +166,11 @@ std::vector<double> mean_outside(const Embeddings& first, const Embeddings& seco
 }
 
 /// The threshold at which the rate of wrong acceptances is `target`.
-double threshold_at(const SortedScores& scores, const std::vector<double>& thresholds, double target) {
+double threshold_at(const SortedScores& scores, const std::vector<double>& thresholds,
+                    double target) {
   const auto rate = [&](std::size_t i) {
-    return static_cast<double>(scores.other_below(thresholds[i])) / static_cast<double>(scores.other());
+    return static_cast<double>(scores.other_below(thresholds[i])) /
+           static_cast<double>(scores.other());
   };
   if (scores.other() == 0 || rate(thresholds.size() - 1) < target) return 0;
   std::size_t low = 0;  // the rate of threshold 0 is 0: nothing is nearer than that
@@ -203,7 +206,8 @@ std::vector<Fold> folds_larger_first(std::int64_t pairs, std::int64_t count) {
 
 std::vector<Fold> folds_rounded_down(std::int64_t pairs, std::int64_t count) {
   std::vector<Fold> folds;
-  for (std::int64_t i = 0; i < count; ++i) folds.push_back({i * pairs / count, (i + 1) * pairs / count});
+  for (std::int64_t i = 0; i < count; ++i)
+    folds.push_back({i * pairs / count, (i + 1) * pairs / count});
   return folds;
 }
 
@@ -226,7 +230,8 @@ std::vector<double> lscnn_scores(const Embeddings& first, const Embeddings& seco
 
 std::vector<double> dcr_scores(const Embeddings& first, const Embeddings& second) {
   std::vector<double> scores;
-  for (std::int64_t i = 0; i < first.rows; ++i) scores.push_back(cosine(first.row(i), second.row(i)));
+  for (std::int64_t i = 0; i < first.rows; ++i)
+    scores.push_back(cosine(first.row(i), second.row(i)));
   return scores;
 }
 
@@ -266,11 +271,12 @@ Verification verify_lscnn(const Embeddings& first, const Embeddings& second,
   const auto scores = [&](const Fold& fold) {
     const std::vector<double> mean = mean_outside(first, second, fold);
     std::vector<double> all;
-    for (std::int64_t i = 0; i < first.rows; ++i) all.push_back(centred_score(first, second, i, mean));
+    for (std::int64_t i = 0; i < first.rows; ++i)
+      all.push_back(centred_score(first, second, i, mean));
     return all;
   };
-  return verify(scores, same, folds_larger_first(first.rows, kFolds), right_by_strict_cosine, thresholds,
-                Best::mean);
+  return verify(scores, same, folds_larger_first(first.rows, kFolds), right_by_strict_cosine,
+                thresholds, Best::mean);
 }
 
 Verification verify_dcr(const Embeddings& first, const Embeddings& second,

@@ -10,7 +10,8 @@
 namespace facet {
 namespace {
 
-constexpr FacePoints kFace = {{{120.5, 98.25}, {178.0, 110.75}, {140.0, 140.5}, {118.25, 165.0}, {160.5, 175.25}}};
+constexpr FacePoints kFace = {
+    {{120.5, 98.25}, {178.0, 110.75}, {140.0, 140.5}, {118.25, 165.0}, {160.5, 175.25}}};
 
 /// 240 x 200 pixels by a formula.
 Image formula_picture() {
@@ -56,7 +57,7 @@ TEST(Alignment, WarpIsWithinAGreyLevelOfOpenCv) {
   const Image face = align_face(formula_picture(), kFace);
   ASSERT_EQ(face.width, 112);
   ASSERT_EQ(face.height, 112);
-  const int expected[][5] = {{0, 0, 12, 25, 37},     {10, 20, 41, 98, 26}, {56, 56, 47, 16, 105},
+  const int expected[][5] = {{0, 0, 12, 25, 37},    {10, 20, 41, 98, 26}, {56, 56, 47, 16, 105},
                              {100, 3, 106, 65, 16}, {111, 111, 0, 0, 0},  {30, 90, 64, 98, 5}};
   for (const auto& [y, x, r, g, b] : expected) {
     EXPECT_LE(std::abs(at(face, y, x, 0) - r), 1) << y << ", " << x;
@@ -87,7 +88,8 @@ TEST(Alignment, TheFaceGrowsWithTheSize) {
 
 TEST(Alignment, SixtyEightLandmarksGiveFive) {
   std::vector<Point> all(68);
-  for (std::size_t i = 0; i < all.size(); ++i) all[i] = {static_cast<double>(i), static_cast<double>(i) / 2};
+  for (std::size_t i = 0; i < all.size(); ++i)
+    all[i] = {static_cast<double>(i), static_cast<double>(i) / 2};
   const FacePoints five = face_points(all);
   EXPECT_EQ(five[0].x, 37.5);
   EXPECT_EQ(five[1].x, 43.5);

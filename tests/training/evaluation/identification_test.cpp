@@ -18,7 +18,8 @@ namespace {
 using ::testing::ElementsAre;
 
 Embeddings table(std::vector<std::vector<double>> rows) {
-  Embeddings result(static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(rows[0].size()));
+  Embeddings result(static_cast<std::int64_t>(rows.size()),
+                    static_cast<std::int64_t>(rows[0].size()));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     std::ranges::copy(rows[i], result.row(static_cast<std::int64_t>(i)).begin());
   }
@@ -42,9 +43,9 @@ TEST(Identification, EqualDistancesRankByTheGallerysOrder) {
 
 TEST(Identification, WhatIsNotANumberRanksBehindAll) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  EXPECT_THAT(identification_ranks(table({{1, 0}, {0, 1}}), {0, 1}, table({{nan, 0}}), {0},
-                                   Metric::cosine),
-              ElementsAre(3));
+  EXPECT_THAT(
+      identification_ranks(table({{1, 0}, {0, 1}}), {0, 1}, table({{nan, 0}}), {0}, Metric::cosine),
+      ElementsAre(3));
 }
 
 TEST(Identification, CosineForgetsTheLength) {
@@ -55,8 +56,10 @@ TEST(Identification, CosineForgetsTheLength) {
 }
 
 /// The way a first-year student would: sort everything for every probe.
-std::vector<double> brute_force_cmc(const Embeddings& gallery, const std::vector<std::int64_t>& persons,
-                                    const Embeddings& probes, const std::vector<std::int64_t>& own) {
+std::vector<double> brute_force_cmc(const Embeddings& gallery,
+                                    const std::vector<std::int64_t>& persons,
+                                    const Embeddings& probes,
+                                    const std::vector<std::int64_t>& own) {
   std::vector<double> curve(12);
   for (std::size_t k = 1; k <= curve.size(); ++k) {
     for (std::int64_t p = 0; p < probes.rows; ++p) {
@@ -71,7 +74,8 @@ std::vector<double> brute_force_cmc(const Embeddings& gallery, const std::vector
         if (std::ranges::find(seen, person) == seen.end()) seen.push_back(person);
       }
       seen.resize(k);
-      if (std::ranges::find(seen, own[static_cast<std::size_t>(p)]) != seen.end()) curve[k - 1] += 1;
+      if (std::ranges::find(seen, own[static_cast<std::size_t>(p)]) != seen.end())
+        curve[k - 1] += 1;
     }
     curve[k - 1] /= static_cast<double>(probes.rows);
   }
@@ -176,7 +180,8 @@ TEST(PrincipalComponents, EigenvectorsReproduceTheMatrix) {
       EXPECT_NEAR(dot(vector, eigen.vectors.row(other)), k == other ? 1 : 0, 1e-12);
     }
     for (std::int64_t i = 0; i < n; ++i) {
-      EXPECT_NEAR(dot(matrix.row(i), vector), eigen.values[static_cast<std::size_t>(k)] * vector[i], 1e-11);
+      EXPECT_NEAR(dot(matrix.row(i), vector), eigen.values[static_cast<std::size_t>(k)] * vector[i],
+                  1e-11);
     }
   }
 }

@@ -58,9 +58,9 @@ TEST(Roc, TiedScoresAreOnePoint) {
 TEST(Roc, PointsOnALineAreDropped) {
   const Scores made = fine_scores();
   const std::vector<RocPoint> curve = roc_curve(made.scores, made.same);
-  const double expected[][2] = {{0, 0},      {0, 0.025},   {0, 0.375},    {0.05, 0.375}, {0.05, 0.4},
-                                {0.1, 0.4},  {0.1, 0.625}, {0.25, 0.625}, {0.25, 0.8},   {0.35, 0.8},
-                                {0.35, 0.95}, {0.4, 0.95}, {0.4, 1},      {1, 1}};
+  const double expected[][2] = {
+      {0, 0},        {0, 0.025},  {0, 0.375},  {0.05, 0.375}, {0.05, 0.4}, {0.1, 0.4}, {0.1, 0.625},
+      {0.25, 0.625}, {0.25, 0.8}, {0.35, 0.8}, {0.35, 0.95},  {0.4, 0.95}, {0.4, 1},   {1, 1}};
   ASSERT_EQ(curve.size(), std::size(expected));
   for (std::size_t i = 0; i < curve.size(); ++i) {
     EXPECT_DOUBLE_EQ(curve[i].fpr, expected[i][0]) << i;
@@ -80,7 +80,8 @@ TEST(Roc, TarIsThatOfTheNearestPoint) {
   const Scores fine = fine_scores();
   const std::vector<RocPoint> steps = roc_curve(fine.scores, fine.same);
   EXPECT_DOUBLE_EQ(tar_at_far(steps, 0.01), 0.375);
-  EXPECT_DOUBLE_EQ(tar_at_far(steps, 0.025), 0.4);  // 0 and 0.05 are as near: the largest TPR of both
+  EXPECT_DOUBLE_EQ(tar_at_far(steps, 0.025),
+                   0.4);  // 0 and 0.05 are as near: the largest TPR of both
   EXPECT_DOUBLE_EQ(tar_at_far(steps, 0.1), 0.625);
 }
 

@@ -11,13 +11,14 @@
 namespace facet {
 namespace {
 
-using ::testing::HasSubstr;
 using test::TempFolder;
 using test::write_bytes;
+using ::testing::HasSubstr;
 
 TEST(Templates, ListsAreRead) {
   const TempFolder folder;
-  write_bytes(folder / "points.txt", "1.jpg 1 2 3 4 5 6 7 8 9.5 10 0.875\n\nb/2.jpg 0 0 1 0 0 1 1 1 2 2 1\r\n");
+  write_bytes(folder / "points.txt",
+              "1.jpg 1 2 3 4 5 6 7 8 9.5 10 0.875\n\nb/2.jpg 0 0 1 0 0 1 1 1 2 2 1\r\n");
   const auto faces = read_detected_faces(folder / "points.txt");
   ASSERT_EQ(faces.size(), 2U);
   EXPECT_EQ(faces[1].name, "b/2.jpg");
