@@ -105,7 +105,7 @@ bool names_recipe(const std::string& name) {
 void open_sets(const EvalArguments& arguments, Task& task) {
   if (!arguments.ijb.empty()) {
     task.templates = open_ijb(arguments.ijb);
-    task.evaluation.flip = EvaluationRecipe::Flips::sum;
+    if (arguments.flip.empty()) task.evaluation.flip = EvaluationRecipe::Flips::sum;
     return;
   }
   task.protocols = open_protocol_sets(task.evaluation);
@@ -127,7 +127,9 @@ Task task_of_recipe(const EvalArguments& arguments, const std::string& name) {
   task.evaluation = recipe.evaluation;
   open_sets(arguments, task);
   RecipeData data;
-  if (arguments.data.empty() && !task.templates) {
+  if (arguments.data == "none") {
+    // Faces alone, on a machine that lacks the training's pictures, say.
+  } else if (arguments.data.empty() && !task.templates) {
     data = open_data(recipe.data);
   } else if (recipe.data.kind == DataRecipe::Kind::folder && arguments.data != "fashion_mnist" &&
              !arguments.data.empty()) {
@@ -145,7 +147,7 @@ Task task_of_recipe(const EvalArguments& arguments, const std::string& name) {
     task.loss = loss_options(recipe, classes);
     task.data = std::move(data.validation);
   }
-  const PictureInput input = picture_input(task.network);
+  const PictureInput input = picture_inputs(task.network, recipe).front();
   task.preprocess = preprocess_of(recipe.data, input.height, input.width);
   task.loading = validation_loader(recipe);
   return task;
@@ -162,7 +164,8 @@ Task task_of_model(const EvalArguments& arguments) {
   task.evaluation = parse_recipe(fmt::format("[model]\nname = {}\n", toml_string(arguments.model)),
                                  arguments.model, evaluation_overrides(arguments))
                         .evaluation;
-  if (arguments.data.empty() && arguments.pairs.empty() && arguments.identification.empty() &&
+  const bool without_data = arguments.data.empty() || arguments.data == "none";
+  if (without_data && arguments.pairs.empty() && arguments.identification.empty() &&
       arguments.ijb.empty()) {
     throw usage_error("--data is missing: fashion_mnist, or a folder with a folder for every class; or "
                       "name faces with --pairs, --identification or --ijb");
@@ -172,7 +175,7 @@ Task task_of_model(const EvalArguments& arguments) {
   open_sets(arguments, task);
   task.name = model.name;
   task.network = std::move(model.graph);
-  if (!arguments.data.empty()) task.data = open_validation(arguments.data);
+  if (!without_data) task.data = open_validation(arguments.data);
   task.preprocess = model.preprocess.value();
   task.loading.shuffle = task.loading.drop_last = false;
   task.loading.end_epoch = 1;
@@ -206,7 +209,11 @@ std::optional<TensorMap> with_head(const EvalArguments& arguments, const Task& t
   }
   if (missing.empty()) return weights;
   if (arguments.head.empty()) {
-    if (!task.protocols.empty() && arguments.data.empty()) return std::nullopt;
+    if (!task.protocols.empty() && arguments.data.empty()) {
+      fmt::print(stderr, "top-1 is left out: the weights lack '{}'; give --head of the training\n",
+                 missing.front());
+      return std::nullopt;
+    }
     throw usage_error(fmt::format("the recipe's loss compares with centres of the classes ('{}'), which "
                                   "the weights lack; give --head head.safetensors or "
                                   "best_head.safetensors of the training", missing.front()));
@@ -367,8 +374,9 @@ void add_eval_command(CLI::App& app) {
   command->add_option("--head", arguments->head, "Centres of the classes that a margin loss trained")
       ->type_name("FILE.safetensors");
   command->add_option("--data", arguments->data,
-                      "fashion_mnist (its test set), or a folder with a folder for every class")
-      ->type_name("fashion_mnist|FOLDER");
+                      "fashion_mnist (its test set), or a folder with a folder for every class; none: "
+                      "not the recipe's either")
+      ->type_name("fashion_mnist|FOLDER|none");
   command->add_option("--pairs", arguments->pairs, "Pairs to verify")
       ->type_name("FILE.bin|LIST.txt[:FOLDER]|synth")
       ->allow_extra_args(false);

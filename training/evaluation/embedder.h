@@ -60,8 +60,8 @@ struct EmbeddedPictures {
 /// double. One thread uses it.
 class Embedder {
  public:
-  /// `network` in inference form with one input, pictures [N, 3, H, W]. Throws Error(usage) if it
-  /// is another or has no such output, and as `compile` does.
+  /// `network` in inference form, whose embedding depends on one input, pictures [N, 3, H, W].
+  /// Throws Error(usage) if it is another or has no such output, and as `compile` does.
   Embedder(const Graph& network, const TensorMap& weights, EmbedderOptions options);
   ~Embedder();
 
