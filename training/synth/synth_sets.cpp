@@ -7,6 +7,7 @@
 
 #include "ir/error.h"
 #include "runtime/splitmix.h"
+#include "training/synth/picture_cache.h"
 #include "training/synth/render.h"
 
 namespace facet {
@@ -57,7 +58,8 @@ std::uint64_t hash(std::initializer_list<std::uint64_t> numbers) {
 
 class SynthDataset final : public Dataset {
  public:
-  explicit SynthDataset(const SynthOptions& options) : options_(options) {
+  explicit SynthDataset(const SynthOptions& options)
+      : options_(options), cache_(options.identities * options.images_per_identity) {
     for (std::int64_t i = 0; i < options.identities; ++i) {
       names_.push_back(fmt::format("person_{:06}", i));
     }
@@ -72,8 +74,10 @@ class SynthDataset final : public Dataset {
     return fmt::format("synth#{} picture {}", label(item), image(item));
   }
   Image load(std::int64_t item) const override {
-    return Shot{options_.seed, Part::training, label(item), image(item)}.snapshot(
-        options_.difficulty);
+    return cache_.get(item, [&] {
+      return Shot{options_.seed, Part::training, label(item), image(item)}.snapshot(
+          options_.difficulty);
+    });
   }
   std::uint64_t fingerprint() const override {
     return hash({0, options_.seed, static_cast<std::uint64_t>(options_.identities),
@@ -89,13 +93,16 @@ class SynthDataset final : public Dataset {
 
   SynthOptions options_;
   std::vector<std::string> names_;
+  synth::PictureCache cache_;
 };
 
 class SynthPairPictures final : public PictureSet {
  public:
   SynthPairPictures(const SynthPairsOptions& options,
                     std::vector<std::pair<std::int64_t, std::int64_t>> shots)
-      : options_(options), shots_(std::move(shots)) {}
+      : options_(options),
+        shots_(std::move(shots)),
+        cache_(static_cast<std::int64_t>(shots_.size())) {}
 
   std::int64_t size() const override { return static_cast<std::int64_t>(shots_.size()); }
   std::string name(std::int64_t item) const override {
@@ -103,8 +110,9 @@ class SynthPairPictures final : public PictureSet {
     return fmt::format("synth pairs#{} person {} picture {}", item, person, image);
   }
   Image load(std::int64_t item) const override {
-    const auto [person, image] = shots_.at(static_cast<std::size_t>(item));
-    return Shot{options_.seed, Part::verification, person, image}.snapshot(options_.difficulty);
+    const auto& [person, image] = shots_.at(static_cast<std::size_t>(item));
+    const Shot shot = {options_.seed, Part::verification, person, image};
+    return cache_.get(item, [&] { return shot.snapshot(options_.difficulty); });
   }
   std::uint64_t fingerprint() const override {
     return hash({1, options_.seed, static_cast<std::uint64_t>(options_.pairs),
@@ -114,11 +122,13 @@ class SynthPairPictures final : public PictureSet {
  private:
   SynthPairsOptions options_;
   std::vector<std::pair<std::int64_t, std::int64_t>> shots_;  // person and picture
+  synth::PictureCache cache_;
 };
 
 class SurveillancePictures final : public Dataset {
  public:
-  explicit SurveillancePictures(const SynthSurveillanceOptions& options) : options_(options) {
+  explicit SurveillancePictures(const SynthSurveillanceOptions& options)
+      : options_(options), cache_(options.persons * kSurveillancePictures) {
     for (std::int64_t i = 0; i < options.persons; ++i) {
       names_.push_back(fmt::format("{:03}", options.first_person + i + 1));
     }
@@ -135,6 +145,15 @@ class SurveillancePictures final : public Dataset {
                        (slot - 1) / kSynthCameras + 1);
   }
   Image load(std::int64_t item) const override {
+    return cache_.get(item, [&] { return render(item); });
+  }
+  std::uint64_t fingerprint() const override {
+    return hash({2, options_.seed, static_cast<std::uint64_t>(options_.persons),
+                 static_cast<std::uint64_t>(options_.first_person)});
+  }
+
+ private:
+  Image render(std::int64_t item) const {
     const std::int64_t slot = item % kSurveillancePictures;
     const Shot shot = {options_.seed, Part::surveillance, options_.first_person + label(item),
                        slot};
@@ -144,14 +163,10 @@ class SurveillancePictures final : public Dataset {
     const int distance = static_cast<int>((slot - 1) / kSynthCameras) + 1;
     return synth::render_face(face, synth::draw_surveillance(face, camera, distance, shot.draws()));
   }
-  std::uint64_t fingerprint() const override {
-    return hash({2, options_.seed, static_cast<std::uint64_t>(options_.persons),
-                 static_cast<std::uint64_t>(options_.first_person)});
-  }
 
- private:
   SynthSurveillanceOptions options_;
   std::vector<std::string> names_;
+  synth::PictureCache cache_;
 };
 
 }  // namespace

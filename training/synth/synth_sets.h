@@ -5,7 +5,8 @@
 
 #include "training/data/protocol_sets.h"
 
-/// Data sets of faces that are rendered when they are loaded: no files, the same bits on every
+/// Data sets of faces that are rendered when they are loaded, and kept if all of a set take at most 512 MB:
+/// no files, the same bits on every
 /// machine. A seed is a world of 3 x 2^32 persons in three ranges, of which each kind of set takes
 /// its own, so that nobody who is trained on is tested. A larger set begins with the smaller one.
 namespace facet {
