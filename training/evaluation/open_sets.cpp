@@ -5,6 +5,7 @@
 
 #include <charconv>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <set>
@@ -80,7 +81,16 @@ PairSet open_pair_set(const std::string& name) {
     options.finish();
     return open_synth_pairs(synth);
   }
-  throw usage_error(fmt::format("evaluation.pairs: '{}' is no set of pairs; name synth", name));
+  if (name.ends_with(".bin")) return open_verification_bin(name);
+  if (name.ends_with(".txt")) return open_pairs(name);
+  if (const auto colon = name.find(".txt:"); colon != std::string::npos) {
+    return open_pairs(name.substr(0, colon + 4), name.substr(colon + 5));
+  }
+  throw usage_error(
+      fmt::format("evaluation.pairs: '{}' is no set of pairs; name a file .bin of "
+                  "InsightFace, a list .txt of pairs (LIST.txt:FOLDER if the pictures are "
+                  "not beside it), or synth",
+                  name));
 }
 
 IdentificationSet open_identification_set(const std::string& name) {
@@ -93,7 +103,13 @@ IdentificationSet open_identification_set(const std::string& name) {
     options.finish();
     return open_synth_surveillance(synth);
   }
-  throw usage_error(fmt::format("evaluation.identification: '{}' is no set; name synth", name));
+  if (!std::filesystem::is_directory(name)) {
+    throw usage_error(
+        fmt::format("evaluation.identification: '{}' is no folder of SCface; name one, or "
+                    "synth",
+                    name));
+  }
+  return open_scface_test(name);
 }
 
 ProtocolSets open_protocol_sets(const EvaluationRecipe& evaluation) {
