@@ -290,6 +290,20 @@ void check_evaluation(const EvaluationRecipe& evaluation) {
   }
 }
 
+/// A recipe that comes with Facet cannot know where its pictures lie; it says what they are.
+void check_train(const DataRecipe& data) {
+  using Kind = DataRecipe::Kind;
+  if (!data.train.empty() || data.kind == Kind::fashion_mnist || data.kind == Kind::synth) return;
+  if (!data.description.empty()) {
+    throw usage_error(fmt::format(
+        "data.train is empty; it trains on {}: say where that is, as in data.train=/path",
+        data.description));
+  }
+  throw usage_error(data.kind == Kind::folder
+                        ? "data.train is empty; name the folder that has a folder for every class"
+                        : "data.train is empty; name the record file, the list or SCface's folder");
+}
+
 }  // namespace
 
 void check_recipe(const Recipe& recipe) {
@@ -299,19 +313,7 @@ void check_recipe(const Recipe& recipe) {
     throw usage_error("model.name is empty; name a network of the zoo");
   }
   const DataRecipe& data = recipe.data;
-  if (data.train.empty() && data.kind == DataRecipe::Kind::folder) {
-    throw usage_error(
-        data.description.empty()
-            ? "data.train is empty; name the folder that has a folder for every class"
-            : fmt::format("data.train is empty; it trains on {}: say where that is, as in "
-                          "data.train=/path",
-                          data.description));
-  }
-  if (data.train.empty() && (data.kind == DataRecipe::Kind::record ||
-                             data.kind == DataRecipe::Kind::list ||
-                             data.kind == DataRecipe::Kind::scface)) {
-    throw usage_error("data.train is empty; name the record file, the list or SCface's folder");
-  }
+  check_train(data);
   if (data.holdout >= 0 && data.kind != DataRecipe::Kind::list) {
     throw usage_error("data.holdout needs data.kind \"list\"");
   }

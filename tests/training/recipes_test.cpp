@@ -66,7 +66,7 @@ TEST(Recipes, CorrectedOnesDifferFromWhatWasPublished) {
     EXPECT_EQ(corrected.model.name, published.model.name);
     EXPECT_EQ(corrected.training.epochs, published.training.epochs);
   }
-  EXPECT_GE(pairs, 3U);
+  EXPECT_GE(pairs, 10U);
 }
 
 TEST(Recipes, WhoseDataIsNotThereSayWhatToGet) {
@@ -75,6 +75,28 @@ TEST(Recipes, WhoseDataIsNotThereSayWhatToGet) {
                     HasSubstr("CASIA-WebFace"), HasSubstr("data.train=/path")));
   EXPECT_THAT(error_of([] { parse("lesa_resnet50_imagenet", {}); }, ErrorKind::usage),
               HasSubstr("ImageNet"));
+  for (const char* name : {"mla_r18_ms1mv2", "arcface_r100", "cosface_r50", "dcr_trunk"}) {
+    EXPECT_THAT(error_of([&] { parse(name, {}); }, ErrorKind::usage),
+                HasSubstr("data.train is empty; it trains on"))
+        << name;
+  }
+  EXPECT_THAT(error_of([] { parse("dcr_branch_synth", {}); }, ErrorKind::usage),
+              HasSubstr("name its weights in model.init"));
+}
+
+// The rates of the first steps, of a training of 100 steps: what the published codes start with.
+TEST(Recipes, MarginTrainingsStartWithTheRatesOfTheirCodes) {
+  const auto rate = [](const std::string& name, std::int64_t iteration) {
+    const Recipe recipe = complete(name);
+    EXPECT_EQ(recipe.training.epochs, 20) << name;
+    return learning_rate(recipe.schedule, recipe.optimizer.learning_rate, iteration, 5, 20);
+  };
+  EXPECT_DOUBLE_EQ(rate("mla_r50_ms1mv2", 0), 0.1);
+  EXPECT_DOUBLE_EQ(rate("mla_r50_ms1mv2", 1), 0.1);
+  EXPECT_DOUBLE_EQ(rate("mla_r50_ms1mv2", 2), 0.1 * 0.99 * 0.99);
+  EXPECT_DOUBLE_EQ(rate("mla_r50_ms1mv2_corrected", 1), 0.1 * 0.99 * 0.99);
+  EXPECT_DOUBLE_EQ(rate("arcface_r100", 50), 0.05);
+  EXPECT_DOUBLE_EQ(rate("arcface_r100_corrected", 50), 0.025);
 }
 
 // LS-CNN's published schedule, epoch by epoch, and the corrected one.
