@@ -257,14 +257,17 @@ void evaluate_faces(const EvalArguments& arguments, const Task& task, const Comp
   EmbedderOptions how;
   how.compile = options;
   how.preprocess = task.preprocess;
-  how.flip = flip_of(task.evaluation);
-  how.output = task.evaluation.output;
   how.batch = task.loading.batch;
   how.loader_threads = task.loading.threads;
   how.leave_out_bad = arguments.skip_bad;
-  Embedder embedder(task.network, weights, how);
-  const std::int64_t pictures =
-      task.templates ? task.templates->pictures->size() : task.protocols.pictures();
+  Embedder embedder(task.network, weights, embedder_options(task.evaluation, how));
+  std::optional<Embedder> probes;
+  if (has_own_probes(task.evaluation) && !task.templates) {
+    probes.emplace(task.network, weights, probe_options(task.evaluation, how));
+  }
+  const std::int64_t pictures = task.templates
+                                    ? task.templates->pictures->size()
+                                    : task.protocols.pictures() * (probes ? 2 : 1);
   Progress progress("eval", pictures, "images");
   if (task.templates) {
     results.templates = evaluate_templates(
@@ -273,10 +276,12 @@ void evaluate_faces(const EvalArguments& arguments, const Task& task, const Comp
     progress.finish();
     return say_left_out(results.templates->left_out, results.templates->problems);
   }
-  results.protocols = run_protocols(task.protocols, embedder, task.evaluation, [&](std::int64_t count) {
+  const auto on_batch = [&](std::int64_t count) {
     progress.advance(count);
     return true;
-  });
+  };
+  results.protocols = run_protocols(task.protocols, embedder, task.evaluation, on_batch,
+                                    probes ? &*probes : nullptr);
   progress.finish();
   say_left_out(static_cast<std::int64_t>(results.protocols->problems.size()), results.protocols->problems);
 }

@@ -172,6 +172,10 @@ struct EvaluationRecipe {
   /// Verification accuracies: the first iteration that reaches one is reported.
   std::vector<double> levels = {0.8, 0.85, 0.9};
   std::string output;  ///< of the network, which has the embeddings; empty: "embedding" and the like
+  /// Second pictures of pairs and probes of galleries: made squares of so many pixels first (0: as they
+  /// are), and embedded by another output (empty: by `output`), a branch for that resolution, say.
+  std::int64_t probe_size = 0;
+  std::string probe_output;
 };
 
 /// Everything that decides what a training computes, as a TOML file with the members as sections.

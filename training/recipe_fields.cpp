@@ -359,6 +359,8 @@ void add_evaluation(Builder& b, EvaluationRecipe& evaluation) {
   b.choice("metric", evaluation.metric, {"top1", "verification", "rank1"});
   b.add("levels", evaluation.levels, 0, 1);
   b.add("output", evaluation.output);
+  b.add("probe_size", evaluation.probe_size, 0, 1 << 14);
+  b.add("probe_output", evaluation.probe_output);
 }
 
 }  // namespace

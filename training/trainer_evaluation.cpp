@@ -70,15 +70,18 @@ bool Trainer::run_protocols(ProtocolResults& results) {
   EmbedderOptions options;
   options.compile = validation_options();
   options.preprocess = preprocess_;
-  options.flip = flip_of(recipe_.evaluation);
-  options.output = recipe_.evaluation.output;
   const LoaderOptions loading = validation_loader(recipe_);
   options.batch = loading.batch;
   options.loader_threads = loading.threads;
   options.leave_out_bad = loading.on_bad_image == OnBadImage::leave_out;
-  Embedder embedder(network_, stepper_->weights(recipe_.optimizer.ema_decay > 0), options);
-  results = facet::run_protocols(*options_.protocols, embedder, recipe_.evaluation,
-                                 [this](std::int64_t) { return !stop_wanted(); });
+  const EvaluationRecipe& how = recipe_.evaluation;
+  const TensorMap weights = stepper_->weights(recipe_.optimizer.ema_decay > 0);
+  Embedder embedder(network_, weights, embedder_options(how, options));
+  std::optional<Embedder> probes;
+  if (has_own_probes(how)) probes.emplace(network_, weights, probe_options(how, options));
+  results = facet::run_protocols(
+      *options_.protocols, embedder, how, [this](std::int64_t) { return !stop_wanted(); },
+      probes ? &*probes : nullptr);
   if (!results.complete) return false;
   if (!results.problems.empty()) {
     say(fmt::format("{} pictures of the protocols cannot be read and were left out; the first: {}",

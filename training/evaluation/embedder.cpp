@@ -20,16 +20,21 @@ namespace {
 /// Pictures without labels, as the Loader wants them: all of one class.
 class Unlabelled : public Dataset {
  public:
-  explicit Unlabelled(const PictureSet& pictures) : pictures_(pictures) {}
+  Unlabelled(const PictureSet& pictures, std::int64_t size) : pictures_(pictures), size_(size) {}
   std::int64_t size() const override { return pictures_.size(); }
   std::string name(std::int64_t item) const override { return pictures_.name(item); }
-  Image load(std::int64_t item) const override { return pictures_.load(item); }
+  Image load(std::int64_t item) const override {
+    const Image image = pictures_.load(item);
+    const auto side = static_cast<int>(size_);
+    return size_ > 0 ? resize(image, side, side, Filter::lanczos) : image;
+  }
   std::uint64_t fingerprint() const override { return pictures_.fingerprint(); }
   const std::vector<std::string>& class_names() const override { return names_; }
   std::int64_t label(std::int64_t) const override { return 0; }
 
  private:
   const PictureSet& pictures_;
+  const std::int64_t size_;
   const std::vector<std::string> names_ = {"unlabelled"};
 };
 
@@ -123,7 +128,7 @@ bool Embedder::each(const PictureSet& pictures,
   loading.end_epoch = 1;
   loading.threads = options_.loader_threads;
   loading.on_bad_image = options_.leave_out_bad ? OnBadImage::leave_out : OnBadImage::stop;
-  const Unlabelled labelled(pictures);
+  const Unlabelled labelled(pictures, options_.picture_size);
   Loader loader(labelled, options_.preprocess, {}, loading);
   norm_sum_ = 0;
   norm_count_ = 0;

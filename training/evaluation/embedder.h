@@ -35,6 +35,9 @@ struct EmbedderOptions {
   std::string output;       ///< see embedding_output
   std::int64_t batch = 64;  ///< pictures at a time; fewer where the set has fewer
   int loader_threads = 1;   ///< that decode
+  /// Above 0: every picture is made a square of so many pixels first, with Lanczos' filter, as a far
+  /// camera would see it.
+  std::int64_t picture_size = 0;
   bool leave_out_bad =
       false;  ///< go on without pictures that cannot be read; else the first one throws
 };

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -148,8 +149,26 @@ Flip flip_of(const EvaluationRecipe& evaluation) {
   return evaluation.protocol == EvaluationRecipe::Protocol::lscnn ? Flip::concatenate : Flip::none;
 }
 
+EmbedderOptions embedder_options(const EvaluationRecipe& evaluation, EmbedderOptions options) {
+  options.flip = flip_of(evaluation);
+  options.output = evaluation.output;
+  return options;
+}
+
+bool has_own_probes(const EvaluationRecipe& evaluation) {
+  return evaluation.probe_size > 0 || !evaluation.probe_output.empty();
+}
+
+EmbedderOptions probe_options(const EvaluationRecipe& evaluation, EmbedderOptions options) {
+  options = embedder_options(evaluation, std::move(options));
+  if (!evaluation.probe_output.empty()) options.output = evaluation.probe_output;
+  options.picture_size = evaluation.probe_size;
+  return options;
+}
+
 PairResult evaluate_pairs(const PairSet& set, const Embeddings& table,
-                          const std::vector<char>& readable, const EvaluationRecipe& evaluation) {
+                          const std::vector<char>& readable, const EvaluationRecipe& evaluation,
+                          const Embeddings* probes) {
   std::vector<std::int64_t> first;
   std::vector<std::int64_t> second;
   std::vector<char> same;
@@ -171,7 +190,7 @@ PairResult evaluate_pairs(const PairSet& set, const Embeddings& table,
                     set.name, matching, count - matching));
   }
   const Embeddings a = rows_of(table, first);
-  const Embeddings b = rows_of(table, second);
+  const Embeddings b = rows_of(probes != nullptr ? *probes : table, second);
   PairResult result;
   result.name = set.name;
   result.pairs = a.rows;
@@ -193,7 +212,8 @@ PairResult evaluate_pairs(const PairSet& set, const Embeddings& table,
 
 IdentificationResult evaluate_identification(const IdentificationSet& set, const Embeddings& table,
                                              const std::vector<char>& readable,
-                                             const EvaluationRecipe& evaluation) {
+                                             const EvaluationRecipe& evaluation,
+                                             const Embeddings* probes_of_all) {
   const std::vector<std::int64_t> gallery = readable_of(set.gallery, readable);
   if (gallery.empty())
     throw failure(fmt::format("{}: no picture of the gallery can be read", set.name));
@@ -209,7 +229,8 @@ IdentificationResult evaluate_identification(const IdentificationSet& set, const
     if (probes.empty()) {
       throw failure(fmt::format("{}: no picture of group '{}' can be read", set.name, group.name));
     }
-    const auto ranks = identification_ranks(gallery_table, persons, rows_of(table, probes),
+    const Embeddings probe_table = rows_of(probes_of_all != nullptr ? *probes_of_all : table, probes);
+    const auto ranks = identification_ranks(gallery_table, persons, probe_table,
                                             labels_of(*set.pictures, probes), metric);
     result.groups.push_back({group.name, static_cast<std::int64_t>(probes.size()),
                              static_cast<std::int64_t>(group.probes.size() - probes.size()),
@@ -220,28 +241,40 @@ IdentificationResult evaluate_identification(const IdentificationSet& set, const
 
 ProtocolResults run_protocols(const ProtocolSets& sets, Embedder& embedder,
                               const EvaluationRecipe& evaluation,
-                              const std::function<bool(std::int64_t)>& on_batch) {
+                              const std::function<bool(std::int64_t)>& on_batch, Embedder* probes) {
   const auto start = std::chrono::steady_clock::now();
   ProtocolResults results;
-  const auto embed = [&](const PictureSet& pictures) {
-    EmbeddedPictures embedded = embedder.all(pictures, on_batch);
-    results.complete = embedded.complete;
-    results.problems.insert(results.problems.end(), embedded.problems.begin(),
-                            embedded.problems.end());
-    return embedded;
+  /// Embeddings of a set, and of its pictures as probes where those are others.
+  struct Tables {
+    Embeddings table;
+    std::optional<Embeddings> probes;
+    std::vector<char> readable;
+    double norm = 0;
   };
+  const auto embed = [&](const PictureSet& pictures) {
+    EmbeddedPictures all = embedder.all(pictures, on_batch);
+    results.complete = all.complete;
+    results.problems.insert(results.problems.end(), all.problems.begin(), all.problems.end());
+    Tables tables{Embeddings(all.embeddings), std::nullopt, std::move(all.readable), all.norm};
+    if (probes != nullptr && results.complete) {
+      const EmbeddedPictures others = probes->all(pictures, on_batch);
+      results.complete = others.complete;
+      tables.probes.emplace(others.embeddings);
+    }
+    return tables;
+  };
+  const auto probes_of = [](const Tables& t) { return t.probes ? &*t.probes : nullptr; };
   for (const PairSet& set : sets.pairs) {
-    const EmbeddedPictures embedded = embed(*set.pictures);
+    const Tables t = embed(*set.pictures);
     if (!results.complete) return results;
-    results.pairs.push_back(
-        evaluate_pairs(set, Embeddings(embedded.embeddings), embedded.readable, evaluation));
-    results.pairs.back().norm = embedded.norm;
+    results.pairs.push_back(evaluate_pairs(set, t.table, t.readable, evaluation, probes_of(t)));
+    results.pairs.back().norm = t.norm;
   }
   for (const IdentificationSet& set : sets.identification) {
-    const EmbeddedPictures embedded = embed(*set.pictures);
+    const Tables t = embed(*set.pictures);
     if (!results.complete) return results;
-    results.identification.push_back(evaluate_identification(set, Embeddings(embedded.embeddings),
-                                                             embedded.readable, evaluation));
+    results.identification.push_back(
+        evaluate_identification(set, t.table, t.readable, evaluation, probes_of(t)));
   }
   results.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return results;

@@ -72,22 +72,32 @@ struct ProtocolResults {
   double rank1() const;         ///< mean over the sets; NaN without any
 };
 
-/// How the section embeds pictures.
+/// How the section embeds pictures; the rest is as in `options`.
+EmbedderOptions embedder_options(const EvaluationRecipe& evaluation, EmbedderOptions options);
+/// Whether the second pictures of pairs and the probes of galleries are embedded in another way, and
+/// how.
+bool has_own_probes(const EvaluationRecipe& evaluation);
+EmbedderOptions probe_options(const EvaluationRecipe& evaluation, EmbedderOptions options);
 Flip flip_of(const EvaluationRecipe& evaluation);
 
 /// A protocol on pairs whose embeddings are known: of `table` row i is picture i, `readable[i]`
-/// whether it counts. Throws Error(failure) if too few pairs can be read.
+/// whether it counts. `probes` is the table of second pictures, null where it is the same. Throws
+/// Error(failure) if too few pairs can be read.
 PairResult evaluate_pairs(const PairSet& set, const Embeddings& table,
-                          const std::vector<char>& readable, const EvaluationRecipe& evaluation);
+                          const std::vector<char>& readable, const EvaluationRecipe& evaluation,
+                          const Embeddings* probes = nullptr);
 /// The same for galleries. Gallery pictures that cannot be read are not there.
 IdentificationResult evaluate_identification(const IdentificationSet& set, const Embeddings& table,
                                              const std::vector<char>& readable,
-                                             const EvaluationRecipe& evaluation);
+                                             const EvaluationRecipe& evaluation,
+                                             const Embeddings* probes = nullptr);
 
-/// Embeds all sets and evaluates them. `on_batch` is called behind every batch with its number of
+/// Embeds all sets and evaluates them. `probes` embeds second pictures of pairs and probes of
+/// galleries, null: `embedder` does. `on_batch` is called behind every batch with its number of
 /// pictures; false stops. Throws as Embedder and the functions above.
 ProtocolResults run_protocols(const ProtocolSets& sets, Embedder& embedder,
                               const EvaluationRecipe& evaluation,
-                              const std::function<bool(std::int64_t)>& on_batch = {});
+                              const std::function<bool(std::int64_t)>& on_batch = {},
+                              Embedder* probes = nullptr);
 
 }  // namespace facet
