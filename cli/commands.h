@@ -22,6 +22,7 @@ void add_identify_command(CLI::App& app);
 void add_align_command(CLI::App& app);
 void add_export_command(CLI::App& app);
 void add_import_command(CLI::App& app);
+void add_data_command(CLI::App& app);
 /// A subcommand of `facet data`.
 void add_data_synth_command(CLI::App& data);
 

@@ -87,6 +87,7 @@ int parse_and_run(int argc, char** argv) {
   add_align_command(app);
   add_export_command(app);
   add_import_command(app);
+  add_data_command(app);
   check_command(app, argc, argv);
   try {
     app.parse(argc, argv);

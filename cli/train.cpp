@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/commands.h"
@@ -78,7 +79,9 @@ nlohmann::ordered_json result_json(const TrainArguments& arguments, const Recipe
       {"arena_bytes", result.arena_bytes},
       {"state_bytes", result.state_bytes},
       {"skipped_steps", result.skipped},
-      {"bad_images", result.bad_images}};
+      {"bad_images", result.bad_images},
+      {"left_out", result.left_out},
+      {"validation_left_out", result.validation_left_out}};
   if (result.validation) json["validation"] = evaluation_json(*result.validation);
   if (result.protocols) json.update(protocol_json(*result.protocols, recipe.evaluation));
   if (result.best) {
@@ -128,6 +131,11 @@ std::string summary(const TrainArguments& arguments, const Recipe& recipe, const
   if (result.bad_images > 0) {
     text += fmt::format("{} times a picture could not be read and another took its place\n",
                         result.bad_images);
+  }
+  for (const auto& [set, count] : {std::pair{"training", result.left_out},
+                                   std::pair{"validation", result.validation_left_out}}) {
+    if (count == 0) continue;
+    text += fmt::format("{} entries of the {} set could not be used and were left out\n", count, set);
   }
   return text;
 }

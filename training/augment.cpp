@@ -61,6 +61,14 @@ Image padded_window(const Image& image, const Preprocess& settings, int padding,
   return result;
 }
 
+/// Whether `fit_image` would only copy it.
+bool fits_already(const Image& image, const Preprocess& settings) {
+  return image.width == settings.width && image.height == settings.height &&
+         (settings.fit == Preprocess::Fit::stretch ||
+          settings.shorter_side == std::min(settings.width, settings.height) ||
+          (settings.shorter_side == 0 && settings.width == settings.height));
+}
+
 Image cut(const Image& image, const Preprocess& settings, const Augmentation& augmentation,
           Random& random) {
   if (augmentation.crop == Crop::none) return fit_image(image, settings);
@@ -146,6 +154,16 @@ void check_order(std::string_view low, double low_value, std::string_view high, 
                                 low_value, high, high_value));
 }
 
+/// Mirrors and colours it.
+void change(Image& picture, const Augmentation& augmentation, Random& random) {
+  if (random.chance(augmentation.flip)) mirror(picture);
+  if (random.chance(augmentation.jitter)) jitter(picture, augmentation, random);
+  if (random.chance(augmentation.greyscale)) make_greyscale(picture);
+  if (random.chance(augmentation.blur)) {
+    blur(picture, random.uniform(augmentation.blur_sigma_min, augmentation.blur_sigma_max));
+  }
+}
+
 }  // namespace
 
 Window resized_crop_window(int width, int height, const Augmentation& augmentation,
@@ -172,12 +190,7 @@ Window resized_crop_window(int width, int height, const Augmentation& augmentati
 Image augment_picture(const Image& image, const Preprocess& settings,
                       const Augmentation& augmentation, Random& random) {
   Image picture = cut(image, settings, augmentation, random);
-  if (random.chance(augmentation.flip)) mirror(picture);
-  if (random.chance(augmentation.jitter)) jitter(picture, augmentation, random);
-  if (random.chance(augmentation.greyscale)) make_greyscale(picture);
-  if (random.chance(augmentation.blur)) {
-    blur(picture, random.uniform(augmentation.blur_sigma_min, augmentation.blur_sigma_max));
-  }
+  change(picture, augmentation, random);
   return picture;
 }
 
@@ -195,6 +208,17 @@ void augment_into(const Image& image, const Preprocess& settings, const Augmenta
                   Random random, std::span<float> to) {
   const Image picture = augment_picture(image, settings, augmentation, random);
   finish_picture(picture, settings, augmentation, random, to);
+}
+
+void augment_away(Image& image, const Preprocess& settings, const Augmentation& augmentation,
+                  Random random, std::span<float> to) {
+  check_image(image);
+  if (augmentation.crop == Crop::none && fits_already(image, settings)) {
+    change(image, augmentation, random);
+  } else {
+    image = augment_picture(image, settings, augmentation, random);
+  }
+  finish_picture(image, settings, augmentation, random, to);
 }
 
 void check_augmentation(const Augmentation& a) {

@@ -79,6 +79,11 @@ Image augment_picture(const Image& image, const Preprocess& settings,
 void finish_picture(const Image& picture, const Preprocess& settings,
                     const Augmentation& augmentation, Random random, std::span<float> to);
 
+/// What `augment_into` does, with a picture that is not needed any more: it is changed, and copied
+/// only where it must be resized or cut.
+void augment_away(Image& image, const Preprocess& settings, const Augmentation& augmentation,
+                  Random random, std::span<float> to);
+
 /// A window in pixels.
 struct Window {
   int left = 0;

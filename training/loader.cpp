@@ -24,6 +24,10 @@ void check(const LoaderOptions& options) {
   if (options.threads < 1 || options.threads > 1024) {
     throw usage_error(fmt::format("{} loader threads: give 1 to 1024", options.threads));
   }
+  if (options.shards < 1 || options.shard < 0 || options.shard >= options.shards) {
+    throw usage_error(fmt::format("shard {} of {}: there are the shards 0 to {}", options.shard,
+                                  options.shards, options.shards - 1));
+  }
   if (options.first_epoch < 0 || options.first_iteration < 0) {
     throw usage_error("a loader cannot begin before the first batch");
   }
@@ -43,6 +47,17 @@ HostTensor rows_of(const HostTensor& tensor, const std::vector<char>& filled) {
   return kept;
 }
 
+/// The places shard, shard + shards, ... of an order that goes on from its beginning.
+std::vector<std::int64_t> part_of(const std::vector<std::int64_t>& order, std::int64_t shard,
+                                  std::int64_t shards) {
+  const auto size = static_cast<std::int64_t>(order.size());
+  std::vector<std::int64_t> part;
+  for (std::int64_t i = shard; i < (size + shards - 1) / shards * shards; i += shards) {
+    part.push_back(order[static_cast<std::size_t>(i % size)]);
+  }
+  return part;
+}
+
 }  // namespace
 
 Loader::Loader(const Dataset& dataset, const Preprocess& settings, const Augmentation& augmentation,
@@ -57,13 +72,14 @@ Loader::Loader(const Dataset& dataset, const Preprocess& settings, const Augment
   check(options_);
   check_augmentation(augmentation_);
   check_scales(options_.scales);
-  batches_per_epoch_ = sampler_.size() / options_.batch;
-  if (!options_.drop_last && sampler_.size() % options_.batch != 0) ++batches_per_epoch_;
+  pictures_per_epoch_ = (sampler_.size() + options_.shards - 1) / options_.shards;
+  batches_per_epoch_ = pictures_per_epoch_ / options_.batch;
+  if (!options_.drop_last && pictures_per_epoch_ % options_.batch != 0) ++batches_per_epoch_;
   if (batches_per_epoch_ == 0) {
     throw failure(
         fmt::format("{} pictures do not fill one batch of {}; make the batch smaller or "
                     "keep the last one",
-                    sampler_.size(), options_.batch));
+                    pictures_per_epoch_, options_.batch));
   }
   next_epoch_ += next_iteration_ / batches_per_epoch_;
   next_iteration_ %= batches_per_epoch_;
@@ -110,6 +126,7 @@ std::optional<Batch> Loader::next() {
 
 /// A thread: takes slots of the first batch that has some left, or begins the next batch.
 void Loader::run() {
+  Image picture;  // its memory serves one picture after the other
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     Work* work = open_work();
@@ -119,7 +136,7 @@ void Loader::run() {
     }
     const std::int64_t begin = work->claimed;
     work->claimed = std::min(begin + kChunk, work->slots());
-    fill_slots(*work, begin, work->claimed, lock);
+    fill_slots(*work, begin, work->claimed, picture, lock);
     changed_.notify_all();
   }
 }
@@ -145,12 +162,14 @@ Loader::Work* Loader::open_work() {
 bool Loader::start_work() {
   if (options_.end_epoch > 0 && next_epoch_ >= options_.end_epoch) return false;
   if (!order_) {
-    order_ = std::make_shared<const std::vector<std::int64_t>>(sampler_.order(next_epoch_));
+    std::vector<std::int64_t> order = sampler_.order(next_epoch_);
+    if (options_.shards > 1) order = part_of(order, options_.shard, options_.shards);
+    order_ = std::make_shared<const std::vector<std::int64_t>>(std::move(order));
   }
   auto work = std::make_unique<Work>();
   work->order = order_;
   work->first = next_iteration_ * options_.batch;
-  const std::int64_t count = std::min(options_.batch, sampler_.size() - work->first);
+  const std::int64_t count = std::min(options_.batch, pictures_per_epoch_ - work->first);
   work->filled.resize(static_cast<std::size_t>(count));
   work->batch.pixels = HostTensor(DType::f32, {count, 3, settings_.height, settings_.width});
   for (std::size_t k = 1; k < options_.scales.count(); ++k) {
@@ -171,14 +190,14 @@ bool Loader::start_work() {
 }
 
 /// Works without the lock; what threads share is written with it.
-void Loader::fill_slots(Work& work, std::int64_t begin, std::int64_t end,
+void Loader::fill_slots(Work& work, std::int64_t begin, std::int64_t end, Image& picture,
                         std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   std::vector<BadImage> problems;
   std::exception_ptr error;
   std::int64_t slot = begin;
   try {
-    for (; slot < end; ++slot) fill_slot(work, slot, problems);
+    for (; slot < end; ++slot) fill_slot(work, slot, picture, problems);
   } catch (...) {
     error = std::current_exception();
   }
@@ -191,7 +210,8 @@ void Loader::fill_slots(Work& work, std::int64_t begin, std::int64_t end,
   work.done += end - begin;
 }
 
-void Loader::fill_slot(Work& work, std::int64_t slot, std::vector<BadImage>& problems) const {
+void Loader::fill_slot(Work& work, std::int64_t slot, Image& picture,
+                       std::vector<BadImage>& problems) const {
   const auto place = static_cast<std::size_t>(slot);
   const std::int64_t size = std::int64_t{3} * settings_.height * settings_.width;
   std::vector<std::span<float>> to;
@@ -200,17 +220,22 @@ void Loader::fill_slot(Work& work, std::int64_t slot, std::vector<BadImage>& pro
   };
   add_place(work.batch.pixels);
   for (HostTensor& scale : work.batch.scales) add_place(scale);
-  const std::int64_t tries = std::min(kMostReplacements, dataset_.size());
+  const std::int64_t tries = std::min(kMostReplacements, pictures_per_epoch_);
   for (std::int64_t i = 0; i < tries; ++i) {
-    const std::int64_t at = (work.first + slot + i) % sampler_.size();
+    const std::int64_t at = (work.first + slot + i) % pictures_per_epoch_;
     const std::int64_t item = (*work.order)[static_cast<std::size_t>(at)];
     // By class a picture may come again in an epoch; then it must not look the same.
-    const std::int64_t draws = options_.per_class > 0 ? at : item;
+    const std::int64_t draws =
+        options_.per_class > 0 ? at * options_.shards + options_.shard : item;
+    const Random random(options_.seed, static_cast<std::uint64_t>(work.batch.epoch),
+                        static_cast<std::uint64_t>(draws));
     try {
-      augment_scales_into(dataset_.load(item), settings_, augmentation_, options_.scales,
-                          Random(options_.seed, static_cast<std::uint64_t>(work.batch.epoch),
-                                 static_cast<std::uint64_t>(draws)),
-                          to);
+      dataset_.load_into(item, picture);
+      if (to.size() == 1) {
+        augment_away(picture, settings_, augmentation_, random, to[0]);
+      } else {
+        augment_scales_into(picture, settings_, augmentation_, options_.scales, random, to);
+      }
       work.batch.labels.as_mutable<std::int64_t>()[slot] = dataset_.label(item);
       work.batch.items[place] = item;
       work.filled[place] = 1;

@@ -38,6 +38,11 @@ struct LoaderOptions {
   std::int64_t first_epoch = 0;      ///< where to begin, for a training that is resumed
   std::int64_t first_iteration = 0;  ///< within that epoch
   std::int64_t end_epoch = 0;        ///< the epoch before which the loader ends; 0: never
+  /// For several processes with one seed: this one takes the places shard, shard + shards, ... of an
+  /// epoch's order, which begins anew at its end so that every shard has as many (size / shards,
+  /// rounded up; a few pictures come twice). Specs of MLA-ArcFace, section 4.4.
+  std::int64_t shard = 0;
+  std::int64_t shards = 1;
 };
 
 struct BadImage {
@@ -97,9 +102,10 @@ class Loader {
   void run();
   Work* open_work();
   bool start_work();
-  void fill_slots(Work& work, std::int64_t begin, std::int64_t end,
+  void fill_slots(Work& work, std::int64_t begin, std::int64_t end, Image& picture,
                   std::unique_lock<std::mutex>& lock);
-  void fill_slot(Work& work, std::int64_t slot, std::vector<BadImage>& problems) const;
+  void fill_slot(Work& work, std::int64_t slot, Image& picture,
+                 std::vector<BadImage>& problems) const;
   Batch finished(Work& work) const;
   void stop();
 
@@ -108,6 +114,7 @@ class Loader {
   const Augmentation augmentation_;
   const LoaderOptions options_;
   const Sampler sampler_;
+  std::int64_t pictures_per_epoch_ = 0;  ///< of this shard
   std::int64_t batches_per_epoch_ = 0;
 
   std::mutex mutex_;

@@ -298,12 +298,22 @@ void check_recipe(const Recipe& recipe) {
   if (recipe.model.name.empty()) {
     throw usage_error("model.name is empty; name a network of the zoo");
   }
-  if (recipe.data.kind == DataRecipe::Kind::folder && recipe.data.train.empty()) {
+  const DataRecipe& data = recipe.data;
+  if (data.train.empty() && data.kind == DataRecipe::Kind::folder) {
     throw usage_error(
-        recipe.data.description.empty()
+        data.description.empty()
             ? "data.train is empty; name the folder that has a folder for every class"
             : fmt::format("data.train is empty; it trains on {}: say where that is, as in "
-                          "data.train=/path", recipe.data.description));
+                          "data.train=/path",
+                          data.description));
+  }
+  if (data.train.empty() && (data.kind == DataRecipe::Kind::record ||
+                             data.kind == DataRecipe::Kind::list ||
+                             data.kind == DataRecipe::Kind::scface)) {
+    throw usage_error("data.train is empty; name the record file, the list or SCface's folder");
+  }
+  if (data.holdout >= 0 && data.kind != DataRecipe::Kind::list) {
+    throw usage_error("data.holdout needs data.kind \"list\"");
   }
   if ((recipe.data.height == 0) != (recipe.data.width == 0)) {
     throw usage_error("data.height and data.width must both be given, or both be 0");

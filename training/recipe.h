@@ -46,7 +46,7 @@ struct SynthRecipe {
 };
 
 struct DataRecipe {
-  enum class Kind { fashion_mnist, folder, synth };
+  enum class Kind { fashion_mnist, folder, synth, record, list, scface };
   enum class BadImage {
     skip,  ///< count it; training takes the next readable one, validation goes on without it
     stop
@@ -56,10 +56,17 @@ struct DataRecipe {
     classes   ///< as many pictures of every class: LoaderOptions::per_class
   };
   Kind kind = Kind::fashion_mnist;
-  /// folder: a folder per class. fashion_mnist: the folder of both sets, empty: Debian's.
+  /// folder: a folder per class. record: a file .rec. list: a text (see open_list_dataset). scface:
+  /// its folder. fashion_mnist: the folder of both sets, empty: Debian's.
   std::string train;
   std::string description;  ///< what the pictures are: for who has to find them
-  std::string validation;   ///< folder: as `train`, empty: no validation. fashion_mnist: not used
+  /// folder, record, list: as `train`, empty: no validation. Not used by the others.
+  std::string validation;
+  std::string root;  ///< list: the folder that paths are relative to, empty: that of the list
+  /// record, list: labels from this number on cannot be used; 0: the set says how many there are.
+  std::int64_t classes = 0;
+  /// list: the tenth of the classes (0 to 9) that is kept from training, as DCR's --subset; -1: none.
+  std::int64_t holdout = -1;
   std::int64_t height = 0;  ///< pixels of the network's input; 0: what the network declares
   std::int64_t width = 0;
   std::array<float, 3> mean = {0.5F, 0.5F, 0.5F};  ///< of values in [0, 1], per channel

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "ir/error.h"
+#include "training/data/protocol_sets.h"
 #include "training/synth/synth_sets.h"
 
 namespace facet {
@@ -24,6 +27,30 @@ RecipeData open_synth(const SynthRecipe& recipe) {
   return result;
 }
 
+RecipeData open_files(const DataRecipe& data) {
+  DatasetOptions options;
+  options.classes = data.classes;
+  if (data.on_bad_image == DataRecipe::BadImage::skip) {
+    options.bad_entries = BadEntries::leave_out;
+  }
+  const auto open = [&](const std::string& path) {
+    return data.kind == DataRecipe::Kind::record ? open_record_dataset(path, options)
+                                                 : open_list_dataset(path, data.root, options);
+  };
+  RecipeData result;
+  if (data.kind == DataRecipe::Kind::scface) {
+    result.train = open_scface_training(data.train, options.bad_entries);
+    return result;
+  }
+  result.train = open(data.train);
+  options.classes = result.train->class_count();
+  if (!data.validation.empty()) result.validation = open(data.validation);
+  if (data.holdout >= 0) {
+    result.train = tenth_of_classes(std::move(result.train), data.holdout, false);
+  }
+  return result;
+}
+
 }  // namespace
 
 RecipeData open_data(const DataRecipe& data, std::int64_t classes) {
@@ -34,6 +61,8 @@ RecipeData open_data(const DataRecipe& data, std::int64_t classes) {
     result.validation = open_fashion_mnist(false, folder);
   } else if (data.kind == DataRecipe::Kind::synth) {
     result = open_synth(data.synth);
+  } else if (data.kind != DataRecipe::Kind::folder) {
+    result = open_files(data);
   } else {
     result.train = open_image_folder(data.train);
     if (!data.validation.empty()) {

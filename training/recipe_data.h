@@ -17,7 +17,8 @@ struct RecipeData {
 };
 
 /// Opens both; the validation set has the classes of the training set. Throws Error(failure) as
-/// dataset.h does, and if the training set has more classes than `classes`, the network's (0: any).
+/// dataset.h and protocol_sets.h do, and if the training set has more classes than `classes`, the
+/// network's (0: any).
 RecipeData open_data(const DataRecipe& data, std::int64_t classes = 0);
 
 /// How pictures become the network's input of this size; data.height and data.width win if given.

@@ -213,10 +213,13 @@ void add_model_and_data(Builder& b, Recipe& recipe) {
   b.add("fixed_bn", recipe.model.fixed_bn);
   b.section("data");
   DataRecipe& data = recipe.data;
-  b.choice("kind", data.kind, {"fashion_mnist", "folder", "synth"});
+  b.choice("kind", data.kind, {"fashion_mnist", "folder", "synth", "record", "list", "scface"});
   b.add("train", data.train);
   b.add("description", data.description);
   b.add("validation", data.validation);
+  b.add("root", data.root);
+  b.add("classes", data.classes, 0, 1 << 30);
+  b.add("holdout", data.holdout, -1, 9);
   b.add("height", data.height, 0, 1 << 14);
   b.add("width", data.width, 0, 1 << 14);
   b.add("mean", data.mean);

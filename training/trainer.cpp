@@ -151,6 +151,8 @@ TrainingResult Trainer::result(TrainingResult::End end) const {
   result.epochs = position_.epoch;
   result.skipped = skipped_;
   result.bad_images = bad_images_;
+  result.left_out = train_.left_out().count;
+  if (validation_ != nullptr) result.validation_left_out = validation_->left_out().count;
   result.validation = last_validation_;
   result.protocols = last_protocols_;
   result.best = best_;

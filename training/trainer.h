@@ -47,6 +47,8 @@ struct TrainingResult {
   std::int64_t epochs = 0;      ///< whole ones
   std::int64_t skipped = 0;     ///< steps whose loss was not finite
   std::int64_t bad_images = 0;  ///< pictures replaced since the beginning, each time they came
+  std::int64_t left_out = 0;    ///< entries that the training set was opened without
+  std::int64_t validation_left_out = 0;
   std::optional<Evaluation> validation;  ///< the last of this run
   std::optional<ProtocolResults> protocols;  ///< the last of this run
   std::optional<double> best;             ///< by EvaluationRecipe::metric
@@ -110,6 +112,7 @@ class Trainer {
   double rate_at(std::int64_t iteration) const;
   void say(const std::string& text);
   void introduce();
+  void name_left_out(const char* set, const LeftOut& left_out);
 
   Graph network_;
   Recipe recipe_;

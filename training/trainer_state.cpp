@@ -88,6 +88,16 @@ void Trainer::introduce() {
                   network_.name(), logits_width(logits_), train_.size(),
                   validation_ != nullptr ? validation_->size() : 0, recipe_.training.epochs,
                   iterations_per_epoch_, position_.iteration, stepper_->describe()));
+  name_left_out("training", train_.left_out());
+  if (validation_ != nullptr) name_left_out("validation", validation_->left_out());
+}
+
+void Trainer::name_left_out(const char* set, const LeftOut& left_out) {
+  if (left_out.count == 0) return;
+  std::string text = fmt::format("{} entries of the {} set cannot be used and are left out:",
+                                 left_out.count, set);
+  for (const std::string& problem : left_out.problems) text += "\n  " + problem;
+  say(text);
 }
 
 /// A state that is not finite must replace no checkpoint.

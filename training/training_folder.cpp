@@ -49,6 +49,7 @@ void remove_leftovers(const fs::path& path) {
 Recipe with_free_fields(Recipe now, const Recipe& before) {
   now.data.train = before.data.train;
   now.data.validation = before.data.validation;
+  now.data.root = before.data.root;
   now.data.on_bad_image = before.data.on_bad_image;
   now.data.loader_threads = before.data.loader_threads;
   now.training.log_every = before.training.log_every;

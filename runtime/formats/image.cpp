@@ -81,9 +81,18 @@ Image crop_image(const Image& image, int left, int top, int width, int height) {
 }
 
 Image decode_image(std::span<const std::byte> bytes, std::string_view name) {
+  Image image;
+  decode_image_into(bytes, name, image);
+  return image;
+}
+
+void decode_image_into(std::span<const std::byte> bytes, std::string_view name, Image& image) {
   try {
-    if (begins_with(bytes, kJpegMagic)) return decode_jpeg(bytes);
-    if (begins_with(bytes, kPngMagic)) return decode_png(bytes);
+    if (begins_with(bytes, kJpegMagic)) return decode_jpeg(bytes, image);
+    if (begins_with(bytes, kPngMagic)) {
+      image = decode_png(bytes);
+      return;
+    }
   } catch (const Error& error) {
     throw failure(fmt::format("{}: cannot be read as an image: {}", name, error.what()));
   }
@@ -92,8 +101,14 @@ Image decode_image(std::span<const std::byte> bytes, std::string_view name) {
 }
 
 Image read_image(const std::filesystem::path& path) {
+  Image image;
+  read_image_into(path, image);
+  return image;
+}
+
+void read_image_into(const std::filesystem::path& path, Image& image) {
   const auto file = MappedFile::open(path);
-  return decode_image(file->bytes(), file->path());
+  decode_image_into(file->bytes(), file->path(), image);
 }
 
 void write_png(const std::filesystem::path& path, const Image& image) {

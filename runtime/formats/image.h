@@ -43,9 +43,12 @@ Image crop_image(const Image& image, int left, int top, int width, int height);
 /// samples are rounded to 8 bits. Throws Error(failure) that names the file for anything else:
 /// another format, CMYK, too many pixels, and any damage, also such that a viewer would paper over.
 Image read_image(const std::filesystem::path& path);
+void read_image_into(const std::filesystem::path& path, Image& image);
 
 /// The same from memory; `name` stands for the file in messages.
 Image decode_image(std::span<const std::byte> bytes, std::string_view name);
+/// The same into an image whose memory is used again: for many pictures of about one size.
+void decode_image_into(std::span<const std::byte> bytes, std::string_view name, Image& image);
 
 /// Writes an 8-bit RGB PNG atomically (see AtomicFile). Throws as `check_image` does,
 /// Error(failure) if it cannot be written.

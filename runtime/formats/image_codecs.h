@@ -10,7 +10,7 @@ namespace facet {
 
 /// What image.cpp puts together. All throw Error(failure) that says what is wrong with the bytes;
 /// the caller adds the file's name.
-Image decode_jpeg(std::span<const std::byte> bytes);
+void decode_jpeg(std::span<const std::byte> bytes, Image& image);
 Image decode_png(std::span<const std::byte> bytes);
 std::vector<std::byte> encode_png(const Image& image);
 

@@ -3,6 +3,7 @@
 
 #include <limits>
 #include <memory>
+#include <utility>
 
 #include "ir/error.h"
 #include "runtime/formats/image_codecs.h"
@@ -29,8 +30,11 @@ struct Free {
 
 }  // namespace
 
-Image decode_jpeg(std::span<const std::byte> bytes) {
-  const std::unique_ptr<void, Destroy> decoder(tjInitDecompress());
+void decode_jpeg(std::span<const std::byte> bytes, Image& image) {
+  // A thread's decoder serves it again only behind success: an error leaves its picture's state in it.
+  thread_local std::unique_ptr<void, Destroy> ready;
+  std::unique_ptr<void, Destroy> decoder = std::move(ready);
+  if (!decoder) decoder.reset(tjInitDecompress());
   if (!decoder) throw failure(fmt::format("libjpeg cannot start: {}", tjGetErrorStr2(nullptr)));
   const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
   const auto size = static_cast<unsigned long>(bytes.size());
@@ -51,14 +55,17 @@ Image decode_jpeg(std::span<const std::byte> bytes) {
     throw failure(fmt::format("it declares {} x {} pixels, more than its {} bytes can hold", width,
                               height, bytes.size()));
   }
-  Image image = make_image(width, height);
+  image.width = width;
+  image.height = height;
+  image.pixels.resize(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) *
+                      Image::channels);
   // libjpeg only warns where data is missing or damaged and fills in grey: here that is an error.
   constexpr int kFlags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS;
   if (tjDecompress2(decoder.get(), data, size, image.pixels.data(), width, width * Image::channels,
                     height, TJPF_RGB, kFlags) != 0) {
     throw broken(decoder.get());
   }
-  return image;
+  ready = std::move(decoder);
 }
 
 std::vector<std::byte> encode_jpeg(const Image& image, int quality) {

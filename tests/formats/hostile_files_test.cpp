@@ -11,9 +11,12 @@
 #include "runtime/formats/idx.h"
 #include "runtime/formats/image.h"
 #include "runtime/formats/npy.h"
+#include "runtime/formats/record_file.h"
 #include "runtime/formats/torch_file.h"
+#include "runtime/formats/verification_bin.h"
 #include "runtime/formats/weight_index.h"
 #include "runtime/splitmix.h"
+#include "tests/formats/record_bytes.h"
 #include "tests/formats/temp_folder.h"
 #include "tests/formats/torch_archive.h"
 #include "tests/fuzz/memory_file.h"
@@ -117,6 +120,19 @@ const Reader kReaders[] = {
      [](const std::string& bytes) { decode_image(std::as_bytes(std::span(bytes)), "x"); }},
     {"Jpeg", good_jpeg,
      [](const std::string& bytes) { decode_image(std::as_bytes(std::span(bytes)), "x"); }},
+    {"RecordFile",
+     [] { return labels_record({3, 4}, "") + plain_record(1, "abc") + plain_record(2, "de"); },
+     [](const std::string& bytes) {
+       const RecordFile file(in_memory(bytes), nullptr);
+       for (std::int64_t item = 0; item < file.size(); ++item) file.label(item);
+     }},
+    {"VerificationBin",
+     [] {
+       return written([](const auto& path) {
+         write_verification_bin(path, std::vector(2, std::vector(3, std::byte{1})), {true});
+       });
+     },
+     [](const std::string& bytes) { read_verification_bin(in_memory(bytes)); }},
     {"Torch",
      [] {
        return torch_archive({.shape = {2, 3}, .strides = {1, 2}}, {}, false);

@@ -233,5 +233,28 @@ TEST(ImageFile, SizesThatAreNotPossible) {
   }
 }
 
+TEST(ImageFile, MemoryIsUsedAgainForTheNextPicture) {
+  Image image;
+  for (const auto& [width, height] : {std::pair{40, 30}, {8, 9}, {40, 30}, {64, 50}}) {
+    Image original = make_image(width, height);
+    for (std::size_t i = 0; i < original.pixels.size(); ++i) {
+      original.pixels[i] = static_cast<std::uint8_t>(i);
+    }
+    const std::vector<std::byte> jpeg = encode_jpeg(original);
+    decode_image_into(jpeg, "x", image);
+    const Image expected = decode_image(jpeg, "x");
+    EXPECT_EQ(image.width, width);
+    EXPECT_EQ(image.height, height);
+    EXPECT_EQ(image.pixels, expected.pixels);
+    // What cannot be read leaves nothing behind that the next one would meet.
+    for (std::size_t length = 3; length < jpeg.size(); length += 11) {
+      EXPECT_THAT(error_of([&] { decode_image_into(std::span(jpeg).first(length), "x", image); }),
+                  HasSubstr("x: cannot be read"));
+      decode_image_into(jpeg, "x", image);
+      EXPECT_EQ(image.pixels, expected.pixels) << length;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace facet::test

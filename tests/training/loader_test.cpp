@@ -207,6 +207,43 @@ TEST(Loader, CanBeLeftAtAnyTime) {
   }
 }
 
+/// Rank r of R takes r::R of the epoch's order, padded from its beginning.
+TEST(Loader, ShardsDivideTheOrderOfAnEpoch) {
+  const NumberedPictures data(23);
+  const auto items_of = [&](std::int64_t shard, std::int64_t shards, bool shuffle, int threads) {
+    std::vector<std::int64_t> items;
+    for (const Batch& batch : all_batches(data, {},
+                                          {.batch = 2,
+                                           .shuffle = shuffle,
+                                           .drop_last = false,
+                                           .threads = threads,
+                                           .end_epoch = 2,
+                                           .shard = shard,
+                                           .shards = shards})) {
+      items.insert(items.end(), batch.items.begin(), batch.items.end());
+    }
+    return items;
+  };
+  EXPECT_THAT(items_of(3, 5, false, 1), ElementsAre(3, 8, 13, 18, 0, 3, 8, 13, 18, 0))
+      << "23 and 24 are 0 and 1 again";
+  for (const bool shuffle : {true, false}) {
+    const std::vector<std::int64_t> whole = items_of(0, 1, shuffle, 1);
+    for (const std::int64_t shards : {2, 4, 5, 30}) {
+      const std::int64_t part = (23 + shards - 1) / shards;
+      for (std::int64_t shard = 0; shard < shards; ++shard) {
+        const std::vector<std::int64_t> items = items_of(shard, shards, shuffle, 2);
+        ASSERT_EQ(items.size(), static_cast<std::size_t>(2 * part));
+        for (std::int64_t i = 0; i < 2 * part; ++i) {
+          const std::int64_t place = (i % part * shards + shard) % 23 + i / part * 23;
+          EXPECT_EQ(items[static_cast<std::size_t>(i)], whole[static_cast<std::size_t>(place)]);
+        }
+      }
+    }
+  }
+  Loader shard(data, small(), {}, {.batch = 5, .shard = 1, .shards = 4});
+  EXPECT_EQ(shard.batches_per_epoch(), 1) << "6 pictures";
+}
+
 TEST(Loader, RefusesWhatHasNoMeaning) {
   const NumberedPictures data(5);
   const auto refusal = [&](const LoaderOptions& options, ErrorKind kind = ErrorKind::usage) {
@@ -215,6 +252,8 @@ TEST(Loader, RefusesWhatHasNoMeaning) {
   EXPECT_THAT(refusal({.batch = 0}), HasSubstr("batch of 0"));
   EXPECT_THAT(refusal({.threads = 0}), HasSubstr("0 loader threads"));
   EXPECT_THAT(refusal({.first_epoch = -1}), HasSubstr("before the first"));
+  EXPECT_THAT(refusal({.shard = 2, .shards = 2}), HasSubstr("shard 2 of 2"));
+  EXPECT_THAT(refusal({.shards = 0}), HasSubstr("shard 0 of 0"));
   EXPECT_THAT(refusal({.batch = 6}, ErrorKind::failure), HasSubstr("5 pictures do not fill"));
   Loader smaller(data, small(), {}, {.batch = 6, .drop_last = false});
   EXPECT_EQ(smaller.batches_per_epoch(), 1);

@@ -2,8 +2,8 @@
 
 #include <gmock/gmock.h>
 
-#include "tests/formats/temp_folder.h"
-#include "tests/training/pictures.h"
+#include "tests/formats/record_bytes.h"
+#include "tests/training/data/data_files.h"
 
 namespace facet::test {
 namespace {
@@ -69,6 +69,57 @@ TEST(RecipeData, LoadersSkipOrStopAsTheRecipeSays) {
   Loader strict(*data, settings, {}, validation_loader(recipe));
   EXPECT_TRUE(strict.next());
   EXPECT_THAT(error_of([&] { strict.next(); }), HasSubstr("train/b/1.png"));
+}
+
+TEST(RecipeData, RecordFilesAndWhatIsWrongInThem) {
+  const TempFolder folder;
+  RecordBytes bytes;
+  for (int i = 0; i < 6; ++i) bytes.add(plain_record(static_cast<float>(i / 2), jpeg_text(i)));
+  bytes.add(plain_record(40, jpeg_text(7)));
+  write_bytes(folder / "train.rec", bytes.records);
+  write_bytes(folder / "test.rec", plain_record(1, jpeg_text(8)) + plain_record(3, jpeg_text(9)));
+  Recipe recipe = folder_recipe(folder);
+  recipe.data.kind = DataRecipe::Kind::record;
+  recipe.data.train = (folder / "train.rec").string();
+  EXPECT_EQ(open_data(recipe.data).train->class_count(), 41);
+  recipe.data.classes = 3;
+  EXPECT_THAT(error_of([&] { open_data(recipe.data); }),
+              ::testing::AllOf(HasSubstr("train.rec#6: the label 40"), HasSubstr("on_bad_image")));
+  recipe.data.on_bad_image = DataRecipe::BadImage::skip;
+  recipe.data.validation = (folder / "test.rec").string();
+  const RecipeData data = open_data(recipe.data, 3);
+  EXPECT_EQ(data.train->size(), 6);
+  EXPECT_EQ(data.train->left_out().count, 1);
+  EXPECT_EQ(data.validation->size(), 1);
+  EXPECT_EQ(data.validation->class_count(), 3);
+  EXPECT_EQ(data.validation->left_out().count, 1);
+}
+
+TEST(RecipeData, ListsWithARootAndAHoldout) {
+  const TempFolder folder;
+  std::string list;
+  for (int i = 0; i < 20; ++i) {
+    write_jpeg(folder / ("faces/" + std::to_string(i) + ".jpg"), i);
+    list += std::to_string(i) + ".jpg " + std::to_string(i / 2) + "\n";
+  }
+  write_bytes(folder / "list.txt", list + "gone.jpg 1\n");
+  Recipe recipe = folder_recipe(folder);
+  recipe.data.kind = DataRecipe::Kind::list;
+  recipe.data.train = (folder / "list.txt").string();
+  recipe.data.root = (folder / "faces").string();
+  EXPECT_THAT(error_of([&] { open_data(recipe.data); }), HasSubstr("list.txt:21"));
+  recipe.data.on_bad_image = DataRecipe::BadImage::skip;
+  EXPECT_EQ(open_data(recipe.data).train->size(), 20);
+  recipe.data.holdout = 4;
+  const RecipeData data = open_data(recipe.data);
+  EXPECT_EQ(data.train->size(), 18);
+  EXPECT_EQ(data.train->class_count(), 10);
+  EXPECT_EQ(data.train->left_out().count, 1);
+  recipe.model.name = "x";
+  recipe.data.kind = DataRecipe::Kind::record;
+  EXPECT_THAT(error_of([&] { check_recipe(recipe); }, ErrorKind::usage), HasSubstr("data.holdout"));
+  recipe.data.train.clear();
+  EXPECT_THAT(error_of([&] { check_recipe(recipe); }, ErrorKind::usage), HasSubstr("data.train"));
 }
 
 TEST(RecipeData, SizesOfTheRecipeWin) {

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "ir/error.h"
@@ -85,7 +87,19 @@ class FolderDataset : public Dataset {
     class_names_ = classes.empty() ? found : classes;
     Hasher hasher;
     for (const std::string& name : class_names_) hasher.text(name);
-    for (const std::string& name : found) add_class(root / name, name, hasher);
+    std::unordered_map<std::string_view, std::int64_t> labels;
+    for (const std::string& name : class_names_) {
+      labels.emplace(name, static_cast<std::int64_t>(labels.size()));
+    }
+    for (const std::string& name : found) {
+      const auto label = labels.find(name);
+      if (label == labels.end()) {
+        const std::string hint = did_you_mean(name, class_names_);
+        throw failure(fmt::format("{}: the training set has no class '{}'{}{}",
+                                  (root / name).string(), name, hint.empty() ? "" : "; ", hint));
+      }
+      add_class(root / name, label->second, hasher);
+    }
     fingerprint_ = hasher.value();
   }
 
@@ -94,6 +108,9 @@ class FolderDataset : public Dataset {
   std::int64_t label(std::int64_t item) const override { return at(item).label; }
   std::string name(std::int64_t item) const override { return at(item).path; }
   Image load(std::int64_t item) const override { return read_image(at(item).path); }
+  void load_into(std::int64_t item, Image& image) const override {
+    read_image_into(at(item).path, image);
+  }
   std::uint64_t fingerprint() const override { return fingerprint_; }
 
  private:
@@ -104,13 +121,7 @@ class FolderDataset : public Dataset {
 
   const Item& at(std::int64_t item) const { return items_.at(static_cast<std::size_t>(item)); }
 
-  void add_class(const fs::path& folder, const std::string& name, Hasher& hasher) {
-    const auto place = std::ranges::find(class_names_, name);
-    if (place == class_names_.end()) {
-      const std::string hint = did_you_mean(name, class_names_);
-      throw failure(fmt::format("{}: the training set has no class '{}'{}{}", folder.string(), name,
-                                hint.empty() ? "" : "; ", hint));
-    }
+  void add_class(const fs::path& folder, std::int64_t label, Hasher& hasher) {
     std::vector<std::string> files = picture_files_below(folder);
     if (files.empty()) {
       throw failure(
@@ -118,10 +129,10 @@ class FolderDataset : public Dataset {
                       "remove the folder",
                       folder.string()));
     }
-    const std::int64_t label = place - class_names_.begin();
+    const std::size_t root_length = folder.string().size();
     for (std::string& file : files) {
       hasher.number(static_cast<std::uint64_t>(label));
-      hasher.text(std::string_view(file).substr(folder.string().size()));
+      hasher.text(std::string_view(file).substr(root_length));
       std::error_code error;
       const auto bytes = fs::file_size(file, error);
       hasher.number(error ? 0 : bytes);  // a file that has gone since is noticed when it is loaded

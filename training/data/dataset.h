@@ -11,6 +11,23 @@
 
 namespace facet {
 
+/// What is done when a set is opened about entries that cannot be used: lines of a list that name
+/// no file, labels that are no class, damaged records.
+enum class BadEntries {
+  stop,      ///< Error(failure) that counts them and names the first
+  leave_out  ///< the set is opened without them; they are in `left_out`
+};
+
+/// The entries that a set was opened without.
+struct LeftOut {
+  static constexpr std::size_t kNamed = 5;
+
+  std::int64_t count = 0;
+  std::vector<std::string> problems;  ///< of the first kNamed: where, what, what to do
+
+  void add(std::string problem);
+};
+
 /// Pictures by number. Immutable, so several threads may load at once.
 class PictureSet {
  public:
@@ -22,9 +39,13 @@ class PictureSet {
   virtual std::string name(std::int64_t item) const = 0;
   /// Decodes. Throws Error(failure) that names the picture.
   virtual Image load(std::int64_t item) const = 0;
+  /// The same into an image whose memory may be used again; by default it is not.
+  virtual void load_into(std::int64_t item, Image& image) const { image = load(item); }
   /// A hash of what the pictures are: their names relative to the set, sizes in bytes and labels. A
   /// set that was moved keeps it, one that was changed does not.
   virtual std::uint64_t fingerprint() const = 0;
+  /// By default nothing.
+  virtual const LeftOut& left_out() const;
 };
 
 /// Labelled pictures.
@@ -50,6 +71,42 @@ std::unique_ptr<Dataset> open_fashion_mnist(
 /// picture for a class, or (with `classes`) has a class that is not among them.
 std::unique_ptr<Dataset> open_image_folder(const std::filesystem::path& folder,
                                            const std::vector<std::string>& classes = {});
+
+struct DatasetOptions {
+  /// How many there are, for labels to be checked against; 0: what the set itself says, else one
+  /// more than its largest label.
+  std::int64_t classes = 0;
+  BadEntries bad_entries = BadEntries::stop;
+};
+
+/// The pictures of an MXNet record file with an index (see RecordFile), decoded from where the file
+/// is mapped. Class names are the numbers; how many there are the file `property` may say. Opening
+/// reads the header of every record. Throws Error(failure) as RecordFile, for a set without a
+/// readable record, and as `bad_entries` says for records that are damaged, whose label is no
+/// class, or whose picture is empty.
+std::unique_ptr<Dataset> open_record_dataset(const std::filesystem::path& rec,
+                                             const DatasetOptions& options = {});
+
+/// Pictures as a text lists them, in its order. One a line: "path label" (DCR's
+/// casia_cleaned_list.txt), or behind the line "image,subject,label" the fields of LS-CNN's
+/// img_info.csv, whose subjects are the class names; else these are the numbers. Paths are relative
+/// to `root`; empty: to the folder of the list. Folders are read, files are not touched but for
+/// their size. Throws Error(failure) for a list without a usable line, and as `bad_entries` says
+/// for lines without a label, labels that are no class and pictures that are not there.
+std::unique_ptr<Dataset> open_list_dataset(const std::filesystem::path& list,
+                                           const std::filesystem::path& root = {},
+                                           const DatasetOptions& options = {});
+
+/// The part of a data set whose labels are in [begin, end), or the rest of it. Class names and
+/// labels stay. Throws Error(failure) if it has no picture.
+std::unique_ptr<Dataset> with_labels(std::shared_ptr<const Dataset> all, std::int64_t begin,
+                                     std::int64_t end, bool inside = true);
+
+/// DCR's subsets: the labels [tenth / 10, (tenth + 1) / 10) * classes are for retrieval, the others
+/// are trained. Throws Error(usage) for a tenth that is not 0 to 9, Error(failure) for a part
+/// without pictures. Specs of DCR, section 4.2.
+std::unique_ptr<Dataset> tenth_of_classes(std::shared_ptr<const Dataset> all, std::int64_t tenth,
+                                          bool inside);
 
 /// Throws Error(failure) that names the first picture whose label is not in [0, classes).
 void check_labels(const Dataset& dataset, std::int64_t classes);
