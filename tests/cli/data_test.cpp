@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "runtime/formats/image.h"
 #include "runtime/formats/record_file.h"
 #include "runtime/formats/verification_bin.h"
 #include "tests/cli/command.h"
