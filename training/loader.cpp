@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <iterator>
 #include <span>
 #include <utility>
@@ -103,6 +104,19 @@ void Loader::stop() {
   threads_.clear();
 }
 
+HostTensor Loader::Memory::take(const std::vector<std::int64_t>& shape) {
+  for (const auto& tensor : tensors_) {
+    if (tensor.use_count() == 1 && tensor->shape() == shape) {
+      std::atomic_thread_fence(
+          std::memory_order_acquire);  // what the last holder read, it has read
+      return HostTensor(DType::f32, shape, tensor->data(), tensor);
+    }
+  }
+  const auto tensor = std::make_shared<HostTensor>(DType::f32, shape);
+  tensors_.push_back(tensor);
+  return HostTensor(DType::f32, shape, tensor->data(), tensor);
+}
+
 std::optional<Batch> Loader::next() {
   std::unique_ptr<Work> work;
   {
@@ -171,9 +185,10 @@ bool Loader::start_work() {
   work->first = next_iteration_ * options_.batch;
   const std::int64_t count = std::min(options_.batch, pictures_per_epoch_ - work->first);
   work->filled.resize(static_cast<std::size_t>(count));
-  work->batch.pixels = HostTensor(DType::f32, {count, 3, settings_.height, settings_.width});
+  const std::vector<std::int64_t> shape = {count, 3, settings_.height, settings_.width};
+  work->batch.pixels = memory_.take(shape);
   for (std::size_t k = 1; k < options_.scales.count(); ++k) {
-    work->batch.scales.emplace_back(DType::f32, work->batch.pixels.shape());
+    work->batch.scales.push_back(memory_.take(shape));
   }
   work->batch.labels = HostTensor(DType::i64, {count});
   work->batch.items.resize(static_cast<std::size_t>(count));

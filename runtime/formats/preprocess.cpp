@@ -77,17 +77,24 @@ void normalize_into(const Image& fitted, const Preprocess& settings, std::span<f
     throw usage_error(fmt::format("{} elements do not hold an input of 3 x {} x {}", to.size(),
                                   fitted.height, fitted.width));
   }
-  const std::size_t plane = fitted.pixels.size() / Image::channels;
+  // 256 levels: the division is done once for each, in float as the reference does.
+  std::array<std::array<float, 256>, Image::channels> values{};
   for (std::size_t channel = 0; channel < Image::channels; ++channel) {
-    // 256 levels: the division is done once for each, in float as the reference does.
-    std::array<float, 256> value{};
-    for (std::size_t level = 0; level < value.size(); ++level) {
-      value[level] =
+    for (std::size_t level = 0; level < 256; ++level) {
+      values[channel][level] =
           (static_cast<float>(level) / 255.0F - settings.mean[channel]) / settings.std[channel];
     }
-    const std::uint8_t* from = fitted.pixels.data() + (settings.bgr ? 2 - channel : channel);
-    float* out = to.data() + channel * plane;
-    for (std::size_t i = 0; i < plane; ++i) out[i] = value[from[i * Image::channels]];
+  }
+  const std::size_t plane = fitted.pixels.size() / Image::channels;
+  const std::uint8_t* pixel = fitted.pixels.data();
+  const std::size_t red = settings.bgr ? 2 : 0;
+  float* const first = to.data();
+  float* const second = first + plane;
+  float* const third = second + plane;
+  for (std::size_t i = 0; i < plane; ++i, pixel += Image::channels) {
+    first[i] = values[0][pixel[red]];
+    second[i] = values[1][pixel[1]];
+    third[i] = values[2][pixel[2 - red]];
   }
 }
 
