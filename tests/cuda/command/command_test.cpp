@@ -21,7 +21,7 @@ std::vector<std::string> commands() {
   return {"run lscnn --device cuda",
           "bench lscnn --device cuda",
           "explain lscnn --device cuda",
-          "grad lscnn --device cuda --output none/g.safetensors",
+          "grad lscnn --device cuda --input none --cotangent none --output none/g.safetensors",
           "train fashion_dcr --device cuda --output none/runs",
           "eval lscnn --weights random:1 --data none --device cuda"};
 }
