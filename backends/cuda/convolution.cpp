@@ -66,16 +66,6 @@ int apply_entry(GraphWriter& graph, int v, const EpilogueEntry& entry,
   return graph.step(entry.name == "add" ? GraphOp::add : GraphOp::multiply, {v, extra});
 }
 
-/// The graph so far ends in the value `v`: it becomes the node's result. A value inside that
-/// nothing computes into memory yet would be of no use, so the last step writes the result itself.
-OperationGraph end_in(GraphWriter& writer, int v, int result) {
-  OperationGraph graph = writer.finish();
-  for (GraphStep& step : graph.steps) {
-    if (step.result == v) step.result = result;
-  }
-  return graph;
-}
-
 OperationGraph forward_graph(const Node& node, const std::vector<EpilogueEntry>& entries,
                              std::span<const View> operands, std::span<const View> results,
                              const Branch& branch) {
@@ -89,7 +79,7 @@ OperationGraph forward_graph(const Node& node, const std::vector<EpilogueEntry>&
   int v = graph.inside(result);
   graph.step(GraphOp::convolution, {x, w}, v, window_of(node));
   for (const EpilogueEntry& entry : entries) v = apply_entry(graph, v, entry, operands, branch);
-  return end_in(graph, v, result);
+  return graph.finish_in(v, result);
 }
 
 std::vector<OperationGraph> forward_graphs(const Node& node,

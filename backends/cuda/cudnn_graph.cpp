@@ -130,6 +130,66 @@ Descriptor make_pointwise(const GraphStep& step, const std::map<int, std::size_t
   return operation;
 }
 
+/// A number that is no tensor in memory.
+Descriptor make_setting(std::int64_t id) {
+  const std::vector<std::int64_t> one{1, 1, 1, 1};
+  Descriptor descriptor(CUDNN_BACKEND_TENSOR_DESCRIPTOR, fmt::format("setting {}", id));
+  descriptor.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, id);
+  descriptor.set(CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_DATA_FLOAT);
+  descriptor.set(CUDNN_ATTR_TENSOR_DIMENSIONS, one);
+  descriptor.set(CUDNN_ATTR_TENSOR_STRIDES, one);
+  descriptor.set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, kAlignment);
+  descriptor.set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, true);
+  descriptor.finalize();
+  return descriptor;
+}
+
+Descriptor make_batch_norm(const GraphStep& step, std::size_t number,
+                           const std::map<int, std::size_t>& places,
+                           std::vector<Descriptor>& parts) {
+  constexpr cudnnBackendNormMode_t kMode = CUDNN_BATCH_NORM;
+  const auto set = [&](Descriptor& operation, cudnnBackendAttributeName_t name, int tensor) {
+    operation.set(name, parts[places.at(tensor)]);
+  };
+  if (step.op == GraphOp::batch_norm_gradient) {
+    Descriptor operation(CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR, "batch_norm_gradient");
+    operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_MODE, CUDNN_TYPE_NORM_MODE, std::span(&kMode, 1));
+    set(operation, CUDNN_ATTR_OPERATION_NORM_BWD_DYDESC, step.operands[0]);
+    set(operation, CUDNN_ATTR_OPERATION_NORM_BWD_XDESC, step.operands[1]);
+    set(operation, CUDNN_ATTR_OPERATION_NORM_BWD_SCALE_DESC, step.operands[2]);
+    set(operation, CUDNN_ATTR_OPERATION_NORM_BWD_MEAN_DESC, step.operands[3]);
+    set(operation, CUDNN_ATTR_OPERATION_NORM_BWD_INV_VARIANCE_DESC, step.operands[4]);
+    set(operation, CUDNN_ATTR_OPERATION_NORM_BWD_DXDESC, step.result);
+    set(operation, CUDNN_ATTR_OPERATION_NORM_BWD_DSCALE_DESC, step.more_results[0]);
+    set(operation, CUDNN_ATTR_OPERATION_NORM_BWD_DBIAS_DESC, step.more_results[1]);
+    return operation;
+  }
+  constexpr cudnnBackendNormFwdPhase_t kPhase = CUDNN_NORM_FWD_TRAINING;
+  Descriptor operation(CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR, "batch_norm");
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_MODE, CUDNN_TYPE_NORM_MODE, std::span(&kMode, 1));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_PHASE, CUDNN_TYPE_NORM_FWD_PHASE,
+                std::span(&kPhase, 1));
+  set(operation, CUDNN_ATTR_OPERATION_NORM_FWD_XDESC, step.operands[0]);
+  set(operation, CUDNN_ATTR_OPERATION_NORM_FWD_SCALE_DESC, step.operands[1]);
+  set(operation, CUDNN_ATTR_OPERATION_NORM_FWD_BIAS_DESC, step.operands[2]);
+  set(operation, CUDNN_ATTR_OPERATION_NORM_FWD_INPUT_RUNNING_MEAN_DESC, step.operands[3]);
+  set(operation, CUDNN_ATTR_OPERATION_NORM_FWD_INPUT_RUNNING_VAR_DESC, step.operands[4]);
+  set(operation, CUDNN_ATTR_OPERATION_NORM_FWD_YDESC, step.result);
+  set(operation, CUDNN_ATTR_OPERATION_NORM_FWD_MEAN_DESC, step.more_results[0]);
+  set(operation, CUDNN_ATTR_OPERATION_NORM_FWD_INV_VARIANCE_DESC, step.more_results[1]);
+  set(operation, CUDNN_ATTR_OPERATION_NORM_FWD_OUTPUT_RUNNING_MEAN_DESC, step.more_results[2]);
+  set(operation, CUDNN_ATTR_OPERATION_NORM_FWD_OUTPUT_RUNNING_VAR_DESC, step.more_results[3]);
+  parts.push_back(make_setting(setting_id(number, 0)));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_EPSILON_DESC, parts.back());
+  parts.push_back(make_setting(setting_id(number, 1)));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_EXP_AVG_FACTOR_DESC, parts.back());
+  return operation;
+}
+
+bool is_batch_norm(GraphOp op) {
+  return op == GraphOp::batch_norm || op == GraphOp::batch_norm_gradient;
+}
+
 }  // namespace
 
 CudnnGraph::CudnnGraph(const OperationGraph& graph)
@@ -153,8 +213,12 @@ void CudnnGraph::build(const OperationGraph& graph) {
   for (const GraphStep& step : graph.steps) {
     for (const int operand : step.operands) place(operand);
     place(step.result);
+    for (const int result : step.more_results) place(result);
     if (!step.window.strides.empty()) {
       operations.push_back(make_convolution(step, places, parts_));
+    } else if (is_batch_norm(step.op)) {
+      const auto number = static_cast<std::size_t>(&step - graph.steps.data());
+      operations.push_back(make_batch_norm(step, number, places, parts_));
     } else {
       operations.push_back(make_pointwise(step, places, parts_));
     }

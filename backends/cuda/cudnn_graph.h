@@ -7,6 +7,12 @@
 
 namespace facet::cuda {
 
+/// The unique id of number `setting` of step `step`, which is given with the addresses when a plan
+/// runs.
+constexpr std::int64_t setting_id(std::size_t step, std::size_t setting) {
+  return 10000 + 10 * static_cast<std::int64_t>(step) + static_cast<std::int64_t>(setting);
+}
+
 /// An operation graph as cuDNN has it, finalised. Tensor `i` of the description has the unique id
 /// i + 1.
 class CudnnGraph {

@@ -59,8 +59,12 @@ std::string_view to_string(GraphOp op) {
       return "sigmoid";
     case GraphOp::negate:
       return "negate";
-    default:
+    case GraphOp::copy:
       return "copy";
+    case GraphOp::batch_norm:
+      return "batch_norm";
+    default:
+      return "batch_norm_gradient";
   }
 }
 
@@ -76,8 +80,11 @@ std::string to_text(const OperationGraph& graph) {
   for (const GraphStep& step : graph.steps) {
     std::vector<std::string> operands;
     for (const int operand : step.operands) operands.push_back(name(graph, operand));
-    text += fmt::format("{} = {}({})", name(graph, step.result), to_string(step.op),
-                        fmt::join(operands, ", "));
+    std::string results = name(graph, step.result);
+    for (const int result : step.more_results) results += ", " + name(graph, result);
+    text += fmt::format("{} = {}({})", results, to_string(step.op), fmt::join(operands, ", "));
+    if (!step.settings.empty())
+      text += fmt::format(" settings [{}]", fmt::join(step.settings, ", "));
     const Window& window = step.window;
     if (!window.strides.empty()) {
       text += fmt::format(" strides [{}] pads [{}] dilations [{}]", fmt::join(window.strides, ", "),
@@ -114,6 +121,13 @@ int GraphWriter::channels(int index, const View& view, std::int64_t count, std::
   return add(std::move(tensor));
 }
 
+int GraphWriter::channels_result(int index, const View& view) {
+  GraphTensor tensor = in_memory(GraphTensor::Place::result, index, view, 0);
+  tensor.extents = {1, tensor.extents[0], 1, 1};
+  tensor.strides = channels_last(tensor.extents);
+  return add(std::move(tensor));
+}
+
 int GraphWriter::scratch(int index, const View& view) {
   return add(in_memory(GraphTensor::Place::scratch, index, view, 0));
 }
@@ -126,7 +140,14 @@ int GraphWriter::inside(int like) {
 }
 
 void GraphWriter::step(GraphOp op, std::vector<int> operands, int result, Window window) {
-  graph_.steps.push_back({op, std::move(operands), result, std::move(window)});
+  graph_.steps.push_back({op, std::move(operands), result, std::move(window), {}, {}});
+}
+
+OperationGraph GraphWriter::finish_in(int v, int result) {
+  for (GraphStep& step : graph_.steps) {
+    if (step.result == v) step.result = result;
+  }
+  return finish();
 }
 
 int GraphWriter::step(GraphOp op, std::vector<int> operands) {

@@ -38,7 +38,12 @@ enum class GraphOp {
   relu,
   sigmoid,
   negate,
-  copy  ///< the same in another dtype
+  copy,  ///< the same in another dtype
+  /// x, scale, bias, running mean, running variance -> y, mean, 1 / standard deviation, new running
+  /// mean, new running variance; settings: epsilon, momentum
+  batch_norm,
+  /// dy, x, scale, mean, 1 / standard deviation -> dx, dscale, dbias
+  batch_norm_gradient
 };
 std::string_view to_string(GraphOp op);
 
@@ -54,7 +59,9 @@ struct GraphStep {
   GraphOp op = GraphOp::copy;
   std::vector<int> operands;
   int result = 0;
-  Window window;  ///< of a convolution and its gradients
+  Window window;                  ///< of a convolution and its gradients
+  std::vector<int> more_results;  ///< of a batch norm, behind `result`
+  std::vector<double> settings;   ///< numbers that are given when the graph runs
 };
 
 struct OperationGraph {
@@ -76,14 +83,18 @@ class GraphWriter {
   /// A value per channel [C], as [1, C, 1, 1]; one number [1] is broadcast. C counts from `offset`
   /// on.
   int channels(int index, const View& view, std::int64_t count, std::int64_t offset = 0);
+  int channels_result(int index, const View& view);
   int scratch(int index, const View& view);
   /// A value that is never in memory, of the shape of `like`.
   int inside(int like);
 
   void step(GraphOp op, std::vector<int> operands, int result, Window window = {});
+  void step(GraphStep step) { graph_.steps.push_back(std::move(step)); }
   /// The same into a new value inside, of the shape of the first operand.
   int step(GraphOp op, std::vector<int> operands);
 
+  /// The graph, in which what was to become the value inside `v` is `result`.
+  OperationGraph finish_in(int v, int result);
   OperationGraph finish() { return std::move(graph_); }
 
  private:

@@ -143,7 +143,7 @@ HostTensor run(Case& c, const test::HostKernels& kernels) {
   std::vector<std::byte> bytes =
       test::lay_out(HostTensor(c.result.type.dtype, static_extents(c.result.type.shape)), c.result);
   std::vector<float> temporary(static_cast<std::size_t>(c.sequence.scratch_bytes) / sizeof(float) +
-                             4);
+                               4);
   for (std::size_t k = 0; k < c.numbers.size(); ++k) {
     std::vector<void*> parameters;
     for (const KernelArgument& argument : c.sequence.kernels[k].arguments) {

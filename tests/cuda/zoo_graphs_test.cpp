@@ -6,8 +6,10 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
+#include "backends/cuda/batch_norm.h"
 #include "passes/pass.h"
 #include "passes/prepared.h"
 #include "passes/vector_jacobian.h"
@@ -15,11 +17,11 @@
 #include "tests/passes/pass_case.h"
 #include "zoo/zoo.h"
 
-// Every convolution of the zoo, forward and in training, in f32, bf16 and f16: its cuDNN graphs
-// finalise and an H200 has an engine for each. In f32 the engines are those that keep every bit,
-// which tf32 may use as well. What there is per network is in tests/golden/cuda_convolutions.json,
-// for one release of cuDNN: what is fused depends on its engines. FACET_UPDATE_GOLDEN=1 writes it
-// anew.
+// Every convolution and batch norm of the zoo, forward and in training, in f32, bf16 and f16: its
+// cuDNN graphs finalise and an H200 has an engine for each. In f32 the engines are those that keep
+// every bit, which tf32 may use as well. What there is per network is in
+// tests/golden/cuda_graphs.json, for one release of cuDNN: what is fused depends on its engines.
+// FACET_UPDATE_GOLDEN=1 writes it anew.
 namespace facet {
 namespace {
 
@@ -63,26 +65,43 @@ void to_f16(Graph& graph) {
 
 using Counts = std::map<std::string, int>;
 
-/// Plans each convolution that runs; counts its graphs, and those that were not counted before.
+/// Counts a graph's engines unless an equal one was counted before. False if it has none.
+bool count_graph(const cuda::OperationGraph& graph, std::set<std::string>& distinct, Counts& all) {
+  const std::vector<cuda::Engine> engines = test::h200_planner().engines(graph, {});
+  if (engines.empty() || !distinct.insert(to_text(graph)).second) return !engines.empty();
+  ++all["graphs"];
+  all["engines"] += static_cast<int>(engines.size());
+  all["compiled at run time"] += std::ranges::all_of(
+      engines, [](const cuda::Engine& engine) { return engine.compiles_at_run_time; });
+  return true;
+}
+
+bool is_batch_norm(const Node& node) {
+  return node.is("batch_norm_train") || node.is("batch_norm_bwd");
+}
+
+/// Plans each convolution and batch norm that runs. A convolution must have engines; batch norms
+/// that have no graph or no engine are for kernels.
 void plan_all(const Graph& graph, Counts& counts, std::set<std::string>& distinct, Counts& all) {
   const PreparedSet prepared(graph);
   for (const Node* node : graph.node_list()) {
-    if (!cuda::is_convolution(*node) || prepared.contains(node)) continue;
+    if (prepared.contains(node)) continue;
+    if (is_batch_norm(*node)) {
+      const std::optional<cuda::OperationGraph> norm = cuda::batch_norm_graph(*node);
+      const bool is_planned = norm && count_graph(*norm, distinct, all);
+      ++counts[std::string(node->kind()) + (is_planned ? "" : " by kernels")];
+    }
+    if (!cuda::is_convolution(*node)) continue;
     const cuda::ConvolutionPlan plan = cuda::plan_convolution(test::h200_planner(), *node, {});
     counts["rounded sums"] += plan.sums == cuda::WeightSums::rounded ? 1 : 0;
     for (const cuda::OperationGraph& part : plan.graphs) {
       ++counts[std::string(node->kind())];
-      if (!distinct.insert(to_text(part)).second) continue;
-      const std::vector<cuda::Engine> engines = test::h200_planner().engines(part, {});
-      ++all["graphs"];
-      all["engines"] += static_cast<int>(engines.size());
-      all["compiled at run time"] += std::ranges::all_of(
-          engines, [](const cuda::Engine& engine) { return engine.compiles_at_run_time; });
+      EXPECT_TRUE(count_graph(part, distinct, all));
     }
   }
 }
 
-TEST(ZooConvolutions, EveryGraphHasAnEngineOnAnH200) {
+TEST(ZooGraphs, EveryGraphHasAnEngineOnAnH200) {
   std::map<std::string, Counts> found;
   std::map<std::string, Counts> all;  // not golden: cuDNN's releases differ
   std::map<std::string, std::set<std::string>> distinct;
@@ -107,7 +126,7 @@ TEST(ZooConvolutions, EveryGraphHasAnEngineOnAnH200) {
   }
   const std::string release = "cuDNN " + cuda::cudnn_version();
   found[release];
-  const std::string path = (testing::test_data() / "golden/cuda_convolutions.json").string();
+  const std::string path = (testing::test_data() / "golden/cuda_graphs.json").string();
   if (std::getenv("FACET_UPDATE_GOLDEN") != nullptr) {
     std::ofstream(path) << nlohmann::json(found).dump(1) << "\n";
     GTEST_SKIP() << "wrote " << path;
