@@ -359,8 +359,7 @@ void add_bench_command(CLI::App& app) {
       ->allow_extra_args(false)
       ->capture_default_str();
   CompileArguments& compile = arguments->compile;
-  command->add_option("--device", compile.device, "cpu, or reference: float64, slow, exact")
-      ->capture_default_str();
+  add_device_option(*command, compile.device);
   add_threads_option(*command, compile.threads);
   add_pass_arguments(*command, compile);
   command->add_flag("--train", arguments->train,

@@ -14,6 +14,7 @@
 #include "ir/error.h"
 #include "ir/op.h"
 #include "ir/text.h"
+#include "runtime/device_modules.h"
 #include "runtime/formats/atomic_file.h"
 #include "runtime/formats/mapped_file.h"
 #include "runtime/threads.h"
@@ -108,9 +109,19 @@ void add_threads_option(CLI::App& command, int& threads) {
   command.add_option("--threads", threads, "Threads to compute with (default: all)")->type_name("N");
 }
 
-void add_compile_arguments(CLI::App& command, CompileArguments& arguments) {
-  command.add_option("--device", arguments.device, "cpu, or reference: float64, slow, exact")
+void add_device_option(CLI::App& command, std::string& device) {
+  command.add_option("--device", device, "cpu, cuda (an NVIDIA GPU), or reference: float64, slow, exact")
       ->capture_default_str();
+}
+
+Device chosen_device(const std::string& name) {
+  const Device device = parse_device(name);
+  if (device == Device::cuda) require_device(name);
+  return device;
+}
+
+void add_compile_arguments(CLI::App& command, CompileArguments& arguments) {
+  add_device_option(command, arguments.device);
   command.add_option("--precision", arguments.precision, "f32 or bf16")->capture_default_str();
   add_threads_option(command, arguments.threads);
   command.add_flag("--no-optimize", arguments.no_optimize, "No fusion, no sharing of memory");
@@ -128,7 +139,7 @@ void add_pass_arguments(CLI::App& command, CompileArguments& arguments) {
 CompileOptions compile_options(const CompileArguments& arguments) {
   if (arguments.threads != 0) set_threads(arguments.threads);
   CompileOptions options;
-  options.device = parse_device(arguments.device);
+  options.device = chosen_device(arguments.device);
   options.precision = parse_precision(arguments.precision);
   options.optimize = !arguments.no_optimize;
   options.disabled_passes = arguments.disabled;

@@ -42,8 +42,12 @@ struct CompileArguments {
 void add_compile_arguments(CLI::App& command, CompileArguments& arguments);
 /// Of these --no-fusion and --disable alone.
 void add_pass_arguments(CLI::App& command, CompileArguments& arguments);
+void add_device_option(CLI::App& command, std::string& device);
+/// The device of that name, which can be used: throws Error(usage) for an unknown name and, before
+/// any work, as `require_device`.
+Device chosen_device(const std::string& name);
 void add_threads_option(CLI::App& command, int& threads);
-/// Sets the thread count, too. Throws Error(usage).
+/// Sets the thread count, too. Throws Error(usage), and as `chosen_device`.
 CompileOptions compile_options(const CompileArguments& arguments);
 
 /// A network as the command line named it.

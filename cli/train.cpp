@@ -27,6 +27,7 @@ struct TrainArguments {
   std::vector<std::string> overrides;
   std::string output;
   bool resume = false;
+  std::string device = "cpu";
   int threads = 0;
   bool quiet = false;
   std::string json;
@@ -69,6 +70,7 @@ nlohmann::ordered_json result_json(const TrainArguments& arguments, const Recipe
       {"recipe", arguments.recipe},
       {"model", recipe.model.name},
       {"output", arguments.output},
+      {"device", arguments.device},
       {"precision", to_string(recipe.training.precision)},
       {"threads", thread_count()},
       {"ended_by", result.end == TrainingResult::End::patience ? "patience" : "epochs"},
@@ -142,6 +144,7 @@ std::string summary(const TrainArguments& arguments, const Recipe& recipe, const
 
 void run_train(const TrainArguments& arguments) {
   if (arguments.threads != 0) set_threads(arguments.threads);
+  const Device device = chosen_device(arguments.device);
   const Recipe recipe = load_recipe(arguments.recipe, arguments.overrides);
   Graph network = recipe_network(recipe);
   const RecipeData data = open_data(recipe.data);
@@ -152,6 +155,7 @@ void run_train(const TrainArguments& arguments) {
   TrainerOptions options;
   options.output = arguments.output;
   options.resume = arguments.resume;
+  options.device = device;
   options.quiet = arguments.quiet;
   if (!protocols.empty()) options.protocols = &protocols;
   options.stop_requested = [] { return stop_signal != 0; };
@@ -186,6 +190,7 @@ void add_train_command(CLI::App& app) {
       ->type_name("FOLDER");
   command->add_flag("--resume", arguments->resume,
                     "Go on with the training in the output folder where its checkpoint is");
+  add_device_option(*command, arguments->device);
   add_threads_option(*command, arguments->threads);
   command->add_flag("--quiet", arguments->quiet, "No progress, only the result");
   command->add_option("--json", arguments->json, "Write the result here, too")->type_name("FILE");

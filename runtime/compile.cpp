@@ -10,6 +10,7 @@
 #include "ir/error.h"
 #include "ir/op.h"
 #include "runtime/compile_internal.h"
+#include "runtime/device_modules.h"
 
 namespace facet {
 namespace {
@@ -51,7 +52,8 @@ std::vector<Pass> pipeline_for(const CompileOptions& options) {
 Device parse_device(std::string_view name) {
   if (name == "cpu") return Device::cpu;
   if (name == "reference") return Device::reference;
-  throw usage_error(fmt::format("unknown device '{}'; there are cpu and reference", name));
+  if (name == "cuda") return Device::cuda;
+  throw usage_error(fmt::format("unknown device '{}'; there are cpu, cuda and reference", name));
 }
 
 Precision parse_precision(std::string_view name) {
@@ -60,13 +62,23 @@ Precision parse_precision(std::string_view name) {
   throw usage_error(fmt::format("unknown precision '{}'; there are f32 and bf16", name));
 }
 
-std::string_view to_string(Device device) { return device == Device::cpu ? "cpu" : "reference"; }
+std::string_view to_string(Device device) {
+  switch (device) {
+    case Device::cpu:
+      return "cpu";
+    case Device::cuda:
+      return "cuda";
+    default:
+      return "reference";
+  }
+}
 std::string_view to_string(Precision precision) {
   return precision == Precision::f32 ? "f32" : "bf16";
 }
 
 std::shared_ptr<const Executable> compile(const Graph& graph, const TensorMap& weights,
                                           const CompileOptions& options, std::int64_t batch) {
+  if (options.device == Device::cuda) require_device(to_string(options.device));
   if (options.device == Device::reference && options.precision != Precision::f32) {
     throw usage_error("the reference device computes in float64; it takes no --precision");
   }

@@ -15,9 +15,9 @@
 
 namespace facet {
 
-enum class Device { cpu, reference };
+enum class Device { cpu, reference, cuda };
 enum class Precision { f32, bf16 };
-/// "cpu", "reference" / "f32", "bf16". Throw Error(usage) with the known names.
+/// "cpu", "reference", "cuda" / "f32", "bf16". Throw Error(usage) with the known names.
 Device parse_device(std::string_view name);
 Precision parse_precision(std::string_view name);
 std::string_view to_string(Device device);
@@ -131,7 +131,8 @@ class Context {
   virtual void trim() = 0;
 };
 
-/// Compiles for `batch` at once (others on demand). `weights` holds the whole state_dict.
+/// Compiles for `batch` at once (others on demand). `weights` holds the whole state_dict. Throws as
+/// `require_device` (runtime/device_modules.h) for a device that needs a module.
 std::shared_ptr<const Executable> compile(const Graph& graph, const TensorMap& weights,
                                           const CompileOptions& options = {},
                                           std::int64_t batch = 1);

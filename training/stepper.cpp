@@ -69,7 +69,7 @@ HostTensor stacked(const std::vector<HostTensor>& parts) {
 }  // namespace
 
 Stepper::Stepper(const Graph& network, const Recipe& recipe, std::int64_t classes,
-                 std::int64_t rest)
+                 std::int64_t rest, Device device)
     : scales_(static_cast<std::int64_t>(recipe.scales.count())),
       batch_(recipe.training.batch),
       rest_(rest),
@@ -77,6 +77,7 @@ Stepper::Stepper(const Graph& network, const Recipe& recipe, std::int64_t classe
       mixed_(recipe.augmentation.cut_mix > 0),
       explain_(recipe.training.on_nan == TrainingRecipe::OnNan::stop),
       precision_(recipe.training.precision),
+      device_(device),
       tracked_(tracked_batches(network)) {
   for (const PictureInput& input : picture_inputs(network, recipe)) picture_names_.push_back(input.name);
   for (const Parameter& parameter : network.parameters()) network_keys_.push_back(parameter.key);
@@ -94,6 +95,7 @@ void Stepper::compile_step(const Graph& network, StepOptions options, const Reci
   const Graph step = make_training_step(network.clone(), options);
   const TensorMap weights = initial_weights(network, step, recipe);
   CompileOptions compile_options;
+  compile_options.device = device_;
   compile_options.precision = precision_;
   compile_options.guard = "loss";
   compile_options.recompute = recipe.training.recompute;

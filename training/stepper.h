@@ -30,7 +30,8 @@ class Stepper {
  public:
   /// Begins with `initial_weights`. `rest` above 0: batches of so many pictures are stepped as well, the
   /// last of epochs that keep it. Throws as `make_training_step`, `initial_weights` and `compile`.
-  Stepper(const Graph& network, const Recipe& recipe, std::int64_t classes, std::int64_t rest = 0);
+  Stepper(const Graph& network, const Recipe& recipe, std::int64_t classes, std::int64_t rest = 0,
+          Device device = Device::cpu);
 
   /// One update from `accumulate` batches of the recipe's size, or one of `rest`. Throws Error(usage)
   /// for other ones.
@@ -72,6 +73,7 @@ class Stepper {
   bool mixed_;
   bool explain_;
   Precision precision_;
+  Device device_;
   std::vector<std::string> network_keys_;
   std::map<std::string, std::int64_t> tracked_;  ///< num_batches_tracked: how often a run applies it
   std::shared_ptr<const Executable> executable_;

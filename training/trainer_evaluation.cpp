@@ -53,6 +53,7 @@ bool Trainer::validate(Evaluation& result) {
 
 CompileOptions Trainer::validation_options() const {
   CompileOptions options;
+  options.device = options_.device;
   options.precision = recipe_.training.precision;
   return options;
 }

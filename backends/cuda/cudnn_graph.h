@@ -1,0 +1,31 @@
+#pragma once
+
+#include <vector>
+
+#include "backends/cuda/cudnn_descriptor.h"
+#include "backends/cuda/operation_graph.h"
+
+namespace facet::cuda {
+
+/// The unique id of number `setting` of step `step`, which is given with the addresses when a plan
+/// runs.
+constexpr std::int64_t setting_id(std::size_t step, std::size_t setting) {
+  return 10000 + 10 * static_cast<std::int64_t>(step) + static_cast<std::int64_t>(setting);
+}
+
+/// An operation graph as cuDNN has it, finalised. Tensor `i` of the description has the unique id
+/// i + 1.
+class CudnnGraph {
+ public:
+  /// Throws Error(failure) with the graph's text and cuDNN's reason.
+  explicit CudnnGraph(const OperationGraph& graph);
+  const Descriptor& descriptor() const { return graph_; }
+
+ private:
+  void build(const OperationGraph& graph);
+
+  std::vector<Descriptor> parts_;  ///< tensors and descriptions of operations; they must live on
+  Descriptor graph_;
+};
+
+}  // namespace facet::cuda

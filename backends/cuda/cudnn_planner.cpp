@@ -1,0 +1,169 @@
+#include "backends/cuda/cudnn_planner.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <list>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "backends/cuda/cudnn_descriptor.h"
+#include "backends/cuda/cudnn_graph.h"
+#include "ir/error.h"
+
+namespace facet::cuda {
+namespace {
+
+constexpr std::size_t kGraphsKept = 4096;
+constexpr std::int64_t kNotes = 32;
+
+struct Candidate {
+  Engine engine;
+  Descriptor configuration;
+};
+
+Engine describe_engine(const Descriptor& configuration) {
+  const std::vector<Descriptor> engines = configuration.get_descriptors(
+      CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1);
+  if (engines.empty()) throw failure("cuDNN names no engine for its own choice");
+  const Descriptor& source = engines.front();
+  Engine engine;
+  engine.index = source.get_integer(CUDNN_ATTR_ENGINE_GLOBAL_INDEX);
+  for (const auto note : source.get_list<cudnnBackendNumericalNote_t>(
+           CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, kNotes)) {
+    engine.tensor_cores |= note == CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
+    engine.rounds_inputs |= note == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS;
+    engine.rounds_sums |= note == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION;
+    engine.is_deterministic &= note != CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
+  }
+  for (const auto note : source.get_list<cudnnBackendBehaviorNote_t>(
+           CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE, kNotes)) {
+    engine.compiles_at_run_time |= note == CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION;
+    engine.joins_cuda_graphs |= note == CUDNN_BEHAVIOR_NOTE_SUPPORTS_CUDA_GRAPH_NATIVE_API;
+  }
+  return engine;
+}
+
+/// The widest of the types that the graph's first step multiplies or reads.
+DType factors_of(const OperationGraph& graph) {
+  DType widest = DType::bf16;
+  for (const int operand : graph.steps.front().operands) {
+    const DType dtype = graph.tensors[static_cast<std::size_t>(operand)].dtype;
+    if (size_of(dtype) > size_of(widest)) widest = dtype;
+  }
+  return widest;
+}
+
+}  // namespace
+
+bool allows(const EngineRules& rules, const Engine& engine, DType factors) {
+  if (engine.rounds_sums) return false;
+  if (rules.deterministic && !engine.is_deterministic) return false;
+  const bool shortens = engine.rounds_inputs || engine.tensor_cores;
+  return factors != DType::f32 || rules.tf32 || !shortens;
+}
+
+class CudnnPlanner::Implementation {
+ public:
+  explicit Implementation(const std::string& device)
+      : device_(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, "description of the device") {
+    device_.set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, std::string_view(device));
+    device_.finalize();
+  }
+
+  std::vector<Engine> engines(const OperationGraph& graph, const EngineRules& rules) {
+    const std::string key = fmt::format("tf32 {} deterministic {}\n{}", rules.tf32,
+                                        rules.deterministic, to_text(graph));
+    const std::lock_guard lock(mutex_);
+    const auto known = places_.find(key);
+    if (known != places_.end()) {
+      answers_.splice(answers_.begin(), answers_, known->second);
+      return answers_.front().second;
+    }
+    std::vector<Engine> found;
+    const CudnnGraph built(graph);
+    for (const Candidate& candidate : candidates(built, factors_of(graph), rules)) {
+      found.push_back(candidate.engine);
+    }
+    answers_.emplace_front(key, found);
+    places_[key] = answers_.begin();
+    if (answers_.size() > kGraphsKept) {
+      places_.erase(answers_.back().first);
+      answers_.pop_back();
+    }
+    return found;
+  }
+
+  PlanResult build_plan(const OperationGraph& graph, const EngineRules& rules) {
+    const std::lock_guard lock(mutex_);
+    const CudnnGraph built(graph);
+    PlanResult result{0,
+                      "every engine for it compiles its kernel at run time, which needs a driver"};
+    for (Candidate& candidate : candidates(built, factors_of(graph), rules)) {
+      if (candidate.engine.compiles_at_run_time) continue;
+      Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, "plan");
+      plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, candidate.configuration);
+      plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device_);
+      result.refusal = plan.try_finalize();
+      if (!result.refusal.empty()) continue;
+      result.workspace_bytes = plan.get_integer(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
+      break;
+    }
+    return result;
+  }
+
+ private:
+  std::vector<Candidate> candidates(const CudnnGraph& graph, DType factors,
+                                    const EngineRules& rules) {
+    std::vector<Candidate> found;
+    for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
+      Descriptor heuristic(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, "choice of engines");
+      heuristic.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph.descriptor());
+      heuristic.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, std::span(&mode, 1));
+      heuristic.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, device_);
+      if (!heuristic.try_finalize().empty()) continue;
+      const std::int64_t count = heuristic.count(CUDNN_ATTR_ENGINEHEUR_RESULTS);
+      for (Descriptor& configuration : heuristic.get_descriptors(
+               CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, count)) {
+        const Engine engine = describe_engine(configuration);
+        if (allows(rules, engine, factors)) found.push_back({engine, std::move(configuration)});
+      }
+      if (!found.empty()) break;
+    }
+    return found;
+  }
+
+  Descriptor device_;
+  std::mutex mutex_;
+  using Answers = std::list<std::pair<std::string, std::vector<Engine>>>;
+  Answers answers_;  // last used first
+  std::map<std::string, Answers::iterator> places_;
+};
+
+CudnnPlanner::CudnnPlanner(const std::string& device)
+    : implementation_(std::make_unique<Implementation>(device)) {}
+CudnnPlanner::~CudnnPlanner() = default;
+
+std::vector<Engine> CudnnPlanner::engines(const OperationGraph& graph, const EngineRules& rules) {
+  return implementation_->engines(graph, rules);
+}
+
+PlanResult CudnnPlanner::build_plan(const OperationGraph& graph, const EngineRules& rules) {
+  return implementation_->build_plan(graph, rules);
+}
+
+bool provide_driver_for_planning() {
+  for (const char* library : {"libcuda.so.1", FACET_CUDA_STUB}) {
+    if (dlopen(library, RTLD_NOW | RTLD_GLOBAL) != nullptr) return true;
+  }
+  return false;
+}
+
+std::string cudnn_version() {
+  const std::size_t version = cudnnGetVersion();
+  return fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
+}
+
+}  // namespace facet::cuda

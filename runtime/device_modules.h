@@ -1,0 +1,24 @@
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+#include "backends/device_module.h"
+
+namespace facet {
+
+/// The folder where device modules lie: that which the environment variable FACET_MODULES names,
+/// else
+/// `../lib/facet` beside the program's own folder. Empty if the program does not know where it is.
+std::filesystem::path device_module_folder();
+
+/// The module libfacet_<name>.so, loaded when first asked for and kept. Safe from several threads.
+/// Throws Error(failure) that says what to do where the module is absent, cannot be loaded, or was
+/// built from other sources.
+const DeviceModule& device_module(std::string_view name);
+
+/// Throws Error(failure), one message for each, if the device's module, its driver or the device
+/// itself is missing, or if Facet does not run networks on it yet.
+void require_device(std::string_view name);
+
+}  // namespace facet

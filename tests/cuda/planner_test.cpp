@@ -1,0 +1,103 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/cuda/cuda_case.h"
+#include "tests/passes/pass_case.h"
+
+// cuDNN's answers for an H200 that is not there.
+namespace facet {
+namespace {
+
+using cuda::Engine;
+using cuda::EngineRules;
+using cuda::OperationGraph;
+using ::testing::HasSubstr;
+
+/// A 3 x 3 convolution of 64 channels on 28 x 28, with this epilogue.
+OperationGraph convolution(const std::string& dtype, const std::string& epilogue = "") {
+  const std::string map = dtype + "[8, 64, 28, 28]";
+  const std::string weight = dtype + "[64, 64, 3, 3]";
+  std::string body = "\n  %0 = input() {name = \"x\", type = \"" + map + "\"} : " + map +
+                     "\n  %1 = input() {name = \"w\", type = \"" + weight + "\"} : " + weight +
+                     "\n  %2 = input() {name = \"b\", type = \"f32[64]\"} : f32[64]\n";
+  body += epilogue.empty() ? "  %3 = conv(%0, %1) {"
+                           : "  %3 = conv(%0, %1, %2) {epilogue = [" + epilogue + "], ";
+  const Graph graph =
+      testing::parse_body(body + "pads = [1, 1, 1, 1]} : " + map + "\n  return \"y\" = %3\n");
+  return cuda::convolution_graphs(*graph.node_list().back()).front();
+}
+
+TEST(CudnnPlanner, TheDescriptionOfAnH200IsTaken) {
+  EXPECT_FALSE(test::h200_planner().engines(convolution("bf16"), {}).empty());
+}
+
+TEST(CudnnPlanner, ABrokenDescriptionIsRefusedWithTheReason) {
+  EXPECT_THAT(test::error_of([] { const cuda::CudnnPlanner planner("{\"deviceVer\": "); }),
+              HasSubstr("description of the device"));
+}
+
+TEST(CudnnPlanner, EpiloguesHaveEngines) {
+  for (const char* dtype : {"bf16", "f16", "f32"}) {
+    for (const char* epilogue :
+         {"\"bias\"", "\"bias\", \"relu\"", "\"bias\", \"sigmoid\"", "\"prelu\""}) {
+      EXPECT_FALSE(test::h200_planner().engines(convolution(dtype, epilogue), {}).empty())
+          << dtype << " " << epilogue;
+    }
+  }
+}
+
+TEST(CudnnPlanner, StrictF32KeepsAwayFromTensorCores) {
+  const OperationGraph graph = convolution("f32");
+  const std::vector<Engine> strict = test::h200_planner().engines(graph, {.tf32 = false});
+  const std::vector<Engine> tf32 = test::h200_planner().engines(graph, {.tf32 = true});
+  ASSERT_FALSE(strict.empty());
+  ASSERT_FALSE(tf32.empty());
+  const auto uses_tensor_cores = [](const Engine& engine) { return engine.tensor_cores; };
+  EXPECT_TRUE(std::ranges::none_of(strict, uses_tensor_cores));
+  EXPECT_TRUE(std::ranges::any_of(tf32, uses_tensor_cores));
+}
+
+TEST(CudnnPlanner, RulesNameWhatAnEngineMayDo) {
+  const EngineRules strict;
+  const EngineRules loose{.tf32 = true, .deterministic = false};
+  Engine engine;
+  EXPECT_TRUE(cuda::allows(strict, engine, DType::f32));
+  engine.tensor_cores = true;
+  EXPECT_FALSE(cuda::allows(strict, engine, DType::f32));
+  EXPECT_TRUE(cuda::allows(strict, engine, DType::bf16));
+  EXPECT_TRUE(cuda::allows(loose, engine, DType::f32));
+  engine.is_deterministic = false;
+  EXPECT_FALSE(cuda::allows(strict, engine, DType::bf16));
+  EXPECT_TRUE(cuda::allows(loose, engine, DType::bf16));
+  engine.rounds_sums = true;
+  EXPECT_FALSE(cuda::allows(loose, engine, DType::bf16));
+}
+
+TEST(CudnnPlanner, PrecompiledEnginesGivePlansWithoutADriver) {
+  const cuda::PlanResult plan = test::h200_planner().build_plan(convolution("bf16"), {});
+  EXPECT_EQ(plan.refusal, "");
+  EXPECT_GE(plan.workspace_bytes, 0);
+}
+
+TEST(CudnnPlanner, AGraphThatIsNoneIsNamed) {
+  OperationGraph graph = convolution("bf16");
+  for (cuda::GraphTensor& tensor : graph.tensors) {
+    if (tensor.place == cuda::GraphTensor::Place::result) tensor.extents[2] = 29;
+  }
+  const std::string error = test::error_of([&] { test::h200_planner().engines(graph, {}); });
+  EXPECT_THAT(error, HasSubstr("cuDNN refuses the convolution"));
+  EXPECT_THAT(error, HasSubstr("result0 : bf16[8, 64, 29, 28]"));
+}
+
+TEST(CudnnPlanner, AnswersDependOnTheRules) {
+  const OperationGraph graph = convolution("f32");
+  const auto first = test::h200_planner().engines(graph, {.tf32 = true}).size();
+  const auto strict = test::h200_planner().engines(graph, {.tf32 = false}).size();
+  EXPECT_NE(first, strict);
+  EXPECT_EQ(test::h200_planner().engines(graph, {.tf32 = true}).size(), first);  // remembered
+}
+
+}  // namespace
+}  // namespace facet

@@ -1,0 +1,142 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+
+#include "backends/cuda/batch_norm.h"
+#include "passes/pass.h"
+#include "passes/prepared.h"
+#include "passes/vector_jacobian.h"
+#include "tests/cuda/cuda_case.h"
+#include "tests/passes/pass_case.h"
+#include "zoo/zoo.h"
+
+// Every convolution and batch norm of the zoo, forward and in training, in f32, bf16 and f16: its
+// cuDNN graphs finalise and an H200 has an engine for each. In f32 the engines are those that keep
+// every bit, which tf32 may use as well. What there is per network is in
+// tests/golden/cuda_graphs.json, for one release of cuDNN: what is fused depends on its engines.
+// FACET_UPDATE_GOLDEN=1 writes it anew.
+namespace facet {
+namespace {
+
+constexpr std::int64_t kBatch = 32;
+
+/// One of each kind: the deeper networks repeat their blocks.
+const std::vector<std::string>& networks() {
+  static const std::vector<std::string> names{"lscnn", "dcr", "arcface_iresnet18", "mla_iresnet18",
+                                              "lesa_resnet50"};
+  return names;
+}
+
+/// Behind the passes for an H200.
+Graph optimized(const std::string& name, bool trains) {
+  Graph graph = zoo::build(name);
+  graph = graph.with_symbol(graph.symbols().at(0), kBatch);
+  if (trains) {
+    std::vector<std::string> outputs;
+    for (const Output& output : graph.outputs()) outputs.push_back(output.name);
+    graph = vector_jacobian_product(graph, outputs);
+  }
+  const test::H200Target target({});
+  PassContext context;
+  context.target = &target;
+  context.evaluate = testing::reference_evaluator();
+  PipelineOptions options;
+  options.verify = options.check_claims = false;  // the passes have tests of their own
+  run_pipeline(graph, optimization_pipeline(), context, options);
+  return graph;
+}
+
+void to_f16(Graph& graph) {
+  for (Node* node : graph.node_list()) {
+    for (int i = 0; i < node->result_count(); ++i) {
+      Type type = node->result_types()[static_cast<std::size_t>(i)];
+      if (type.dtype == DType::bf16) type.dtype = DType::f16;
+      node->set_result_type(i, type);
+    }
+  }
+}
+
+using Counts = std::map<std::string, int>;
+
+/// Counts a graph's engines unless an equal one was counted before. False if it has none.
+bool count_graph(const cuda::OperationGraph& graph, std::set<std::string>& distinct, Counts& all) {
+  const std::vector<cuda::Engine> engines = test::h200_planner().engines(graph, {});
+  if (engines.empty() || !distinct.insert(to_text(graph)).second) return !engines.empty();
+  ++all["graphs"];
+  all["engines"] += static_cast<int>(engines.size());
+  all["compiled at run time"] += std::ranges::all_of(
+      engines, [](const cuda::Engine& engine) { return engine.compiles_at_run_time; });
+  return true;
+}
+
+bool is_batch_norm(const Node& node) {
+  return node.is("batch_norm_train") || node.is("batch_norm_bwd");
+}
+
+/// Plans each convolution and batch norm that runs. A convolution must have engines; batch norms
+/// that have no graph or no engine are for kernels.
+void plan_all(const Graph& graph, Counts& counts, std::set<std::string>& distinct, Counts& all) {
+  const PreparedSet prepared(graph);
+  for (const Node* node : graph.node_list()) {
+    if (prepared.contains(node)) continue;
+    if (is_batch_norm(*node)) {
+      const std::optional<cuda::OperationGraph> norm = cuda::batch_norm_graph(*node);
+      const bool is_planned = norm && count_graph(*norm, distinct, all);
+      ++counts[std::string(node->kind()) + (is_planned ? "" : " by kernels")];
+    }
+    if (!cuda::is_convolution(*node)) continue;
+    const cuda::ConvolutionPlan plan = cuda::plan_convolution(test::h200_planner(), *node, {});
+    counts["rounded sums"] += plan.sums == cuda::WeightSums::rounded ? 1 : 0;
+    for (const cuda::OperationGraph& part : plan.graphs) {
+      ++counts[std::string(node->kind())];
+      EXPECT_TRUE(count_graph(part, distinct, all));
+    }
+  }
+}
+
+TEST(ZooGraphs, EveryGraphHasAnEngineOnAnH200) {
+  std::map<std::string, Counts> found;
+  std::map<std::string, Counts> all;  // not golden: cuDNN's releases differ
+  std::map<std::string, std::set<std::string>> distinct;
+  for (const std::string& name : networks()) {
+    for (const bool trains : {false, true}) {
+      Graph graph = optimized(name, trains);
+      for (const std::string precision : {"f32", "bf16", "f16"}) {
+        PassContext context;
+        if (precision == "bf16") find_pass("lower-to-bf16").run(graph, context);
+        if (precision == "f16") to_f16(graph);
+        Counts& counts = found[name + " " + precision + (trains ? " training" : " inference")];
+        ASSERT_NO_THROW(plan_all(graph, counts, distinct[precision], all[precision]))
+            << name << " " << precision;
+      }
+    }
+  }
+  for (auto& [precision, counts] : all) {
+    std::printf(
+        "%s: %d distinct graphs, %d engines; %d graphs have only engines that compile at run "
+        "time\n",
+        precision.c_str(), counts["graphs"], counts["engines"], counts["compiled at run time"]);
+  }
+  const std::string release = "cuDNN " + cuda::cudnn_version();
+  found[release];
+  const std::string path = (testing::test_data() / "golden/cuda_graphs.json").string();
+  if (std::getenv("FACET_UPDATE_GOLDEN") != nullptr) {
+    std::ofstream(path) << nlohmann::json(found).dump(1) << "\n";
+    GTEST_SKIP() << "wrote " << path;
+  }
+  std::ifstream file(path);
+  ASSERT_TRUE(file) << "cannot read " << path;
+  const auto expected = nlohmann::json::parse(file).get<decltype(found)>();
+  if (!expected.contains(release)) GTEST_SKIP() << "the golden numbers are not of " << release;
+  EXPECT_EQ(found, expected);
+}
+
+}  // namespace
+}  // namespace facet
