@@ -61,7 +61,7 @@ class ReferenceContext final : public Context {
     if (state_->tensors().empty()) return evaluate(executable_->graph(), inputs, executable_->weights());
     TensorMap parameters = executable_->weights();
     for (const auto& [key, tensor] : state_->tensors()) parameters[key] = tensor;
-    StepResult result = evaluate_step(executable_->graph(), inputs, parameters);
+    EvaluatedStep result = evaluate_step(executable_->graph(), inputs, parameters);
     if (is_guarded_finite(executable_->options().guard, result.outputs)) state_->assign(result.updates);
     return std::move(result.outputs);
   }

@@ -81,7 +81,7 @@ class Evaluation {
   Evaluation(const TensorMap& inputs, const TensorMap& parameters, Symbols symbols)
       : inputs_(inputs), parameters_(parameters), symbols_(std::move(symbols)) {}
 
-  StepResult run(const Graph& graph) {
+  EvaluatedStep run(const Graph& graph) {
     for (const auto& node : graph.nodes()) {
       for (int i = 0; i < node->result_count(); ++i) {
         const Value value = node->result(i);
@@ -89,7 +89,7 @@ class Evaluation {
       }
     }
     for (const auto& node : graph.nodes()) step(*node);
-    StepResult result;
+    EvaluatedStep result;
     for (const Output& output : graph.outputs()) result.outputs[output.name] = values_.at(output.value);
     for (const Output& update : graph.updates()) result.updates[update.name] = values_.at(update.value);
     return result;
@@ -155,7 +155,7 @@ std::map<std::string, HostTensor> evaluate(const Graph& graph, const TensorMap& 
   return evaluate_step(graph, inputs, parameters).outputs;
 }
 
-StepResult evaluate_step(const Graph& graph, const TensorMap& inputs, const TensorMap& parameters) {
+EvaluatedStep evaluate_step(const Graph& graph, const TensorMap& inputs, const TensorMap& parameters) {
   Symbols symbols = check(graph, inputs, parameters);
   return Evaluation(inputs, parameters, std::move(symbols)).run(graph);
 }

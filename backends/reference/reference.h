@@ -23,12 +23,12 @@ namespace facet {
 std::map<std::string, HostTensor> evaluate(const Graph& graph, const TensorMap& inputs,
                                            const TensorMap& parameters);
 
-struct StepResult {
+struct EvaluatedStep {
   TensorMap outputs;
   TensorMap updates;  ///< the new state, by key
 };
 
 /// The same with the graph's updates: `parameters` hold the old state.
-StepResult evaluate_step(const Graph& graph, const TensorMap& inputs, const TensorMap& parameters);
+EvaluatedStep evaluate_step(const Graph& graph, const TensorMap& inputs, const TensorMap& parameters);
 
 }  // namespace facet

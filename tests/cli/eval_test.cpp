@@ -194,7 +194,7 @@ TEST(Align, FacesAreCutByLandmarks) {
   EXPECT_EQ(read_image(folder / "face.png").height, 96);
   EXPECT_EQ(facet_command(call + " --landmarks 1,2,3").code, 2);
   EXPECT_EQ(facet_command(call + " --landmarks 1,2,3,4").code, 2);
-  EXPECT_EQ(facet_command(call + " --landmarks 1;2").code, 2);
+  EXPECT_EQ(facet_command(call + " --landmarks '1;2'").code, 2);
   EXPECT_EQ(facet_command(call).code, 2);
   EXPECT_EQ(facet_command(call + " --landmarks 5,5,5,5,5,5,5,5,5,5").code, 1);
   test::write_bytes(folder / "list.txt", "photo.png 20 20 44 20 32 32 22 44 42 44 0.9\n");

@@ -247,7 +247,7 @@ TEST(TrainingMode, ABatchNormAppliedThreeTimesMovesItsStatisticsThreeTimesInOrde
                            {"bn.bias", tensor({1}, {5})},
                            {"bn.running_mean", tensor({1}, {10})},
                            {"bn.running_var", tensor({1}, {100})}};
-  const StepResult step = evaluate_step(graph, {{"x", tensor({4, 1}, {-1, 1, -1, 1})}}, state);
+  const EvaluatedStep step = evaluate_step(graph, {{"x", tensor({4, 1}, {-1, 1, -1, 1})}}, state);
   // Batch means: 0; then 5 + 1; then 5 + 2.
   double mean = 10;
   for (const double batch : {0.0, 6.0, 7.0}) mean = 0.9 * mean + 0.1 * batch;

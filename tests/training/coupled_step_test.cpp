@@ -78,7 +78,7 @@ TEST(TrunkStage, WithoutCentreLossItIsTheGoldenTrajectory) {
   const Graph step = training_step_of(one, golden.shape.at(0));
   TensorMap state = start_of(step);
   for (std::size_t t = 0; t < golden.losses.size(); ++t) {
-    const StepResult result =
+    const EvaluatedStep result =
         evaluate_step(step, inputs_of(one, golden, static_cast<std::int64_t>(t)), state);
     EXPECT_NEAR(result.outputs.at("loss").at(0), golden.losses[t], 1e-8) << "step " << t;
     for (const auto& [key, value] : result.updates) state[key] = value;
@@ -160,7 +160,7 @@ void expect_scales_one_after_the_other(bool fixed_bn) {
   for (std::int64_t k = 0; k < kScales; ++k) {
     inputs[k == 0 ? "input" : fmt::format("input.{}", k)] = pictures(k);
   }
-  const StepResult result = evaluate_step(step, inputs, state);
+  const EvaluatedStep result = evaluate_step(step, inputs, state);
 
   double cross = 0, center = 0, distance = 0;
   std::vector<Rows> embeddings;
@@ -168,7 +168,7 @@ void expect_scales_one_after_the_other(bool fixed_bn) {
   for (std::int64_t k = 0; k < kScales; ++k) {
     Graph one = zoo::build("dcr_small", small_dcr(std::to_string(k))).with_symbol("N", kBatch);
     if (!fixed_bn) to_training_mode(one);
-    const StepResult alone = evaluate_step(one, {{"input", pictures(k)}}, state);
+    const EvaluatedStep alone = evaluate_step(one, {{"input", pictures(k)}}, state);
     for (const auto& [key, value] : alone.updates) statistics[key] = state[key] = value;
     embeddings.emplace_back(alone.outputs.at("embedding"));
     cross += mean_cross_entropy(Rows(alone.outputs.at("logits")), labels);

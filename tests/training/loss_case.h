@@ -59,7 +59,7 @@ inline LossResult evaluate_loss(Graph graph, const TensorMap& inputs, const Tens
     if (found[i]) graph.outputs().push_back({"gradient:" + names[i], found[i]});
   }
   verify(graph);
-  const StepResult step = evaluate_step(graph, inputs, parameters);
+  const EvaluatedStep step = evaluate_step(graph, inputs, parameters);
   LossResult result{step.outputs.at("loss").at(0), {}, step.updates};
   for (const std::string& name : names) {
     const auto it = step.outputs.find("gradient:" + name);

@@ -93,8 +93,8 @@ TEST_P(RecomputePresets, TheOracleAgrees) {
   ASSERT_TRUE(recompute(again, context));
   verify(again);
   const TensorMap weights = random_weights(step, 3);
-  const StepResult expected = evaluate_step(step, inputs(), weights);
-  const StepResult found = evaluate_step(again, inputs(), weights);
+  const EvaluatedStep expected = evaluate_step(step, inputs(), weights);
+  const EvaluatedStep found = evaluate_step(again, inputs(), weights);
   for (const auto& [map, other] : {std::pair(&expected.outputs, &found.outputs),
                                    std::pair(&expected.updates, &found.updates)}) {
     ASSERT_EQ(map->size(), other->size());

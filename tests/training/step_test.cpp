@@ -111,7 +111,7 @@ double loss_at(const Graph& step, const TensorMap& state) {
 TEST(TrainingStep, GoesAgainstTheGradientOfEveryParameter) {
   const Graph step = make_training_step(network(), {.optimizer = {.momentum = 0}, .batch = 6});
   const TensorMap start = filled(step);
-  const StepResult result = evaluate_step(step, inputs(), start);
+  const EvaluatedStep result = evaluate_step(step, inputs(), start);
   for (const std::string key : {"fc1.weight", "bn.weight", "bn.bias", "fc2.weight", "fc2.bias"}) {
     const HostTensor& before = start.at(key);
     for (const std::int64_t i : {std::int64_t{0}, before.element_count() - 1}) {
@@ -131,7 +131,7 @@ TEST(TrainingStep, GoesAgainstTheGradientOfEveryParameter) {
 TEST(TrainingStep, FrozenParametersStayAndCostNothing) {
   const Graph all = make_training_step(network(), {.batch = 6});
   const Graph some = make_training_step(network(), {.batch = 6, .frozen = {"fc1.", "bn."}});
-  const StepResult result = evaluate_step(some, inputs(), filled(some));
+  const EvaluatedStep result = evaluate_step(some, inputs(), filled(some));
   EXPECT_FALSE(result.updates.contains("fc1.weight"));
   EXPECT_TRUE(result.updates.contains("fc2.weight"));
   EXPECT_TRUE(result.updates.contains("bn.running_var"));
@@ -145,7 +145,7 @@ TEST(TrainingStep, MeasuresTheNormOfTheGradients) {
   const Graph step = make_training_step(
       network(), {.optimizer = {.momentum = 0, .measure_norm = true}, .batch = 6});
   const TensorMap start = filled(step);
-  const StepResult result = evaluate_step(step, inputs(), start);
+  const EvaluatedStep result = evaluate_step(step, inputs(), start);
   double sum = 0;
   for (const auto& [key, value] : result.updates) {
     if (!step.find_parameter(key)->trainable) continue;
@@ -169,10 +169,10 @@ TEST(TrainingStep, AccumulatingAddsGradientsOnly) {
   EXPECT_EQ(max_difference(state.at("fc2.weight"), before.at("fc2.weight")), 0);
   // The same batch again: twice the gradient of one step. The batch norms' statistics do not
   // matter.
-  const StepResult twice = evaluate_step(step, inputs(), state);
+  const EvaluatedStep twice = evaluate_step(step, inputs(), state);
   const Graph plain = make_training_step(network(), {.optimizer = {.momentum = 0}, .batch = 6});
-  const StepResult once = evaluate_step(plain, inputs(), before);
-  const auto moved = [&](const StepResult& result) {
+  const EvaluatedStep once = evaluate_step(plain, inputs(), before);
+  const auto moved = [&](const EvaluatedStep& result) {
     return result.updates.at("fc2.weight").at(3) - before.at("fc2.weight").at(3);
   };
   EXPECT_NEAR(moved(twice), 2 * moved(once), 1e-15);
@@ -180,7 +180,7 @@ TEST(TrainingStep, AccumulatingAddsGradientsOnly) {
 
 TEST(TrainingStep, CentresAreUpdated) {
   const Graph step = make_training_step(network(), {.loss = {.kind = Kind::dcr_trunk}, .batch = 6});
-  const StepResult result = evaluate_step(step, inputs(), filled(step));
+  const EvaluatedStep result = evaluate_step(step, inputs(), filled(step));
   EXPECT_EQ(result.updates.at("center.centers").shape(), (std::vector<std::int64_t>{5, 4}));
   EXPECT_FALSE(step.find_parameter("center.centers")->trainable);
 }

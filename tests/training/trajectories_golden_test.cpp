@@ -15,7 +15,7 @@ TEST_P(TrajectoryFloat64, LossesAndFinalStateAgreeTo1em8) {
   const Graph step = training_step_of(one, golden.shape.at(0));
   TensorMap state = start_of(step);
   for (std::size_t t = 0; t < golden.losses.size(); ++t) {
-    const StepResult result =
+    const EvaluatedStep result =
         evaluate_step(step, inputs_of(one, golden, static_cast<std::int64_t>(t)), state);
     EXPECT_NEAR(result.outputs.at("loss").at(0), golden.losses[t], 1e-8) << "step " << t;
     for (const auto& [key, value] : result.updates) state[key] = value;
