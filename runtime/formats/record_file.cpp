@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -84,13 +85,11 @@ RecordFile::RecordFile(std::shared_ptr<const MappedFile> records,
     throw failure(
         fmt::format("{}: has no records of pictures; is it a record file (.rec)?", path()));
   }
-  const auto ordered = [&] {
-    for (std::size_t i = 0; i < keys_.size(); ++i) {
-      if (keys_[i] != keys_[0] + static_cast<std::int64_t>(i)) return false;
-    }
-    return true;
+  // Each key is asked for the one behind it; the largest number there is has none.
+  const auto has_gap = [](std::int64_t key, std::int64_t next) {
+    return key == std::numeric_limits<std::int64_t>::max() || next != key + 1;
   };
-  if (!keys_.empty() && ordered()) {
+  if (!keys_.empty() && std::ranges::adjacent_find(keys_, has_gap) == keys_.end()) {
     first_key_ = keys_[0];
     keys_ = {};
   }

@@ -1,8 +1,10 @@
 #include "runtime/formats/record_file.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <limits>
 
 #include "tests/formats/record_bytes.h"
 #include "tests/formats/temp_folder.h"
@@ -88,6 +90,11 @@ TEST(RecordFile, OtherFilesHaveAPictureInEveryRecord) {
   detection.add(labels_record({2, 3}, "d"));
   detection.add(plain_record(0, "e"));
   EXPECT_EQ(open(detection.records, detection.index).size(), 2);
+  // No key is behind the largest number there is.
+  const std::int64_t largest = std::numeric_limits<std::int64_t>::max();
+  const RecordFile far = open(bytes.records, fmt::format("{}\t0\n5\t0\n", largest));
+  EXPECT_EQ(far.key(0), largest);
+  EXPECT_EQ(far.key(1), 5);
 }
 
 TEST(RecordFile, PartsGetTheMagicBackBetweenThem) {
