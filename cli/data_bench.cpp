@@ -4,6 +4,7 @@
 #include <chrono>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <thread>
 #include <utility>
 
 #include "cli/common.h"
@@ -39,6 +40,10 @@ class FirstPictures : public Dataset {
   std::string name(std::int64_t item) const override { return all_.name(item); }
   Image load(std::int64_t item) const override { return all_.load(item); }
   void load_into(std::int64_t item, Image& image) const override { all_.load_into(item, image); }
+  bool load_to(std::int64_t item, int width, int height,
+               std::span<std::uint8_t> pixels) const override {
+    return all_.load_to(item, width, height, pixels);
+  }
   std::uint64_t fingerprint() const override { return all_.fingerprint(); }
 
  private:
@@ -122,18 +127,32 @@ double processor_seconds() {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
-/// Calls `work`, which says how many pictures it did, until `seconds` are over.
+/// Until no thread has anything to do: then a loader is as far ahead as it goes.
+void wait_until_idle() {
+  constexpr auto kPause = std::chrono::milliseconds(5);
+  constexpr double kIdle = 0.0005;  // of the pause, for the waking
+  for (double last = processor_seconds();;) {
+    std::this_thread::sleep_for(kPause);
+    const double now = processor_seconds();
+    if (now - last < kIdle) return;
+    last = now;
+  }
+}
+
+/// Calls `work`, which says how many pictures it did, until `seconds` are over. It begins and ends
+/// idle, so that what a loader reads ahead is counted once.
 template <class Work>
 void measure(Measure& result, double seconds, Work&& work) {
   using Clock = std::chrono::steady_clock;
+  wait_until_idle();
   const double processor = processor_seconds();
   const auto start = Clock::now();
-  double wall = 0;
+  const auto wall = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
   do {
     result.pictures += work();
-    wall = std::chrono::duration<double>(Clock::now() - start).count();
-  } while (wall < seconds);
-  result.wall += wall;
+  } while (wall() < seconds);
+  wait_until_idle();
+  result.wall += wall();
   result.processor += processor_seconds() - processor;
 }
 
@@ -160,8 +179,10 @@ void run_bench(const BenchArguments& arguments) {
   // They take turns, so that what else the machine does meets both.
   constexpr int kRounds = 5;
   Measure bare;
+  Measure normalized;
   std::vector<Measure> loaded(arguments.threads.size());
   BareDecoder decoder(encoded);
+  HostTensor values;
   for (int round = 0; round < kRounds; ++round) {
     measure(bare, arguments.seconds / kRounds, [&] {
       for (int i = 0; i < 64; ++i) decoder.next();
@@ -171,16 +192,27 @@ void run_bench(const BenchArguments& arguments) {
       LoaderOptions options;
       options.batch = std::min(arguments.batch, data.size());
       options.threads = arguments.threads[i];
+      options.bytes = true;
       Loader loader(data, settings, augmentation, options);
-      measure(loaded[i], arguments.seconds / kRounds,
-              [&] { return static_cast<std::int64_t>(loader.next()->items.size()); });
+      Batch batch;
+      measure(loaded[i], arguments.seconds / kRounds, [&] {
+        batch = *loader.next();
+        return static_cast<std::int64_t>(batch.items.size());
+      });
+      if (i > 0) continue;
+      const std::vector<std::int64_t> shape = batch.pixels.shape();
+      if (values.empty()) values = HostTensor(DType::f32, {shape[0], 3, shape[1], shape[2]});
+      measure(normalized, arguments.seconds / kRounds / 5, [&] {
+        normalize_into(batch.pixels, settings, values);
+        return shape[0];
+      });
     }
   }
-  std::string text = fmt::format("{}: {} pictures, to {} x {}\n{:<24}{:>12}{:>18}{:>12}\n",
+  std::string text = fmt::format("{}: {} pictures, to {} x {}\n{:<28}{:>12}{:>18}{:>12}\n",
                                  arguments.path, grouped(data.size()), settings.width,
                                  settings.height, "", "images/s", "processor us", "of bare");
   const auto add = [&](const std::string& name, const Measure& one) {
-    text += fmt::format("{:<24}{:>12.0f}{:>18.1f}{:>12.2f}\n", name, one.rate(), one.microseconds(),
+    text += fmt::format("{:<28}{:>12.0f}{:>18.1f}{:>12.2f}\n", name, one.rate(), one.microseconds(),
                         bare.microseconds() / one.microseconds());
   };
   add("TurboJPEG alone", bare);
@@ -196,6 +228,9 @@ void run_bench(const BenchArguments& arguments) {
                               {"images_per_s", loaded[i].rate()},
                               {"processor_us", loaded[i].microseconds()}});
   }
+  add("bytes to f32, by the step", normalized);
+  json["normalize"] = {{"images_per_s", normalized.rate()},
+                       {"processor_us", normalized.microseconds()}};
   write_text("", text);
   if (!arguments.json.empty()) write_text(arguments.json, json.dump(2) + "\n");
 }

@@ -61,12 +61,16 @@ Image padded_window(const Image& image, const Preprocess& settings, int padding,
   return result;
 }
 
-/// Whether `fit_image` would only copy it.
+/// Whether `fit_image` only copies a picture of the size of `settings`.
+bool keeps_own_size(const Preprocess& settings) {
+  return settings.fit == Preprocess::Fit::stretch ||
+         settings.shorter_side == std::min(settings.width, settings.height) ||
+         (settings.shorter_side == 0 && settings.width == settings.height);
+}
+
 bool fits_already(const Image& image, const Preprocess& settings) {
   return image.width == settings.width && image.height == settings.height &&
-         (settings.fit == Preprocess::Fit::stretch ||
-          settings.shorter_side == std::min(settings.width, settings.height) ||
-          (settings.shorter_side == 0 && settings.width == settings.height));
+         keeps_own_size(settings);
 }
 
 Image cut(const Image& image, const Preprocess& settings, const Augmentation& augmentation,
@@ -135,8 +139,9 @@ void values_into(const Image& picture, const Preprocess& settings, const Augment
   jitter_values(to, augmentation, random);
   if (augmentation.lighting > 0) light_values(to, augmentation.lighting, random);
   const std::size_t pixels = to.size() / 3;
-  if (settings.bgr) std::swap_ranges(to.begin(), to.begin() + static_cast<std::ptrdiff_t>(pixels),
-                                     to.begin() + static_cast<std::ptrdiff_t>(2 * pixels));
+  if (settings.bgr)
+    std::swap_ranges(to.begin(), to.begin() + static_cast<std::ptrdiff_t>(pixels),
+                     to.begin() + static_cast<std::ptrdiff_t>(2 * pixels));
   for (std::size_t c = 0; c < 3; ++c) {
     for (float& x : to.subspan(c * pixels, pixels)) x = (x - settings.mean[c]) / settings.std[c];
   }
@@ -164,7 +169,33 @@ void change(Image& picture, const Augmentation& augmentation, Random& random) {
   }
 }
 
+/// What `augment_picture` makes, in the picture's own memory where it has the size.
+void augment_in_place(Image& image, const Preprocess& settings, const Augmentation& augmentation,
+                      Random& random) {
+  check_image(image);
+  if (augmentation.crop == Crop::none && fits_already(image, settings)) {
+    change(image, augmentation, random);
+  } else {
+    image = augment_picture(image, settings, augmentation, random);
+  }
+}
+
 }  // namespace
+
+bool keeps_bytes(const Augmentation& augmentation) {
+  return !changes_values(augmentation) && augmentation.erase == 0 && augmentation.cut_mix == 0;
+}
+
+bool only_mirrors(const Preprocess& settings, const Augmentation& a) {
+  const bool jitters = a.brightness > 0 || a.contrast > 0 || a.saturation > 0 || a.hue > 0;
+  return keeps_bytes(a) && a.crop == Crop::none && keeps_own_size(settings) &&
+         !(a.jitter > 0 && jitters) && a.greyscale == 0 && a.blur == 0;
+}
+
+void mirror_by_chance(std::span<std::uint8_t> pixels, const Preprocess& settings,
+                      const Augmentation& augmentation, Random random) {
+  if (random.chance(augmentation.flip)) mirror(pixels, settings.width);
+}
 
 Window resized_crop_window(int width, int height, const Augmentation& augmentation,
                            Random& random) {
@@ -212,13 +243,18 @@ void augment_into(const Image& image, const Preprocess& settings, const Augmenta
 
 void augment_away(Image& image, const Preprocess& settings, const Augmentation& augmentation,
                   Random random, std::span<float> to) {
-  check_image(image);
-  if (augmentation.crop == Crop::none && fits_already(image, settings)) {
-    change(image, augmentation, random);
-  } else {
-    image = augment_picture(image, settings, augmentation, random);
-  }
+  augment_in_place(image, settings, augmentation, random);
   finish_picture(image, settings, augmentation, random, to);
+}
+
+void augment_away(Image& image, const Preprocess& settings, const Augmentation& augmentation,
+                  Random random, std::span<std::uint8_t> to) {
+  augment_in_place(image, settings, augmentation, random);
+  if (to.size() != image.pixels.size() || !keeps_bytes(augmentation)) {
+    throw usage_error(fmt::format("{} bytes do not hold an augmented picture of {} x {}", to.size(),
+                                  image.width, image.height));
+  }
+  std::ranges::copy(image.pixels, to.begin());
 }
 
 void check_augmentation(const Augmentation& a) {

@@ -20,9 +20,9 @@ enum class Crop {
 /// What happens to a training picture, in the order of the fields; by default nothing. All draws
 /// come from one `Random`. Probabilities are in [0, 1]; the numbers of the published recipes:
 /// LESA: resized, flip 0.5, jitter 0.4 0.4 0.4 0.1;
-/// its CutMix form adds tensor_* 0.4 and lighting 0.1. LS-CNN: random, flip 0.5 on pictures of 144 for
-/// a network of 128. DCR "aug-plus": resized with area 0.2, jitter as LESA's with probability 0.8,
-/// greyscale 0.2, blur 0.5, flip 0.5.
+/// its CutMix form adds tensor_* 0.4 and lighting 0.1. LS-CNN: random, flip 0.5 on pictures of 144
+/// for a network of 128. DCR "aug-plus": resized with area 0.2, jitter as LESA's with probability
+/// 0.8, greyscale 0.2, blur 0.5, flip 0.5.
 struct Augmentation {
   Crop crop = Crop::none;
   /// random: how many black pixels are put around the picture. Its shorter side is resized first as
@@ -46,8 +46,8 @@ struct Augmentation {
   double blur = 0;       ///< probability of a Gaussian blur of U(blur_sigma_min, blur_sigma_max)
   double blur_sigma_min = 0.1;  ///< pixels
   double blur_sigma_max = 2;
-  /// On the picture as numbers, neither clamped nor rounded (training/tensor_jitter.h): strengths of
-  /// brightness, contrast and saturation, and the deviation of ImageNet's lighting; 0: none.
+  /// On the picture as numbers, neither clamped nor rounded (training/tensor_jitter.h): strengths
+  /// of brightness, contrast and saturation, and the deviation of ImageNet's lighting; 0: none.
   double tensor_brightness = 0;
   double tensor_contrast = 0;
   double tensor_saturation = 0;
@@ -66,14 +66,23 @@ struct Augmentation {
 /// Throws Error(usage) that names the field for a value out of its range.
 void check_augmentation(const Augmentation& augmentation);
 
+/// Whether pictures stay 8-bit until they are normalised: nothing changes them as numbers.
+bool keeps_bytes(const Augmentation& augmentation);
+
+/// Whether pictures that have the size of `settings` are at most mirrored: `pixels` u8 [height,
+/// width, 3] in their place become what `augment_picture` makes of them.
+bool only_mirrors(const Preprocess& settings, const Augmentation& augmentation);
+void mirror_by_chance(std::span<std::uint8_t> pixels, const Preprocess& settings,
+                      const Augmentation& augmentation, Random random);
+
 /// The augmented and normalised picture into a place of a batch: `to` is [3, height, width] of
 /// `settings`. Throws Error(usage) if it is not of that size, Error(failure) for a picture that
 /// does not cover a random crop.
 void augment_into(const Image& image, const Preprocess& settings, const Augmentation& augmentation,
                   Random random, std::span<float> to);
 
-/// Its two parts: the 8-bit picture of `settings`' size, cut, mirrored and coloured; then what is done
-/// to it as numbers. `augment_into` is the second with the generator that the first leaves.
+/// Its two parts: the 8-bit picture of `settings`' size, cut, mirrored and coloured; then what is
+/// done to it as numbers. `augment_into` is the second with the generator that the first leaves.
 Image augment_picture(const Image& image, const Preprocess& settings,
                       const Augmentation& augmentation, Random& random);
 void finish_picture(const Image& picture, const Preprocess& settings,
@@ -83,6 +92,9 @@ void finish_picture(const Image& picture, const Preprocess& settings,
 /// only where it must be resized or cut.
 void augment_away(Image& image, const Preprocess& settings, const Augmentation& augmentation,
                   Random random, std::span<float> to);
+/// The same where `keeps_bytes`, not normalised: `to` is [height, width, 3].
+void augment_away(Image& image, const Preprocess& settings, const Augmentation& augmentation,
+                  Random random, std::span<std::uint8_t> to);
 
 /// A window in pixels.
 struct Window {

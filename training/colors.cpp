@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -89,6 +90,36 @@ void filter_line(const float* from, float* to, int count, std::size_t stride,
   }
 }
 
+/// R, G, B of one pixel after the other, from the last to the first. Five pixels are moved at a
+/// time where the machine can; compilers find no such step by themselves.
+__attribute__((target_clones("ssse3", "default"))) void mirror_row(std::span<std::uint8_t> row) {
+  using Bytes [[gnu::vector_size(16)]] = std::uint8_t;
+  constexpr std::size_t kStep = 15;
+  std::size_t begin = 0;
+  std::size_t end = row.size();
+  // Both sixteenth bytes lie outside what is moved: the left one behind it, the right one ahead of
+  // it.
+  while (end - begin >= 2 * kStep + 2) {
+    Bytes left;
+    Bytes right;
+    std::memcpy(&left, row.data() + begin, sizeof left);
+    std::memcpy(&right, row.data() + end - sizeof right, sizeof right);
+    left =
+        __builtin_shufflevector(left, left, 15, 12, 13, 14, 9, 10, 11, 6, 7, 8, 3, 4, 5, 0, 1, 2);
+    right =
+        __builtin_shufflevector(right, right, 13, 14, 15, 10, 11, 12, 7, 8, 9, 4, 5, 6, 1, 2, 3, 0);
+    std::memcpy(row.data() + begin, &right, kStep);
+    std::memcpy(row.data() + end - kStep, reinterpret_cast<const std::uint8_t*>(&left) + 1, kStep);
+    begin += kStep;
+    end -= kStep;
+  }
+  for (; end - begin > 3; begin += 3, end -= 3) {
+    std::swap_ranges(row.begin() + static_cast<std::ptrdiff_t>(begin),
+                     row.begin() + static_cast<std::ptrdiff_t>(begin) + 3,
+                     row.begin() + static_cast<std::ptrdiff_t>(end) - 3);
+  }
+}
+
 }  // namespace
 
 void adjust_brightness(Image& image, double factor) {
@@ -143,14 +174,11 @@ void blur(Image& image, double sigma) {
   for (std::size_t i = 0; i < both.size(); ++i) image.pixels[i] = rounded(both[i]);
 }
 
-void mirror(Image& image) {
-  for (int y = 0; y < image.height; ++y) {
-    std::uint8_t* row = image.pixels.data() +
-                        static_cast<std::size_t>(y) * static_cast<std::size_t>(image.width) * 3;
-    for (int left = 0, right = image.width - 1; left < right; ++left, --right) {
-      std::swap_ranges(row + left * 3, row + left * 3 + 3, row + right * 3);
-    }
-  }
+void mirror(Image& image) { mirror(image.pixels, image.width); }
+
+void mirror(std::span<std::uint8_t> pixels, int width) {
+  const std::size_t row = static_cast<std::size_t>(width) * Image::channels;
+  for (; !pixels.empty(); pixels = pixels.subspan(row)) mirror_row(pixels.first(row));
 }
 
 }  // namespace facet

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <span>
+
 #include "runtime/formats/image.h"
 
 namespace facet {
@@ -22,5 +25,7 @@ void make_greyscale(Image& image);
 void blur(Image& image, double sigma);
 /// Left and right change places.
 void mirror(Image& image);
+/// The same of pixels [height, width, 3].
+void mirror(std::span<std::uint8_t> pixels, int width);
 
 }  // namespace facet

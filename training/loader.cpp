@@ -67,6 +67,8 @@ Loader::Loader(const Dataset& dataset, const Preprocess& settings, const Augment
       settings_(settings),
       augmentation_(augmentation),
       options_(options),
+      bytes_(options.bytes && options.scales.count() == 1 && keeps_bytes(augmentation)),
+      straight_(bytes_ && only_mirrors(settings, augmentation)),
       sampler_(dataset, {options.seed, options.shuffle, options.per_class}),
       next_epoch_(options.first_epoch),
       next_iteration_(options.first_iteration) {
@@ -104,17 +106,17 @@ void Loader::stop() {
   threads_.clear();
 }
 
-HostTensor Loader::Memory::take(const std::vector<std::int64_t>& shape) {
+HostTensor Loader::Memory::take(DType dtype, const std::vector<std::int64_t>& shape) {
   for (const auto& tensor : tensors_) {
-    if (tensor.use_count() == 1 && tensor->shape() == shape) {
+    if (tensor.use_count() == 1 && tensor->dtype() == dtype && tensor->shape() == shape) {
       std::atomic_thread_fence(
           std::memory_order_acquire);  // what the last holder read, it has read
-      return HostTensor(DType::f32, shape, tensor->data(), tensor);
+      return HostTensor(dtype, shape, tensor->data(), tensor);
     }
   }
-  const auto tensor = std::make_shared<HostTensor>(DType::f32, shape);
+  const auto tensor = std::make_shared<HostTensor>(dtype, shape);
   tensors_.push_back(tensor);
-  return HostTensor(DType::f32, shape, tensor->data(), tensor);
+  return HostTensor(dtype, shape, tensor->data(), tensor);
 }
 
 std::optional<Batch> Loader::next() {
@@ -151,7 +153,8 @@ void Loader::run() {
     const std::int64_t begin = work->claimed;
     work->claimed = std::min(begin + kChunk, work->slots());
     fill_slots(*work, begin, work->claimed, picture, lock);
-    changed_.notify_all();
+    if (work->done == work->slots())
+      changed_.notify_all();  // waking for each chunk cost a tenth of decoding
   }
 }
 
@@ -185,10 +188,12 @@ bool Loader::start_work() {
   work->first = next_iteration_ * options_.batch;
   const std::int64_t count = std::min(options_.batch, pictures_per_epoch_ - work->first);
   work->filled.resize(static_cast<std::size_t>(count));
-  const std::vector<std::int64_t> shape = {count, 3, settings_.height, settings_.width};
-  work->batch.pixels = memory_.take(shape);
+  const std::vector<std::int64_t> planes = {count, 3, settings_.height, settings_.width};
+  work->batch.pixels = bytes_
+                           ? memory_.take(DType::u8, {count, settings_.height, settings_.width, 3})
+                           : memory_.take(DType::f32, planes);
   for (std::size_t k = 1; k < options_.scales.count(); ++k) {
-    work->batch.scales.push_back(memory_.take(shape));
+    work->batch.scales.push_back(memory_.take(DType::f32, planes));
   }
   work->batch.labels = HostTensor(DType::i64, {count});
   work->batch.items.resize(static_cast<std::size_t>(count));
@@ -228,13 +233,6 @@ void Loader::fill_slots(Work& work, std::int64_t begin, std::int64_t end, Image&
 void Loader::fill_slot(Work& work, std::int64_t slot, Image& picture,
                        std::vector<BadImage>& problems) const {
   const auto place = static_cast<std::size_t>(slot);
-  const std::int64_t size = std::int64_t{3} * settings_.height * settings_.width;
-  std::vector<std::span<float>> to;
-  const auto add_place = [&](HostTensor& pictures) {
-    to.emplace_back(pictures.as_mutable<float>() + slot * size, static_cast<std::size_t>(size));
-  };
-  add_place(work.batch.pixels);
-  for (HostTensor& scale : work.batch.scales) add_place(scale);
   const std::int64_t tries = std::min(kMostReplacements, pictures_per_epoch_);
   for (std::int64_t i = 0; i < tries; ++i) {
     const std::int64_t at = (work.first + slot + i) % pictures_per_epoch_;
@@ -245,12 +243,7 @@ void Loader::fill_slot(Work& work, std::int64_t slot, Image& picture,
     const Random random(options_.seed, static_cast<std::uint64_t>(work.batch.epoch),
                         static_cast<std::uint64_t>(draws));
     try {
-      dataset_.load_into(item, picture);
-      if (to.size() == 1) {
-        augment_away(picture, settings_, augmentation_, random, to[0]);
-      } else {
-        augment_scales_into(picture, settings_, augmentation_, options_.scales, random, to);
-      }
+      load_slot(item, random, picture, work, slot);
       work.batch.labels.as_mutable<std::int64_t>()[slot] = dataset_.label(item);
       work.batch.items[place] = item;
       work.filled[place] = 1;
@@ -263,6 +256,28 @@ void Loader::fill_slot(Work& work, std::int64_t slot, Image& picture,
   }
   throw failure(fmt::format("none of {} pictures in a row can be read; the last: {}", tries,
                             problems.back().message));
+}
+
+void Loader::load_slot(std::int64_t item, Random random, Image& picture, Work& work,
+                       std::int64_t slot) const {
+  const std::int64_t size = std::int64_t{3} * settings_.height * settings_.width;
+  const auto place = [&](auto* first) {
+    return std::span(first + slot * size, static_cast<std::size_t>(size));
+  };
+  HostTensor& pixels = work.batch.pixels;
+  if (bytes_) {
+    const auto to = place(pixels.as_mutable<std::uint8_t>());
+    if (straight_ && dataset_.load_to(item, settings_.width, settings_.height, to)) {
+      return mirror_by_chance(to, settings_, augmentation_, random);
+    }
+    dataset_.load_into(item, picture);
+    return augment_away(picture, settings_, augmentation_, random, to);
+  }
+  dataset_.load_into(item, picture);
+  std::vector<std::span<float>> to = {place(pixels.as_mutable<float>())};
+  for (HostTensor& scale : work.batch.scales) to.push_back(place(scale.as_mutable<float>()));
+  if (to.size() == 1) return augment_away(picture, settings_, augmentation_, random, to[0]);
+  augment_scales_into(picture, settings_, augmentation_, options_.scales, random, to);
 }
 
 Batch Loader::finished(Work& work) const {

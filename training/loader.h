@@ -34,6 +34,9 @@ struct LoaderOptions {
   Scales scales = {};      ///< other resolutions that every picture comes in
   bool drop_last = true;   ///< leave out what does not fill the last batch of an epoch
   int threads = 1;         ///< that decode and augment
+  /// Pictures stay the bytes that they are decoded to, a quarter of the memory, where the
+  /// augmentation allows it (`keeps_bytes`) and there is one scale: for who normalises batches.
+  bool bytes = false;
   OnBadImage on_bad_image = OnBadImage::stop;
   std::int64_t first_epoch = 0;      ///< where to begin, for a training that is resumed
   std::int64_t first_iteration = 0;  ///< within that epoch
@@ -53,7 +56,7 @@ struct BadImage {
 /// n = the batch, or less at the end of an epoch without drop_last and where pictures were left out
 /// (then it can be 0).
 struct Batch {
-  HostTensor pixels;                ///< f32 [n, 3, height, width]
+  HostTensor pixels;                ///< f32 [n, 3, height, width]; as bytes u8 [n, height, width, 3]
   std::vector<HostTensor> scales;   ///< the same pictures for each of LoaderOptions::scales.sizes
   HostTensor labels;                ///< i64 [n]
   std::vector<std::int64_t> items;  ///< [n], in the data set
@@ -90,8 +93,8 @@ class Loader {
   /// a tenth of decoding.
   class Memory {
    public:
-    /// f32, not zeroed.
-    HostTensor take(const std::vector<std::int64_t>& shape);
+    /// Not zeroed.
+    HostTensor take(DType dtype, const std::vector<std::int64_t>& shape);
 
    private:
     std::vector<std::shared_ptr<HostTensor>> tensors_;
@@ -116,6 +119,8 @@ class Loader {
                   std::unique_lock<std::mutex>& lock);
   void fill_slot(Work& work, std::int64_t slot, Image& picture,
                  std::vector<BadImage>& problems) const;
+  void load_slot(std::int64_t item, Random random, Image& picture, Work& work,
+                 std::int64_t slot) const;
   Batch finished(Work& work) const;
   void stop();
 
@@ -123,6 +128,8 @@ class Loader {
   const Preprocess settings_;
   const Augmentation augmentation_;
   const LoaderOptions options_;
+  const bool bytes_;
+  const bool straight_;  ///< pictures may be decoded into their place
   const Sampler sampler_;
   std::int64_t pictures_per_epoch_ = 0;  ///< of this shard
   std::int64_t batches_per_epoch_ = 0;

@@ -10,6 +10,7 @@
 #include "ir/error.h"
 #include "training/initial_weights.h"
 #include "training/metrics.h"
+#include "training/recipe_data.h"
 
 namespace facet {
 namespace {
@@ -79,7 +80,9 @@ Stepper::Stepper(const Graph& network, const Recipe& recipe, std::int64_t classe
       precision_(recipe.training.precision),
       device_(device),
       tracked_(tracked_batches(network)) {
-  for (const PictureInput& input : picture_inputs(network, recipe)) picture_names_.push_back(input.name);
+  const std::vector<PictureInput> pictures = picture_inputs(network, recipe);
+  for (const PictureInput& input : pictures) picture_names_.push_back(input.name);
+  preprocess_ = preprocess_of(recipe.data, pictures.at(0).height, pictures[0].width);
   for (const Parameter& parameter : network.parameters()) network_keys_.push_back(parameter.key);
   if (recipe.model.fixed_bn) tracked_.clear();
   const StepOptions options = step_options(recipe, classes);
@@ -122,14 +125,24 @@ void Stepper::compile_step(const Graph& network, StepOptions options, const Reci
   accumulating_ = compile(graph, weights, compile_options)->make_context(state_);
 }
 
-TensorMap Stepper::inputs_of(const Batch& batch) const {
+/// f32 [n, 3, height, width], whatever the loader made.
+HostTensor Stepper::pixels_of(const Batch& batch) {
+  if (batch.pixels.dtype() != DType::u8) return batch.pixels;
+  const std::vector<std::int64_t>& from = batch.pixels.shape();
+  const std::vector<std::int64_t> shape = {from[0], from[3], from[1], from[2]};
+  if (pixels_.shape() != shape) pixels_ = HostTensor(DType::f32, shape);
+  normalize_into(batch.pixels, preprocess_, pixels_);
+  return pixels_;
+}
+
+TensorMap Stepper::inputs_of(const Batch& batch) {
   const std::int64_t count = batch.labels.element_count();
   const auto scales = static_cast<std::int64_t>(batch.scales.size()) + 1;
   if ((count != batch_ && (rest_ == 0 || count != rest_)) || scales != scales_) {
     throw usage_error(fmt::format("a batch of {} pictures in {} scales for a training step of {} in {}",
                                   count, scales, batch_, scales_));
   }
-  TensorMap inputs = {{picture_names_[0], batch.pixels}, {"labels", batch.labels}};
+  TensorMap inputs = {{picture_names_[0], pixels_of(batch)}, {"labels", batch.labels}};
   if (picture_names_.size() > 1) {
     for (std::size_t k = 1; k < picture_names_.size(); ++k) {
       inputs.emplace(picture_names_[k], batch.scales[k - 1]);

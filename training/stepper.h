@@ -60,12 +60,15 @@ class Stepper {
  private:
   void compile_step(const Graph& network, StepOptions options, const Recipe& recipe,
                     std::int64_t rest);
-  TensorMap inputs_of(const Batch& batch) const;
+  TensorMap inputs_of(const Batch& batch);
+  HostTensor pixels_of(const Batch& batch);
   bool run(Context& context, const TensorMap& inputs, StepResult& result);
   void take_back(const TensorMap& before);
   TensorMap select(bool averaged, bool of_network) const;
 
   std::vector<std::string> picture_names_;  ///< of each scale's input; or one for all
+  Preprocess preprocess_;  ///< of batches that come as bytes
+  HostTensor pixels_;      ///< their values; every step uses the memory again
   std::int64_t scales_;                     ///< that a batch brings
   std::int64_t batch_;
   std::int64_t rest_;

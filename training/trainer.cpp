@@ -75,9 +75,10 @@ double Trainer::rate_at(std::int64_t iteration) const {
 }
 
 void Trainer::start_loader() {
-  loader_ = std::make_unique<Loader>(
-      train_, preprocess_, recipe_.augmentation,
-      training_loader(recipe_, position_.epoch, position_.in_epoch * recipe_.optimizer.accumulate));
+  LoaderOptions options =
+      training_loader(recipe_, position_.epoch, position_.in_epoch * recipe_.optimizer.accumulate);
+  options.bytes = true;  // the stepper normalises them
+  loader_ = std::make_unique<Loader>(train_, preprocess_, recipe_.augmentation, options);
 }
 
 /// The batches of the next step. Those at the end of an epoch that fill no step are left out.

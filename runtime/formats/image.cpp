@@ -22,6 +22,10 @@ bool begins_with(std::span<const std::byte> bytes, const std::array<unsigned cha
   return bytes.size() >= N && std::memcmp(bytes.data(), magic.data(), N) == 0;
 }
 
+Error unreadable(std::string_view name, const Error& error) {
+  return failure(fmt::format("{}: cannot be read as an image: {}", name, error.what()));
+}
+
 }  // namespace
 
 void check_image_size(std::int64_t width, std::int64_t height) {
@@ -87,17 +91,42 @@ Image decode_image(std::span<const std::byte> bytes, std::string_view name) {
 }
 
 void decode_image_into(std::span<const std::byte> bytes, std::string_view name, Image& image) {
+  const auto place = [&](int width, int height) {
+    image.width = width;
+    image.height = height;
+    image.pixels.resize(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) *
+                        Image::channels);
+    return image.pixels.data();
+  };
   try {
-    if (begins_with(bytes, kJpegMagic)) return decode_jpeg(bytes, image);
+    if (begins_with(bytes, kJpegMagic)) {
+      decode_jpeg(bytes, place);
+      return;
+    }
     if (begins_with(bytes, kPngMagic)) {
       image = decode_png(bytes);
       return;
     }
   } catch (const Error& error) {
-    throw failure(fmt::format("{}: cannot be read as an image: {}", name, error.what()));
+    throw unreadable(name, error);
   }
   throw failure(fmt::format("{}: is neither a JPEG nor a PNG image ({})", name,
                             bytes.empty() ? "it is empty" : "by its first bytes"));
+}
+
+bool decode_image_to(std::span<const std::byte> bytes, std::string_view name, int width, int height,
+                     std::span<std::uint8_t> pixels) {
+  if (!begins_with(bytes, kJpegMagic)) return false;
+  const auto place = [&](int stored_width, int stored_height) {
+    const bool fits = stored_width == width && stored_height == height &&
+                      std::int64_t{width} * height * Image::channels == std::ssize(pixels);
+    return fits ? pixels.data() : nullptr;
+  };
+  try {
+    return decode_jpeg(bytes, place);
+  } catch (const Error& error) {
+    throw unreadable(name, error);
+  }
 }
 
 Image read_image(const std::filesystem::path& path) {
@@ -109,6 +138,12 @@ Image read_image(const std::filesystem::path& path) {
 void read_image_into(const std::filesystem::path& path, Image& image) {
   const auto file = MappedFile::open(path);
   decode_image_into(file->bytes(), file->path(), image);
+}
+
+bool read_image_to(const std::filesystem::path& path, int width, int height,
+                   std::span<std::uint8_t> pixels) {
+  const auto file = MappedFile::open(path);
+  return decode_image_to(file->bytes(), file->path(), width, height, pixels);
 }
 
 void write_png(const std::filesystem::path& path, const Image& image) {

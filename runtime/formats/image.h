@@ -33,8 +33,8 @@ Image make_image(std::int64_t width, std::int64_t height);
 /// not width * height.
 Image image_from_grey(std::span<const std::uint8_t> grey, int width, int height);
 
-/// The part of `width` x `height` pixels whose upper left corner is (left, top). Throws Error(usage)
-/// if it does not lie within the image.
+/// The part of `width` x `height` pixels whose upper left corner is (left, top). Throws
+/// Error(usage) if it does not lie within the image.
 Image crop_image(const Image& image, int left, int top, int width, int height);
 
 /// Reads a JPEG or PNG file, told apart by its first bytes, not by its name. The samples are taken
@@ -50,13 +50,20 @@ Image decode_image(std::span<const std::byte> bytes, std::string_view name);
 /// The same into an image whose memory is used again: for many pictures of about one size.
 void decode_image_into(std::span<const std::byte> bytes, std::string_view name, Image& image);
 
+/// Decodes a JPEG straight to `pixels` [height, width, 3] if it has that size; false, with nothing
+/// done, for another size or format. Throws as `read_image` for damage.
+bool read_image_to(const std::filesystem::path& path, int width, int height,
+                   std::span<std::uint8_t> pixels);
+bool decode_image_to(std::span<const std::byte> bytes, std::string_view name, int width, int height,
+                     std::span<std::uint8_t> pixels);
+
 /// Writes an 8-bit RGB PNG atomically (see AtomicFile). Throws as `check_image` does,
 /// Error(failure) if it cannot be written.
 void write_png(const std::filesystem::path& path, const Image& image);
 
 /// A baseline JPEG with half the colour resolution (4:2:0), as Pillow and OpenCV write them;
-/// `quality` is libjpeg's, 1 to 100. Throws as `check_image` does, Error(usage) for another quality,
-/// Error(failure) for an image of more than 65535 pixels a side.
+/// `quality` is libjpeg's, 1 to 100. Throws as `check_image` does, Error(usage) for another
+/// quality, Error(failure) for an image of more than 65535 pixels a side.
 std::vector<std::byte> encode_jpeg(const Image& image, int quality = 95);
 
 }  // namespace facet

@@ -30,8 +30,9 @@ struct Free {
 
 }  // namespace
 
-void decode_jpeg(std::span<const std::byte> bytes, Image& image) {
-  // A thread's decoder serves it again only behind success: an error leaves its picture's state in it.
+bool decode_jpeg(std::span<const std::byte> bytes, const PixelPlace& place) {
+  // A thread's decoder serves it again only behind success: an error leaves its picture's state in
+  // it.
   thread_local std::unique_ptr<void, Destroy> ready;
   std::unique_ptr<void, Destroy> decoder = std::move(ready);
   if (!decoder) decoder.reset(tjInitDecompress());
@@ -55,17 +56,17 @@ void decode_jpeg(std::span<const std::byte> bytes, Image& image) {
     throw failure(fmt::format("it declares {} x {} pixels, more than its {} bytes can hold", width,
                               height, bytes.size()));
   }
-  image.width = width;
-  image.height = height;
-  image.pixels.resize(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) *
-                      Image::channels);
-  // libjpeg only warns where data is missing or damaged and fills in grey: here that is an error.
-  constexpr int kFlags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS;
-  if (tjDecompress2(decoder.get(), data, size, image.pixels.data(), width, width * Image::channels,
-                    height, TJPF_RGB, kFlags) != 0) {
-    throw broken(decoder.get());
+  std::uint8_t* const pixels = place(width, height);
+  if (pixels != nullptr) {
+    // libjpeg only warns where data is missing or damaged and fills in grey: here that is an error.
+    constexpr int kFlags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS;
+    if (tjDecompress2(decoder.get(), data, size, pixels, width, width * Image::channels, height,
+                      TJPF_RGB, kFlags) != 0) {
+      throw broken(decoder.get());
+    }
   }
   ready = std::move(decoder);
+  return pixels != nullptr;
 }
 
 std::vector<std::byte> encode_jpeg(const Image& image, int quality) {
@@ -77,13 +78,13 @@ std::vector<std::byte> encode_jpeg(const Image& image, int quality) {
   if (!encoder) throw failure(fmt::format("libjpeg cannot start: {}", tjGetErrorStr2(nullptr)));
   unsigned char* bytes = nullptr;
   unsigned long size = 0;
-  const int result =
-      tjCompress2(encoder.get(), image.pixels.data(), image.width, 0, image.height, TJPF_RGB,
-                  &bytes, &size, TJSAMP_420, quality, TJFLAG_ACCURATEDCT);
+  const int result = tjCompress2(encoder.get(), image.pixels.data(), image.width, 0, image.height,
+                                 TJPF_RGB, &bytes, &size, TJSAMP_420, quality, TJFLAG_ACCURATEDCT);
   const std::unique_ptr<unsigned char, Free> owner(bytes);
   if (result != 0) {
-    throw failure(fmt::format("an image of {} x {} pixels cannot become a JPEG: libjpeg says \"{}\"",
-                              image.width, image.height, tjGetErrorStr2(encoder.get())));
+    throw failure(
+        fmt::format("an image of {} x {} pixels cannot become a JPEG: libjpeg says \"{}\"",
+                    image.width, image.height, tjGetErrorStr2(encoder.get())));
   }
   const auto encoded = std::as_bytes(std::span(bytes, size));
   return {encoded.begin(), encoded.end()};

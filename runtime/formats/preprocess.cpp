@@ -1,6 +1,7 @@
 #include "runtime/formats/preprocess.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -44,6 +45,35 @@ int scaled(int shorter, int longer_in, int shorter_in) {
   return static_cast<int>(longer);
 }
 
+/// By channel of the tensor and grey level.
+using LevelValues = std::array<std::array<float, 256>, Image::channels>;
+
+/// 256 levels: the division is done once for each, in float as the reference does.
+LevelValues level_values(const Preprocess& settings) {
+  LevelValues values{};
+  for (std::size_t channel = 0; channel < Image::channels; ++channel) {
+    for (std::size_t level = 0; level < 256; ++level) {
+      values[channel][level] =
+          (static_cast<float>(level) / 255.0F - settings.mean[channel]) / settings.std[channel];
+    }
+  }
+  return values;
+}
+
+/// Pixels of R, G, B to three planes of the same number of elements.
+void look_up(std::span<const std::uint8_t> pixels, const LevelValues& values, bool bgr, float* to) {
+  const std::size_t plane = pixels.size() / Image::channels;
+  const std::uint8_t* pixel = pixels.data();
+  const std::size_t red = bgr ? 2 : 0;
+  float* const second = to + plane;
+  float* const third = second + plane;
+  for (std::size_t i = 0; i < plane; ++i, pixel += Image::channels) {
+    to[i] = values[0][pixel[red]];
+    second[i] = values[1][pixel[1]];
+    third[i] = values[2][pixel[2 - red]];
+  }
+}
+
 }  // namespace
 
 Image fit_image(const Image& image, const Preprocess& settings) {
@@ -77,24 +107,27 @@ void normalize_into(const Image& fitted, const Preprocess& settings, std::span<f
     throw usage_error(fmt::format("{} elements do not hold an input of 3 x {} x {}", to.size(),
                                   fitted.height, fitted.width));
   }
-  // 256 levels: the division is done once for each, in float as the reference does.
-  std::array<std::array<float, 256>, Image::channels> values{};
-  for (std::size_t channel = 0; channel < Image::channels; ++channel) {
-    for (std::size_t level = 0; level < 256; ++level) {
-      values[channel][level] =
-          (static_cast<float>(level) / 255.0F - settings.mean[channel]) / settings.std[channel];
-    }
+  look_up(fitted.pixels, level_values(settings), settings.bgr, to.data());
+}
+
+void normalize_into(const HostTensor& pictures, const Preprocess& settings, HostTensor& to) {
+  check_settings(settings);
+  const std::vector<std::int64_t>& from = pictures.shape();
+  if (pictures.dtype() != DType::u8 || from.size() != 4 || from[3] != Image::channels ||
+      to.dtype() != DType::f32 ||
+      to.shape() != std::vector<std::int64_t>{from[0], Image::channels, from[1], from[2]}) {
+    throw usage_error(fmt::format("pictures {} [{}] do not become {} [{}]",
+                                  to_string(pictures.dtype()), fmt::join(from, ", "),
+                                  to_string(to.dtype()), fmt::join(to.shape(), ", ")));
   }
-  const std::size_t plane = fitted.pixels.size() / Image::channels;
-  const std::uint8_t* pixel = fitted.pixels.data();
-  const std::size_t red = settings.bgr ? 2 : 0;
-  float* const first = to.data();
-  float* const second = first + plane;
-  float* const third = second + plane;
-  for (std::size_t i = 0; i < plane; ++i, pixel += Image::channels) {
-    first[i] = values[0][pixel[red]];
-    second[i] = values[1][pixel[1]];
-    third[i] = values[2][pixel[2 - red]];
+  const LevelValues values = level_values(settings);
+  const std::int64_t size = from[1] * from[2] * Image::channels;
+  const auto* pixels = reinterpret_cast<const std::uint8_t*>(pictures.data());
+  auto* const planes = to.as_mutable<float>();
+#pragma omp parallel for schedule(static)
+  for (std::int64_t i = 0; i < from[0]; ++i) {
+    look_up({pixels + i * size, static_cast<std::size_t>(size)}, values, settings.bgr,
+            planes + i * size);
   }
 }
 

@@ -48,4 +48,8 @@ void preprocess_into(const Image& image, const Preprocess& settings, std::span<f
 /// The second half of it: (x / 255 - mean) / std per channel of an image that has the size already.
 void normalize_into(const Image& fitted, const Preprocess& settings, std::span<float> to);
 
+/// The same of a batch, by the calling thread's OpenMP team: u8 [n, height, width, 3] into f32 [n, 3,
+/// height, width]. Throws Error(usage) for other types or sizes.
+void normalize_into(const HostTensor& pictures, const Preprocess& settings, HostTensor& to);
+
 }  // namespace facet

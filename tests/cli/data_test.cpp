@@ -141,7 +141,8 @@ TEST_F(Data, BenchComparesWithTurboJpeg) {
                                         "--seconds 0.05 --batch 8 --threads 1,2 --json" +
                                         quoted(folder_ / "bench.json"));
   ASSERT_EQ(outcome.code, 0) << outcome.error;
-  EXPECT_THAT(outcome.out, AllOf(HasSubstr("TurboJPEG alone"), HasSubstr("Loader, 2 threads")));
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("TurboJPEG alone"), HasSubstr("Loader, 2 threads"),
+                                 HasSubstr("bytes to f32, by the step")));
   const auto json = nlohmann::json::parse(read_bytes(folder_ / "bench.json"));
   EXPECT_GT(json["bare"]["images_per_s"], 0);
   EXPECT_EQ(json["loader"].size(), 2U);

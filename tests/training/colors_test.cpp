@@ -106,6 +106,18 @@ TEST(Colors, MirrorSwapsLeftAndRight) {
   mirror(tall);
   mirror(tall);
   EXPECT_EQ(tall.pixels, numbered_image(4, 5, 2).pixels);
+  for (int width = 1; width < 70; ++width) {
+    const Image before = numbered_image(width, 2, width);
+    Image after = before;
+    mirror(after);
+    for (int x = 0; x < 2 * width * 3; ++x) {
+      const int row = x / (3 * width) * width;
+      const int column = width - 1 - x / 3 % width;
+      ASSERT_EQ(after.pixels[static_cast<std::size_t>(x)],
+                before.pixels[static_cast<std::size_t>((row + column) * 3 + x % 3)])
+          << width << " pixels, byte " << x;
+    }
+  }
 }
 
 }  // namespace

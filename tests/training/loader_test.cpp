@@ -1,9 +1,11 @@
 #include "training/loader.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <set>
 
 #include "tests/formats/temp_folder.h"
@@ -214,12 +216,12 @@ TEST(Loader, ShardsDivideTheOrderOfAnEpoch) {
     std::vector<std::int64_t> items;
     for (const Batch& batch : all_batches(data, {},
                                           {.batch = 2,
-                                           .shuffle = shuffle,
-                                           .drop_last = false,
-                                           .threads = threads,
-                                           .end_epoch = 2,
-                                           .shard = shard,
-                                           .shards = shards})) {
+                                          .shuffle = shuffle,
+                                          .drop_last = false,
+                                          .threads = threads,
+                                          .end_epoch = 2,
+                                          .shard = shard,
+                                          .shards = shards})) {
       items.insert(items.end(), batch.items.begin(), batch.items.end());
     }
     return items;
@@ -266,6 +268,72 @@ TEST(Loader, SettingsThatDoNotFitStopEvenWhereBadPicturesAreSkipped) {
   settings.std[1] = 0;
   Loader loader(data, settings, {}, {.batch = 2, .on_bad_image = OnBadImage::replace});
   EXPECT_THAT(error_of([&] { loader.next(); }, ErrorKind::usage), HasSubstr("channel 1"));
+}
+
+/// JPEGs of the input's size and of another, a PNG, and a damaged JPEG.
+void write_pictures(const TempFolder& folder) {
+  const auto write = [&](const std::string& name, const std::vector<std::byte>& bytes) {
+    std::ofstream(folder / name, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), std::ssize(bytes));
+  };
+  std::filesystem::create_directories(folder / "a");
+  std::filesystem::create_directories(folder / "b");
+  for (int i = 0; i < 6; ++i) {
+    write(fmt::format("a/{}.jpg", i), encode_jpeg(numbered_image(5, 4, i)));
+    write(fmt::format("b/{}.jpg", i), encode_jpeg(numbered_image(5 + i % 2, 4, i)));
+  }
+  write_png(folder / "b/png.png", numbered_image(5, 4, 9));
+  std::vector<std::byte> damaged = encode_jpeg(numbered_image(5, 4, 7));
+  damaged.resize(damaged.size() - 20);
+  write("a/damaged.jpg", damaged);
+}
+
+TEST(Loader, BytesBecomeTheSameValues) {
+  const TempFolder folder;
+  write_pictures(folder);
+  const auto data = open_image_folder(folder / "");
+  Preprocess settings = small();
+  settings.mean = {0.485F, 0.456F, 0.406F};
+  settings.std = {0.229F, 0.224F, 0.225F};
+  Augmentation flips;
+  flips.flip = 0.5;
+  Augmentation colours = everything();
+  colours.erase = 0;
+  for (const bool bgr : {false, true}) {
+    settings.bgr = bgr;
+    for (const Augmentation& augmentation : {flips, colours}) {
+      LoaderOptions options = {
+          .batch = 4, .threads = 2, .on_bad_image = OnBadImage::replace, .end_epoch = 4};
+      Loader values(*data, settings, augmentation, options);
+      options.bytes = true;
+      Loader bytes(*data, settings, augmentation, options);
+      int batches = 0;
+      while (std::optional<Batch> expected = values.next()) {
+        Batch batch = bytes.next().value();
+        ASSERT_EQ(batch.pixels.dtype(), DType::u8);
+        ASSERT_THAT(batch.pixels.shape(), ElementsAre(4, 4, 5, 3));
+        HostTensor normalized(DType::f32, {4, 3, 4, 5});
+        normalize_into(batch.pixels, settings, normalized);
+        batch.pixels = normalized;
+        expect_same(*expected, batch);
+        ++batches;
+      }
+      EXPECT_EQ(batches, 12);
+      EXPECT_FALSE(bytes.next());
+    }
+  }
+}
+
+TEST(Loader, ValuesThatAreNoBytesStayValues) {
+  const NumberedPictures data(8);
+  LoaderOptions options = {.batch = 4, .bytes = true};
+  EXPECT_EQ(Loader(data, small(), everything(), options).next()->pixels.dtype(), DType::f32);
+  options.scales.sizes = {2};
+  EXPECT_EQ(Loader(data, small(), {}, options).next()->pixels.dtype(), DType::f32);
+  HostTensor values(DType::f32, {4, 4, 5, 3});
+  HostTensor bytes(DType::u8, {4, 4, 5, 3});
+  EXPECT_THAT(error_of([&] { normalize_into(bytes, small(), values); }, ErrorKind::usage),
+              HasSubstr("u8 [4, 4, 5, 3] do not become f32 [4, 4, 5, 3]"));
 }
 
 }  // namespace

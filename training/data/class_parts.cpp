@@ -27,6 +27,10 @@ class LabelPart : public Dataset {
   void load_into(std::int64_t item, Image& image) const override {
     all_->load_into(in_all(item), image);
   }
+  bool load_to(std::int64_t item, int width, int height,
+               std::span<std::uint8_t> pixels) const override {
+    return all_->load_to(in_all(item), width, height, pixels);
+  }
   std::uint64_t fingerprint() const override { return fingerprint_; }
   const LeftOut& left_out() const override { return all_->left_out(); }
 

@@ -111,6 +111,10 @@ class FolderDataset : public Dataset {
   void load_into(std::int64_t item, Image& image) const override {
     read_image_into(at(item).path, image);
   }
+  bool load_to(std::int64_t item, int width, int height,
+               std::span<std::uint8_t> pixels) const override {
+    return read_image_to(at(item).path, width, height, pixels);
+  }
   std::uint64_t fingerprint() const override { return fingerprint_; }
 
  private:

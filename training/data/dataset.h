@@ -41,6 +41,12 @@ class PictureSet {
   virtual Image load(std::int64_t item) const = 0;
   /// The same into an image whose memory may be used again; by default it is not.
   virtual void load_into(std::int64_t item, Image& image) const { image = load(item); }
+  /// Decodes straight to `pixels` u8 [height, width, 3] where the picture has that size and the set
+  /// can; false, by default always: it must be loaded. Throws as `load`.
+  virtual bool load_to(std::int64_t /*item*/, int /*width*/, int /*height*/,
+                       std::span<std::uint8_t> /*pixels*/) const {
+    return false;
+  }
   /// A hash of what the pictures are: their names relative to the set, sizes in bytes and labels. A
   /// set that was moved keeps it, one that was changed does not.
   virtual std::uint64_t fingerprint() const = 0;

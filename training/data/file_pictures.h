@@ -42,6 +42,10 @@ class FileDataset : public Dataset {
   void load_into(std::int64_t item, Image& image) const override {
     read_image_into(name(item), image);
   }
+  bool load_to(std::int64_t item, int width, int height,
+               std::span<std::uint8_t> pixels) const override {
+    return read_image_to(name(item), width, height, pixels);
+  }
   std::uint64_t fingerprint() const override { return fingerprint_; }
   const LeftOut& left_out() const override { return left_out_; }
 

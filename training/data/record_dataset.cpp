@@ -54,6 +54,10 @@ class RecordDataset : public Dataset {
   void load_into(std::int64_t item, Image& image) const override {
     decode_image_into(file_.read(in_file(item)).picture, name(item), image);
   }
+  bool load_to(std::int64_t item, int width, int height,
+               std::span<std::uint8_t> pixels) const override {
+    return decode_image_to(file_.read(in_file(item)).picture, name(item), width, height, pixels);
+  }
   std::uint64_t fingerprint() const override { return fingerprint_; }
   const LeftOut& left_out() const override { return left_out_; }
 
