@@ -35,6 +35,8 @@ const std::vector<Pass>& table() {
       {"lower-to-bf16", "Compute on bf16 operands; activations in bf16.", lower_to_bf16},
       {"decompose-unsupported", "What the target lacks becomes plainer ops.",
        decompose_unsupported},
+      {"move-reversals", "Reversed matrices become reversed tables that they are multiplied with.",
+       move_reversals},
       {"assign-layouts", "Layouts by the target's wish and the ops' roles; reorders where they "
                          "disagree.", assign_layouts},
       {"eliminate-reorders", "Reorders that change no byte, cancel or repeat vanish.",
@@ -127,8 +129,8 @@ std::vector<Pass> optimization_pipeline() {
 
 std::vector<Pass> layout_pipeline() {
   std::vector<Pass> passes;
-  for (const std::string_view name : {"decompose-unsupported", "eliminate-dead-code",
-                                      "assign-layouts", "eliminate-reorders",
+  for (const std::string_view name : {"decompose-unsupported", "move-reversals",
+                                      "eliminate-dead-code", "assign-layouts", "eliminate-reorders",
                                       "eliminate-common-subexpressions", "eliminate-dead-code",
                                       "recompute", "sink-updates"}) {
     passes.push_back(find_pass(name));

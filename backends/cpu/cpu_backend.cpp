@@ -86,6 +86,10 @@ Family family_of(const Node& node) {
                  "reshape", "cast"})) {
     return Family::copy;
   }
+  // The other distance is one of these and a reversal, which may move elsewhere.
+  if (is_one_of({"skew", "unskew"}) && node.attributes().text("distance") == "j-i") {
+    return Family::copy;
+  }
   if (cpu::takes_gather(node)) return Family::gather;
   if (node.is("reorder")) return Family::reorder;
   return Family::unknown;
@@ -295,9 +299,10 @@ class CpuBackend : public Backend {
     return cpu::takes_direct(node) && !cpu::prefers_primitive(*device_, node);
   }
 
-  /// Own kernels read and write any strides; a reshape of a slice would have to move it.
+  /// Own kernels read and write any strides; a reshape of a slice would have to move it, and the zeros
+  /// of an unskew reach from one row into the next.
   static bool is_strided(const Node& node) {
-    if (node.is("reshape") || node.op().aliasing == Aliasing::update) return false;
+    if (node.is("reshape") || node.is("unskew") || node.op().aliasing == Aliasing::update) return false;
     const auto types = node.result_types();
     return std::none_of(types.begin(), types.end(),
                         [](const Type& type) { return is_blocked(type.layout); });

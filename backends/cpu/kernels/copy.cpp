@@ -236,6 +236,50 @@ Copy plan_reverse(const Node& node, const View& x, const View& y) {
   return copy;
 }
 
+/// The strides of a skewed matrix in the one it is taken from, y[i, j] = x[i, j - i + rows - 1]: a row
+/// begins one element ahead of where the last one did.
+std::vector<std::int64_t> skewed_strides(const View& x) {
+  std::vector<std::int64_t> strides = x.strides;
+  strides.end()[-2] -= strides.back();
+  return strides;
+}
+
+Copy plan_skew(const View& x, const View& y) {
+  const std::vector<std::int64_t> extents = static_extents(y.type.shape);
+  Copy copy = plan_copy(extents, x.type.dtype, skewed_strides(x), y.type.dtype, y.strides);
+  copy.x_first = (extents.end()[-2] - 1) * x.strides.back();
+  return copy;
+}
+
+/// x where a skew would find it, and zeros elsewhere: ahead of the first row, between two, behind the
+/// last. Rows must follow each other without gaps.
+std::vector<Copy> plan_unskew(const Node& node, const View& x, const View& y) {
+  std::vector<std::int64_t> extents = static_extents(x.type.shape);
+  const std::int64_t rows = extents.end()[-2];
+  const std::int64_t columns = extents.back();
+  const std::int64_t step = y.strides.back();
+  if (y.strides.end()[-2] != (rows + columns - 1) * step) {
+    throw failure(fmt::format("unskew ({}) writes dense matrices only", node.provenance().scope));
+  }
+  std::vector<Copy> copies = {
+      plan_copy(extents, x.type.dtype, x.strides, y.type.dtype, skewed_strides(y))};
+  copies[0].y_first = (rows - 1) * step;
+  const std::vector<std::int64_t> standing(extents.size(), 0);
+  const auto add_zeros = [&](std::int64_t first, std::int64_t count, std::int64_t length) {
+    if (count == 0 || length == 0) return;
+    extents.end()[-2] = count;
+    extents.back() = length;
+    copies.push_back(plan_copy(extents, y.type.dtype, standing, y.type.dtype, skewed_strides(y)));
+    copies.back().y_first = first * step;
+    copies.back().operand = kValue;
+    copies.back().value = HostTensor::scalar(y.type.dtype, 0);
+  };
+  add_zeros(0, 1, rows - 1);
+  add_zeros(rows - 1 + columns, rows - 1, rows - 2);
+  add_zeros(rows * (rows + columns - 1) - (rows - 1), 1, rows - 1);
+  return copies;
+}
+
 Copy plan_transpose(const Node& node, const View& x, const View& y) {
   std::vector<std::int64_t> strides;
   for (const std::int64_t axis : node.attributes().ints("permutation")) {
@@ -284,6 +328,10 @@ std::unique_ptr<Kernel> lower_copy(const Node& node, std::span<const View> opera
     plan.copies = plan_pad(node, x, y);
   } else if (node.is("reverse")) {
     plan.copies.push_back(plan_reverse(node, x, y));
+  } else if (node.is("skew")) {
+    plan.copies.push_back(plan_skew(x, y));
+  } else if (node.is("unskew")) {
+    plan.copies = plan_unskew(node, x, y);
   } else if (node.is("transpose")) {
     plan.copies.push_back(plan_transpose(node, x, y));
   } else if (node.is("reshape")) {
