@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "ir/error.h"
+#include "tests/support/paths.h"
 
 namespace facet::test {
 namespace {
@@ -14,24 +15,36 @@ namespace {
 constexpr const char* kRunner = R"(
 #include <cstddef>
 #include <utility>
-template <class... Parameters, std::size_t... I>
-void facet_run(void (*kernel)(Parameters...), void** parameters, unsigned blocks, unsigned threads,
-               std::index_sequence<I...>) {
+template <class... Parameters>
+void facet_run(void (*kernel)(Parameters...), void** parameters, unsigned blocks, unsigned threads, bool meets) {
   gridDim = {blocks, 1, 1};
   blockDim = {threads, 1, 1};
+  auto call = [=]<std::size_t... I>(std::index_sequence<I...>) {
+    kernel(static_cast<Parameters>(parameters[I])...);
+  };
+  auto once = [=] { call(std::index_sequence_for<Parameters...>()); };
+  const auto thread = [](void* self) { (*static_cast<decltype(once)*>(self))(); };
   for (unsigned b = 0; b < blocks; ++b) {
+    blockIdx = {b, 0, 0};
+    if (meets) {
+      facet_host::run_block(threads, thread, &once);
+      continue;
+    }
     for (unsigned t = 0; t < threads; ++t) {
-      blockIdx = {b, 0, 0};
       threadIdx = {t, 0, 0};
-      kernel(static_cast<Parameters>(parameters[I])...);
+      once();
     }
   }
 }
-template <class... Parameters>
-void facet_run(void (*kernel)(Parameters...), void** parameters, unsigned blocks, unsigned threads) {
-  facet_run(kernel, parameters, blocks, threads, std::index_sequence_for<Parameters...>());
-}
 )";
+
+/// Whether threads of the kernel wait for each other.
+bool meets(const std::string& text) {
+  for (const char* word : {"__sync", "warp_", "exchange", "multiply"}) {
+    if (text.find(word) != std::string::npos) return true;
+  }
+  return false;
+}
 
 }  // namespace
 
@@ -41,7 +54,7 @@ std::size_t HostKernels::add(const cuda::KernelSource& kernel) {
 }
 
 void HostKernels::compile() {
-  std::string text = cuda::host_prelude() + cuda::kernel_prelude() + kRunner;
+  std::string text = "#include \"tests/cuda/host_device.h\"\n" + cuda::kernel_prelude() + kRunner;
   for (std::size_t i = 0; i < kernels_.size(); ++i) {
     std::string kernel = kernels_[i].text;
     const std::string name = fmt::format("kernel_{}", i);
@@ -49,14 +62,14 @@ void HostKernels::compile() {
     text += kernel;
     text += fmt::format(
         "extern \"C\" void run_{0}(void** p, unsigned blocks, unsigned threads) {{ "
-        "facet_run(kernel_{0}, p, blocks, threads); }}\n",
-        i);
+        "facet_run(kernel_{0}, p, blocks, threads, {1}); }}\n",
+        i, meets(kernel));
   }
   write_bytes(folder_ / "kernels.cpp", text);
-  const std::string line =
-      fmt::format("{} -std=c++17 -O0 -fPIC -shared -ffp-contract=off -w -o '{}' '{}' >'{}' 2>&1",
-                  HOST_COMPILER, (folder_ / "kernels.so").string(),
-                  (folder_ / "kernels.cpp").string(), (folder_ / "log").string());
+  const std::string line = fmt::format(
+      "{} -std=c++20 -O0 -fPIC -shared -ffp-contract=off -w -I'{}' -o '{}' '{}' >'{}' 2>&1",
+      HOST_COMPILER, testing::test_data().parent_path().string(), (folder_ / "kernels.so").string(),
+      (folder_ / "kernels.cpp").string(), (folder_ / "log").string());
   if (std::system(line.c_str()) != 0) throw failure(read_bytes(folder_ / "log"));
   library_ = dlopen((folder_ / "kernels.so").c_str(), RTLD_NOW);
   if (library_ == nullptr) throw failure(dlerror());

@@ -11,7 +11,8 @@
 namespace facet::test {
 
 /// Generated kernels as the host's compiler makes them: all in one library, each run by a loop over
-/// blocks and threads. Shows the arithmetic and the addresses, not the device.
+/// blocks and threads (tests/cuda/host_device.h). Shows the arithmetic, the addresses and the
+/// barriers, not the device.
 class HostKernels {
  public:
   /// The kernel's number.

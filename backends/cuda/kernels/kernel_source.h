@@ -13,8 +13,8 @@ struct KernelArgument {
   friend bool operator==(const KernelArgument&, const KernelArgument&) = default;
 };
 
-/// A generated kernel: CUDA C++ for NVRTC, which a host compiler takes as well behind the host's
-/// prelude. Shapes and strides are in the text; its parameters are addresses.
+/// A generated kernel: CUDA C++ for NVRTC, which a host compiler takes as well behind a host's
+/// device (tests/cuda/host_device.h). Shapes and strides are in the text; its parameters are addresses.
 struct KernelSource {
   std::string name;         ///< of the function, extern "C"
   std::string text;         ///< the kernel alone; `kernel_prelude` goes in front of it
@@ -30,9 +30,7 @@ struct KernelSequence {
 };
 
 /// What kernels call: element types, loads and stores of 16 bytes, scalar functions, sums over a
-/// warp. It includes nothing.
+/// warp, products of tensor cores. It includes nothing.
 const std::string& kernel_prelude();
-/// In front of the prelude on the host: thread numbers as variables, a warp of one lane.
-const std::string& host_prelude();
 
 }  // namespace facet::cuda

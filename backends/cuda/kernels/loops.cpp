@@ -131,7 +131,7 @@ std::string offset_text(const Stream& stream, std::string_view position) {
   std::vector<std::string> terms;
   for (std::size_t i = 0; i < stream.strides.size(); ++i) {
     if (stream.strides[i] == 1) terms.push_back(fmt::format("{}{}", position, i));
-    if (stream.strides[i] > 1)
+    if (stream.strides[i] != 0 && stream.strides[i] != 1)
       terms.push_back(fmt::format("{}LL * {}{}", stream.strides[i], position, i));
   }
   return terms.empty() ? "0" : fmt::format("{}", fmt::join(terms, " + "));

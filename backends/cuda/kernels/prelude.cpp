@@ -111,10 +111,10 @@ FACET_DEVICE float clamp(float x, float lo, float hi) { return minimum(maximum(x
 FACET_DEVICE float where(float c, float a, float b) { return c != 0.0f ? a : b; }
 )";
 
-// Rows are shared among the lanes of a warp: kLanes on the device, 1 on the host.
+// Rows are shared among the lanes of a warp.
 constexpr const char* kWarp = R"(
-#ifdef __CUDACC_RTC__
 enum { kLanes = 32 };
+#ifdef __CUDACC_RTC__
 FACET_DEVICE float exchange(float x, int distance) { return __shfl_xor_sync(0xffffffffu, x, distance); }
 #endif
 
@@ -155,36 +155,88 @@ FACET_DEVICE float bias_correction(float log_beta, float step) { return -::expm1
 }  // namespace facet
 )";
 
-constexpr const char* kHost = R"(
-#include <cmath>
-#include <cstring>
-#define FACET_DEVICE inline
-#define __global__
-#define __restrict__
-#define __launch_bounds__(threads)
-struct FacetIndex { unsigned x, y, z; };
-inline FacetIndex blockIdx, threadIdx, blockDim, gridDim;
+// Tensor cores (PTX ISA, mma.m16n8k16 and m16n8k8). The order in which a product runs over k is
+// free, so a lane holds four neighbours along k of each of its rows: 8 or 16 bytes as they lie.
+constexpr const char* kTiles = R"(
 namespace facet {
-inline float bits_to_float(unsigned bits) { float x; std::memcpy(&x, &bits, 4); return x; }
-inline unsigned float_to_bits(float x) { unsigned bits; std::memcpy(&bits, &x, 4); return bits; }
-inline unsigned short float_to_bf16_bits(float x) {
-  const unsigned bits = float_to_bits(x);
-  if (x != x) return (unsigned short)((bits >> 16) | 0x40u);
-  return (unsigned short)((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+
+template <class T>
+using Four = Pack<T, 4>;
+
+/// Four neighbours from `at` on; zeros where there is none: an extent of less than 4 is left.
+template <bool kWhole, class T>
+FACET_DEVICE Four<T> load_four(const T* at, int left) {
+  if (kWhole && left >= 4) return *(const Four<T>*)at;
+  Four<T> four;
+  for (int i = 0; i < 4; ++i) {
+    if (i < left) four.values[i] = at[i];
+    else from_float(0.0f, four.values[i]);
+  }
+  return four;
 }
-inline unsigned short float_to_f16_bits(float x) {
-  const _Float16 half = (_Float16)x;
-  unsigned short bits;
-  std::memcpy(&bits, &half, 2);
-  return bits;
+template <class T>
+FACET_DEVICE Four<T> no_four() {
+  return load_four<false, T>((const T*)0, 0);
 }
-inline float f16_bits_to_float(unsigned short bits) {
-  _Float16 half;
-  std::memcpy(&half, &bits, 2);
-  return (float)half;
+
+#ifdef __CUDACC_RTC__
+FACET_DEVICE unsigned pair_bits(unsigned short low, unsigned short high) { return low | (unsigned)high << 16; }
+FACET_DEVICE void multiply_pairs(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], bf16) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
-enum { kLanes = 1 };
-inline float exchange(float x, int) { return x; }
+FACET_DEVICE void multiply_pairs(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], f16) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+FACET_DEVICE void multiply_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+/// x as the sum of two tf32 numbers: 22 of its 24 bits.
+FACET_DEVICE void split_tf32(float x, unsigned& high, unsigned& low) {
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(high) : "f"(x));
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(low) : "f"(x - bits_to_float(high)));
+}
+
+/// d [16, 8] += a [16, 16] * b [8, 16]^T, by a warp. With g = lane / 4 and t = lane % 4 the lane gives
+/// a0 = a[g][4 t ...], a1 = a[g + 8][4 t ...], b = b[g][4 t ...] and holds d[g][2 t], d[g][2 t + 1],
+/// d[g + 8][2 t], d[g + 8][2 t + 1].
+template <class T>
+FACET_DEVICE void multiply(float (&d)[4], const Four<T>& a0, const Four<T>& a1, const Four<T>& b) {
+  multiply_pairs(d,
+                 {pair_bits(a0.values[0].bits, a0.values[1].bits), pair_bits(a1.values[0].bits, a1.values[1].bits),
+                  pair_bits(a0.values[2].bits, a0.values[3].bits), pair_bits(a1.values[2].bits, a1.values[3].bits)},
+                 {pair_bits(b.values[0].bits, b.values[1].bits), pair_bits(b.values[2].bits, b.values[3].bits)}, T());
+}
+/// f32 is not rounded to tf32 but cut in two; the product of the low parts is left out.
+FACET_DEVICE void multiply(float (&d)[4], const Four<float>& a0, const Four<float>& a1, const Four<float>& b) {
+  for (int half = 0; half < 4; half += 2) {
+    unsigned high_a[4], low_a[4], high_b[2], low_b[2];
+    for (int i = 0; i < 2; ++i) {
+      split_tf32(a0.values[half + i], high_a[2 * i], low_a[2 * i]);
+      split_tf32(a1.values[half + i], high_a[2 * i + 1], low_a[2 * i + 1]);
+      split_tf32(b.values[half + i], high_b[i], low_b[i]);
+    }
+    multiply_tf32(d, low_a, high_b);
+    multiply_tf32(d, high_a, low_b);
+    multiply_tf32(d, high_a, high_b);
+  }
+}
+#else
+template <class T>
+void multiply(float (&d)[4], const Four<T>& a0, const Four<T>& a1, const Four<T>& b) {
+  float left[4], under[4], right[4];
+  load(left, a0.values);
+  load(under, a1.values);
+  load(right, b.values);
+  multiply_floats(d, left, under, right);
+}
+#endif
+
 }  // namespace facet
 )";
 
@@ -194,12 +246,7 @@ const std::string& kernel_prelude() {
   static const std::string text = std::string(
                                       "#ifdef __CUDACC_RTC__\n#define FACET_DEVICE __device__ "
                                       "__forceinline__\n#endif\n") +
-                                  kTypes + kFunctions + kWarp;
-  return text;
-}
-
-const std::string& host_prelude() {
-  static const std::string text = kHost;
+                                  kTypes + kFunctions + kWarp + kTiles;
   return text;
 }
 

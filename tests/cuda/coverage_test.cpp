@@ -1,0 +1,157 @@
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "backends/cuda/batch_norm.h"
+#include "backends/cuda/convolution.h"
+#include "backends/cuda/kernels/copy.h"
+#include "backends/cuda/kernels/elementwise.h"
+#include "backends/cuda/kernels/gate.h"
+#include "backends/cuda/kernels/reduction.h"
+#include "backends/cuda/kernels/update.h"
+#include "passes/pass.h"
+#include "passes/prepared.h"
+#include "tests/passes/fake_target.h"
+#include "tests/passes/pass_case.h"
+#include "tests/support/paths.h"
+#include "training/recipe.h"
+#include "training/step.h"
+#include "training/step_setup.h"
+#include "zoo/recipes.h"
+#include "zoo/zoo.h"
+
+// Which family of the GPU backend has each kind of op that the zoo's networks are made of, in
+// inference and in the training step of a recipe: tests/golden/cuda_coverage.json, where "none" is
+// what is missing. FACET_UPDATE_GOLDEN=1 writes it anew.
+namespace facet {
+namespace {
+
+struct Family {
+  const char* name;
+  std::function<bool(const Node&)> has;
+};
+
+bool is_one_of(const Node& node, std::initializer_list<const char*> kinds) {
+  for (const char* kind : kinds) {
+    if (node.is(kind)) return true;
+  }
+  return false;
+}
+
+const std::vector<Family>& families() {
+  static const std::vector<Family> list{
+      {"leaf",
+       [](const Node& node) {
+         return is_one_of(node, {"input", "parameter", "constant"});
+       }},
+      {"convolution", [](const Node& node) { return cuda::is_convolution(node); }},
+      {"batch norm",
+       [](const Node& node) {
+         return is_one_of(node, {"batch_norm_train", "batch_norm_bwd"});
+       }},
+      {"matmul",
+       [](const Node& node) {
+         return is_one_of(node, {"linear", "linear_bwd_data", "linear_bwd_weights", "matmul"});
+       }},
+      {"pooling",
+       [](const Node& node) {
+         return is_one_of(node, {"max_pool", "avg_pool", "max_pool_bwd", "avg_pool_bwd"});
+       }},
+      {"softmax",
+       [](const Node& node) {
+         return is_one_of(node, {"softmax", "softmax_bwd"});
+       }},
+      {"elementwise", cuda::is_elementwise},
+      {"reduction", cuda::is_reduction},
+      {"update", cuda::is_update},
+      {"gate", cuda::is_gate},
+      {"copy", cuda::is_copy}};
+  return list;
+}
+
+struct Case {
+  const char* network;
+  const char* recipe;
+};
+
+const Case kCases[] = {{"lscnn", "lscnn_webface"},
+                       {"dcr", "dcr_trunk"},
+                       {"dcr", "dcr_branch"},
+                       {"arcface_iresnet18", "arcface_r50"},
+                       {"mla_iresnet18", "mla_r18_ms1mv2"},
+                       {"lesa_resnet50", "lesa_resnet50_imagenet"}};
+
+RecipeText recipe_of(const std::string& name, const std::string&) {
+  return {std::string(zoo::recipe_text(name)), name};
+}
+
+/// Behind the passes, for a device that has everything but wide convolutions of branches.
+void optimize(Graph& graph) {
+  testing::FakeTarget target;
+  target.supported = [](const Node& node) { return !node.is("conv_branches"); };
+  target.layouts = [](const Node& node) {
+    if (cuda::is_convolution(node)) return cuda::convolution_layouts(node);
+    if (cuda::is_gate(node)) return cuda::gate_layouts(node);
+    return LayoutChoice{std::vector<Layout>(static_cast<std::size_t>(node.operand_count())),
+                        std::vector<Layout>(static_cast<std::size_t>(node.result_count()))};
+  };
+  PassContext context;
+  context.target = &target;
+  context.evaluate = testing::reference_evaluator();
+  PipelineOptions options;
+  options.verify = options.check_claims = false;  // the passes have tests of their own
+  run_pipeline(graph, optimization_pipeline(), context, options);
+}
+
+using Kinds = std::map<std::string, std::string>;
+
+Kinds kinds_of(const Graph& graph) {
+  const PreparedSet prepared(graph);
+  Kinds kinds;
+  for (const Node* node : graph.node_list()) {
+    if (prepared.contains(node)) continue;
+    std::string found = "none";
+    for (const Family& family : families()) {
+      if (!family.has(*node)) continue;
+      found = family.name;
+      break;
+    }
+    if (found == "leaf") continue;
+    std::string& entry = kinds[std::string(node->kind())];
+    entry = entry.empty() || entry == found ? found : entry + ", " + found;
+  }
+  return kinds;
+}
+
+TEST(CudaCoverage, EveryKindOfTheZooHasAFamily) {
+  std::map<std::string, Kinds> found;
+  for (const Case& c : kCases) {
+    const Recipe recipe = parse_recipe(zoo::recipe_text(c.recipe), c.recipe,
+                                       {"data.train=none", "model.init=none"}, recipe_of);
+    const Graph network = zoo::build(c.network, recipe.model.settings);
+    Graph inference = network.clone();
+    inference = inference.with_symbol(inference.symbols().at(0), 8);
+    optimize(inference);
+    found[std::string(c.network) + " inference, " + c.recipe] = kinds_of(inference);
+    StepOptions options = step_options(recipe, 1000);
+    options.batch = 8;
+    Graph step = make_training_step(network.clone(), options);
+    optimize(step);
+    found[std::string(c.network) + " training, " + c.recipe] = kinds_of(step);
+  }
+  const std::string path = (testing::test_data() / "golden/cuda_coverage.json").string();
+  if (std::getenv("FACET_UPDATE_GOLDEN") != nullptr) {
+    std::ofstream(path) << nlohmann::json(found).dump(1) << "\n";
+    GTEST_SKIP() << "wrote " << path;
+  }
+  std::ifstream file(path);
+  ASSERT_TRUE(file) << "cannot read " << path;
+  EXPECT_EQ(found, nlohmann::json::parse(file).get<decltype(found)>());
+}
+
+}  // namespace
+}  // namespace facet
