@@ -8,10 +8,18 @@
 
 #include "backends/cuda/batch_norm.h"
 #include "backends/cuda/convolution.h"
+#include "backends/cuda/kernels/batch_norm_apply.h"
 #include "backends/cuda/kernels/copy.h"
+#include "backends/cuda/kernels/dropout.h"
 #include "backends/cuda/kernels/elementwise.h"
 #include "backends/cuda/kernels/gate.h"
+#include "backends/cuda/kernels/labels.h"
+#include "backends/cuda/kernels/layer_norm.h"
+#include "backends/cuda/kernels/prelu.h"
+#include "backends/cuda/kernels/reduce_max.h"
 #include "backends/cuda/kernels/reduction.h"
+#include "backends/cuda/kernels/relative_attention.h"
+#include "backends/cuda/kernels/single_update.h"
 #include "backends/cuda/kernels/update.h"
 #include "passes/pass.h"
 #include "passes/prepared.h"
@@ -68,8 +76,16 @@ const std::vector<Family>& families() {
       {"elementwise", cuda::is_elementwise},
       {"reduction", cuda::is_reduction},
       {"update", cuda::is_update},
+      {"single_update", cuda::is_single_update},
       {"gate", cuda::is_gate},
-      {"copy", cuda::is_copy}};
+      {"copy", cuda::is_copy},
+      {"labels", cuda::is_labels},
+      {"prelu", cuda::is_prelu_bwd},
+      {"reduce_max", cuda::is_reduce_max_bwd},
+      {"dropout", cuda::is_dropout},
+      {"layer_norm", cuda::is_layer_norm},
+      {"batch_norm_apply", cuda::is_batch_norm_apply},
+      {"relative_attention", cuda::is_relative_attention}};
   return list;
 }
 
@@ -96,6 +112,7 @@ void optimize(Graph& graph) {
   target.layouts = [](const Node& node) {
     if (cuda::is_convolution(node)) return cuda::convolution_layouts(node);
     if (cuda::is_gate(node)) return cuda::gate_layouts(node);
+    if (cuda::is_relative_attention(node)) return cuda::relative_attention_layouts(node);
     return LayoutChoice{std::vector<Layout>(static_cast<std::size_t>(node.operand_count())),
                         std::vector<Layout>(static_cast<std::size_t>(node.result_count()))};
   };

@@ -16,6 +16,7 @@
 
 #define FACET_DEVICE inline
 #define __global__
+#define __device__ static
 #define __restrict__
 #define __launch_bounds__(...)
 #define __shared__ static

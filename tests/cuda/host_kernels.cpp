@@ -40,7 +40,7 @@ void facet_run(void (*kernel)(Parameters...), void** parameters, unsigned blocks
 
 /// Whether threads of the kernel wait for each other.
 bool meets(const std::string& text) {
-  for (const char* word : {"__sync", "warp_", "exchange", "multiply"}) {
+  for (const char* word : {"__sync", "warp_", "block_", "exchange", "multiply"}) {
     if (text.find(word) != std::string::npos) return true;
   }
   return false;
@@ -59,7 +59,7 @@ void HostKernels::compile() {
     std::string kernel = kernels_[i].text;
     const std::string name = fmt::format("kernel_{}", i);
     kernel.replace(kernel.find(kernels_[i].name + "("), kernels_[i].name.size(), name);
-    text += kernel;
+    text += fmt::format("namespace of_{} {{\n{}}}\nusing of_{}::{};\n", name, kernel, name, name);
     text += fmt::format(
         "extern \"C\" void run_{0}(void** p, unsigned blocks, unsigned threads) {{ "
         "facet_run(kernel_{0}, p, blocks, threads, {1}); }}\n",

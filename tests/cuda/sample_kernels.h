@@ -49,6 +49,7 @@ class SampleKernels {
     std::vector<std::size_t> numbers;  ///< of its kernels
     std::vector<std::vector<std::byte>> operands;
     std::vector<View> results;
+    bool is_in_place = false;  ///< results begin as the first operands
     std::vector<HostTensor> expected;
   };
   std::vector<HostTensor> run(Case& c) const;

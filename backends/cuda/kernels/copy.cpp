@@ -34,19 +34,6 @@ struct Move {
   int operand = 0;
 };
 
-std::string_view bits_name(DType dtype) {
-  switch (size_of(dtype)) {
-    case 1:
-      return "unsigned char";
-    case 2:
-      return "unsigned short";
-    case 4:
-      return "unsigned";
-    default:
-      return "unsigned long long";
-  }
-}
-
 /// The number's bits as an integer literal.
 std::string bits_of(double value, DType dtype) {
   const HostTensor scalar = HostTensor::scalar(dtype, value);
@@ -132,7 +119,7 @@ Move one_move(const Node& node, const View& x, const View& result) {
     move.from = broadcast_stream(x, to);
   } else if (node.is("skew") || node.is("unskew")) {
     shear(move, node, from);
-  } else if (!node.is("reorder")) {
+  } else if (node.attributes().has("axis")) {
     const std::size_t axis = axis_of(node, to.size());
     std::int64_t& stride = move.from.strides[axis];
     if (node.is("slice")) move.from_offset = a.integer("start") * stride;
@@ -286,8 +273,9 @@ KernelSource kernel_of(const Move& move) {
 }  // namespace
 
 bool is_copy(const Node& node) {
-  for (const char* op : {"transpose", "concat", "slice", "strided_slice", "reverse", "expand",
-                         "reorder", "reshape", "skew", "unskew"}) {
+  for (const char* op :
+       {"transpose", "concat", "slice", "strided_slice", "reverse", "expand", "reorder", "reshape",
+        "skew", "unskew", "stop_gradient", "straight_through", "dropout"}) {
     if (node.is(op)) return true;
   }
   return node.is("pad") && node.attributes().text("mode") == "constant";

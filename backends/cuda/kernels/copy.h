@@ -8,7 +8,8 @@
 namespace facet::cuda {
 
 /// Whether the node moves elements of any type and computes nothing: transpose, concat, slice,
-/// strided_slice, reverse, expand, reorder, reshape, pad with a value, skew, unskew.
+/// strided_slice, reverse, expand, reorder, reshape, pad with a value, skew, unskew, and what is
+/// its first operand (stop_gradient, straight_through, dropout in inference).
 bool is_copy(const Node& node);
 
 /// Kernels for such a node: one, or one for each operand of a concat. Every address is an affine

@@ -88,21 +88,28 @@ bool is_elementwise(const Node& node) {
   return node.is("elementwise") || elementwise_arity(node.kind()) > 0;
 }
 
+View along_channels(View vector, std::int64_t rank) {
+  if (vector.type.rank() != 1 || vector.type.shape == Shape{1} || rank < 3) return vector;
+  const std::int64_t stride = vector.strides.at(0);
+  vector.type.shape.resize(static_cast<std::size_t>(rank) - 1, Dim(1));
+  vector.strides.assign(vector.type.shape.size(), 0);
+  vector.strides[0] = stride;
+  return vector;
+}
+
 KernelSource elementwise_kernel(const Node& node, std::span<const View> operands,
                                 const View& result) {
   if (!is_elementwise(node)) {
     throw failure(fmt::format("'{}' is no elementwise function", node.kind()));
   }
   std::vector<View> views(operands.begin(), operands.end());
-  if (node.is("prelu") && views[1].type.shape != Shape{1} && views[0].type.rank() > 2) {
-    // The slope runs along axis 1 of x.
-    View& slope = views[1];
-    const std::int64_t stride = slope.strides.at(0);
-    slope.type.shape.resize(static_cast<std::size_t>(views[0].type.rank()) - 1, Dim(1));
-    slope.strides.assign(slope.type.shape.size(), 0);
-    slope.strides[0] = stride;
-  }
-  const Loops loops = make_loops(views, result);
+  if (node.is("prelu")) views[1] = along_channels(views[1], views[0].type.rank());
+  return elementwise_kernel(program_of(node), views, result);
+}
+
+KernelSource elementwise_kernel(const std::vector<ElementwiseInstruction>& program,
+                                std::span<const View> operands, const View& result) {
+  const Loops loops = make_loops(operands, result);
   const int vector = vector_of(loops);
   const std::int64_t elements = loops.elements();
   if (elements > std::numeric_limits<std::int32_t>::max()) {
@@ -131,7 +138,7 @@ KernelSource elementwise_kernel(const Node& node, std::span<const View> operands
   text += coordinates_text(loops, "first");
   for (std::size_t i = 0; i + 1 < loops.streams.size(); ++i) text += load_text(loops.streams[i], i);
   text += "  float y[V];\n  for (int i = 0; i < V; ++i) {\n";
-  text += instructions_text(program_of(node), loops);
+  text += instructions_text(program, loops);
   const std::string stride = to.strides.back() == 1 ? "" : fmt::format(", {}", to.strides.back());
   text += fmt::format("  }}\n  facet::store(q + {}, y{});\n}}\n", offset_text(to), stride);
   kernel.text = std::move(text);

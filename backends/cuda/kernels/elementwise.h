@@ -5,6 +5,7 @@
 
 #include "backends/backend.h"
 #include "backends/cuda/kernels/kernel_source.h"
+#include "ir/elementwise_program.h"
 
 namespace facet::cuda {
 
@@ -19,5 +20,12 @@ bool is_elementwise(const Node& node);
 /// and f16, blocked layouts, and 2^31 elements or more.
 KernelSource elementwise_kernel(const Node& node, std::span<const View> operands,
                                 const View& result);
+/// The same for a program over operands that broadcast to the result.
+KernelSource elementwise_kernel(const std::vector<ElementwiseInstruction>& program,
+                                std::span<const View> operands, const View& result);
+
+/// A vector [C] as [C, 1, ...], so that it broadcasts along axis 1 of a value of that rank. Others
+/// stay as they are.
+View along_channels(View vector, std::int64_t rank);
 
 }  // namespace facet::cuda

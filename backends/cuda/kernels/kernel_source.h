@@ -14,7 +14,8 @@ struct KernelArgument {
 };
 
 /// A generated kernel: CUDA C++ for NVRTC, which a host compiler takes as well behind a host's
-/// device (tests/cuda/host_device.h). Shapes and strides are in the text; its parameters are addresses.
+/// device (tests/cuda/host_device.h). Shapes and strides are in the text; its parameters are
+/// addresses.
 struct KernelSource {
   std::string name;         ///< of the function, extern "C"
   std::string text;         ///< the kernel alone; `kernel_prelude` goes in front of it

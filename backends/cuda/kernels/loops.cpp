@@ -51,6 +51,19 @@ std::string_view type_name(DType dtype) {
   }
 }
 
+std::string_view bits_name(DType dtype) {
+  switch (size_of(dtype)) {
+    case 1:
+      return "unsigned char";
+    case 2:
+      return "unsigned short";
+    case 4:
+      return "unsigned";
+    default:
+      return "unsigned long long";
+  }
+}
+
 std::string float_literal(double value) {
   const auto number = static_cast<float>(value);
   if (std::isnan(number)) return "facet::bits_to_float(0x7fc00000u)";

@@ -28,6 +28,9 @@ struct Loops {
 /// "float", "facet::bf16" or "facet::f16". Throws Error(failure) for another type.
 std::string_view type_name(DType dtype);
 
+/// "unsigned short" and so on: a number as large as the type, where only bits are moved.
+std::string_view bits_name(DType dtype);
+
 /// The number as a float, with all its bits; one that is too large becomes infinite.
 std::string float_literal(double value);
 

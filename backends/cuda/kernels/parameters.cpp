@@ -20,10 +20,12 @@ void Parameters::scratch() {
   texts_.emplace_back("float* scratch");
 }
 
-KernelSource Parameters::begin(std::string name, int threads, std::int64_t blocks) const {
+KernelSource Parameters::begin(std::string name, int threads, std::int64_t blocks,
+                               int resident) const {
   KernelSource kernel{std::move(name), {}, threads, blocks, arguments_};
-  kernel.text = fmt::format("extern \"C\" __global__ void __launch_bounds__({}) {}({}) {{\n",
-                            threads, kernel.name, fmt::join(texts_, ", "));
+  kernel.text = fmt::format("extern \"C\" __global__ void __launch_bounds__({}{}) {}({}) {{\n",
+                            threads, resident > 0 ? fmt::format(", {}", resident) : "", kernel.name,
+                            fmt::join(texts_, ", "));
   return kernel;
 }
 

@@ -20,8 +20,9 @@ class Parameters {
   /// "float* scratch": the start of the sequence's temporary memory.
   void scratch();
 
-  /// A kernel with these parameters, its text up to the opening brace.
-  KernelSource begin(std::string name, int threads, std::int64_t blocks) const;
+  /// A kernel with these parameters, its text up to the opening brace. Above 0, `resident` blocks
+  /// are to fit on one multiprocessor, which bounds the registers.
+  KernelSource begin(std::string name, int threads, std::int64_t blocks, int resident = 0) const;
 
  private:
   std::vector<KernelArgument> arguments_;

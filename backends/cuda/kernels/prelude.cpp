@@ -128,6 +128,38 @@ FACET_DEVICE float warp_maximum(float x) {
   return x;
 }
 
+/// The same for a block of so many warps.
+template <int kWarps>
+FACET_DEVICE float block_sum(float x) {
+  __shared__ float parts[kWarps];
+  x = warp_sum(x);
+  __syncthreads();
+  if (threadIdx.x % kLanes == 0) parts[threadIdx.x / kLanes] = x;
+  __syncthreads();
+  x = parts[0];
+  for (int i = 1; i < kWarps; ++i) x += parts[i];
+  return x;
+}
+template <int kWarps>
+FACET_DEVICE float block_maximum(float x) {
+  __shared__ float parts[kWarps];
+  x = warp_maximum(x);
+  __syncthreads();
+  if (threadIdx.x % kLanes == 0) parts[threadIdx.x / kLanes] = x;
+  __syncthreads();
+  x = parts[0];
+  for (int i = 1; i < kWarps; ++i) x = maximum(x, parts[i]);
+  return x;
+}
+
+/// SplitMix64's mixing function, as ir/dropout.h has it.
+FACET_DEVICE unsigned long long mix(unsigned long long z) {
+  z += 0x9E3779B97F4A7C15ull;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+  return z ^ (z >> 31);
+}
+
 /// One tensor of a kernel that updates many: its states, the new value's source, and the first of the
 /// blocks that work on it.
 struct Update {
@@ -174,9 +206,12 @@ FACET_DEVICE Four<T> load_four(const T* at, int left) {
   }
   return four;
 }
-template <class T>
-FACET_DEVICE Four<T> no_four() {
-  return load_four<false, T>((const T*)0, 0);
+/// The same from another type.
+template <class T, class S>
+FACET_DEVICE Four<T> convert_four(const S* at, int left) {
+  Four<T> four;
+  for (int i = 0; i < 4; ++i) from_float(i < left ? to_float(at[i]) : 0.0f, four.values[i]);
+  return four;
 }
 
 #ifdef __CUDACC_RTC__

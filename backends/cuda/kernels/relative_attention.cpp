@@ -1,0 +1,433 @@
+#include "backends/cuda/kernels/relative_attention.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "backends/cuda/kernels/loops.h"
+#include "backends/cuda/kernels/parameters.h"
+#include "ir/error.h"
+#include "ir/sdpa.h"
+
+namespace facet::cuda {
+namespace {
+
+constexpr std::int64_t kWarps = 4;
+constexpr std::int64_t kThreads = kWarps * 32;
+constexpr std::int64_t kQueries = 16;  // of a block
+/// Blocks on a multiprocessor: shared memory leaves room for four or five, and registers for four.
+constexpr int kResident = 4;
+constexpr std::int64_t kMostChannels = 128;
+constexpr std::int64_t kMostSharedBytes = 48 << 10;
+/// Of a row of products by key: 16 rows of 32 in shared memory without bank conflicts.
+constexpr std::int64_t kByKeyStep = 37;
+
+std::int64_t rounded_up(std::int64_t x, std::int64_t to) { return (x + to - 1) / to * to; }
+
+/// How many elements what a block keeps in shared memory has.
+struct Room {
+  explicit Room(const Sdpa& s, std::int64_t size)
+      : keys(rounded_up(s.keys, 16)),
+        scores(keys + 4),
+        weights(size == 4 ? scores : keys + 8),
+        spread(rounded_up(s.keys + kQueries - 1, 16) + 8) {
+    if (s.relative_query >= 0) places = rounded_up(s.keys + kQueries - 1, 8) + 4;
+    if (s.relative_height >= 0) {
+      places = rounded_up(2 * s.height - 1, 8) + rounded_up(2 * s.width - 1, 8) + 4;
+    }
+    bytes = kQueries * scores * 4;
+    if (size != 4) bytes += kQueries * weights * size;
+    shared_places = kQueries * places * 4;
+    if (s.relative_value >= 0) shared_places = std::max(shared_places, kQueries * spread * size);
+    bytes += shared_places;
+    if (s.relative_key >= 0) bytes += kWarps * kQueries * kByKeyStep * 4;
+  }
+
+  std::int64_t keys = 0;           ///< with those that fill up a tile
+  std::int64_t scores = 0;         ///< a row of scores, f32
+  std::int64_t weights = 0;        ///< a row of weights; f32 ones lie where the scores did
+  std::int64_t spread = 0;         ///< a row of weights by distance
+  std::int64_t places = 0;         ///< a row of q . table, f32
+  std::int64_t shared_places = 0;  ///< bytes; first the places, then the weights by distance
+  std::int64_t bytes = 0;
+};
+
+/// An operand's or the result's tokens.
+struct Tokens {
+  DType dtype = DType::f32;
+  std::int64_t image = 0, token = 0;  ///< strides; channels are side by side
+};
+
+Tokens tokens_of(const Sdpa& s, const View& view) {
+  const std::vector<std::int64_t>& strides = view.strides;
+  const std::vector<std::int64_t> extents = static_extents(view.type.shape);
+  const auto refuse = [&] {
+    return failure(fmt::format("the GPU attends to tokens whose channels are side by side, not {}",
+                               to_string(view.type)));
+  };
+  if (strides.size() != extents.size()) throw refuse();
+  const std::size_t channel = s.channels_last ? extents.size() - 1 : 1;
+  if (extents[channel] > 1 && strides[channel] != 1) throw refuse();
+  if (s.channels_last) return {view.type.dtype, strides[0], strides[1]};
+  if (extents.size() == 3) return {view.type.dtype, strides[0], strides[2]};
+  const std::int64_t token = extents[3] > 1 ? strides[3] : strides[2];
+  if (extents[2] > 1 && extents[3] > 1 && strides[2] != token * extents[3]) throw refuse();
+  return {view.type.dtype, strides[0], token};
+}
+
+class AttentionWriter {
+ public:
+  AttentionWriter(const Node& node, std::span<const View> operands, const View& result)
+      : s_(sdpa_of(node)),
+        operands_(operands),
+        result_(result),
+        type_(type_name(operands[0].type.dtype)),
+        room_(s_, size_of(operands[0].type.dtype)),
+        chunks_(rounded_up(s_.query.size, 16) / 16),
+        images_(static_extents(result.type.shape)[0]) {
+    for (std::size_t i = 0; i < 3; ++i) x_.push_back(tokens_of(s_, operands[i]));
+    y_ = tokens_of(s_, result);
+    for (std::size_t i = 3; i < operands.size(); ++i) {
+      const bool is_dense = operands[i].strides == dense_strides(operands[i].type);
+      if (is_dense || static_cast<int>(i) == s_.bias) continue;
+      throw failure(
+          fmt::format("tables of attention must be dense, not {}", to_string(operands[i].type)));
+    }
+  }
+
+  KernelSequence run() {
+    Parameters parameters;
+    const char* const names[] = {"q", "k", "v"};
+    for (int i = 0; i < 3; ++i) add(parameters, i, names[i]);
+    add(parameters, s_.score_scale, "score_scale");
+    add(parameters, s_.relative_query, "query_table");
+    add(parameters, s_.relative_key, "key_table");
+    add(parameters, s_.relative_height, "height_table");
+    add(parameters, s_.relative_width, "width_table");
+    add(parameters, s_.bias, "bias");
+    add(parameters, s_.relative_value, "value_table");
+    add(parameters, s_.output_scale, "output_scale");
+    add(parameters, s_.output_shift, "output_shift");
+    parameters.result(0, type_name(y_.dtype), "y");
+    const std::int64_t tiles = rounded_up(s_.queries, kQueries) / kQueries;
+    const std::int64_t blocks = images_ * s_.heads * tiles;
+    if (blocks > std::numeric_limits<std::int32_t>::max()) {
+      throw failure(fmt::format("{} is too large for one attention", to_string(result_.type)));
+    }
+    KernelSource kernel =
+        parameters.begin("facet_attention", static_cast<int>(kThreads), blocks, kResident);
+    kernel.text += begin(tiles) + query_places() + all_scores() + softmax() + output() + "}\n";
+    return {{std::move(kernel)}, 0};
+  }
+
+ private:
+  void add(Parameters& parameters, int operand, const char* name) const {
+    if (operand >= 0) parameters.operand(operand, type_name(view(operand).type.dtype), name);
+  }
+  const View& view(int operand) const { return operands_[static_cast<std::size_t>(operand)]; }
+
+  /// Text of four neighbours of a row at `at`, of which `left` are there, in the type of products.
+  std::string four(DType dtype, std::int64_t step, std::int64_t first, std::string_view at,
+                   std::string_view left) const {
+    if (type_name(dtype) != type_) {
+      return fmt::format("facet::convert_four<{}>({}, {})", type_, at, left);
+    }
+    return fmt::format("facet::load_four<{}>({}, {})", step % 4 == 0 && first % 4 == 0, at, left);
+  }
+  /// Of a row of a table of places, or zeros if `is_there` does not hold.
+  std::string table_four(int operand, std::string_view name, std::string_view row,
+                         std::string_view is_there) const {
+    const std::int64_t d = s_.query.size;
+    return four(view(operand).type.dtype, d, 0,
+                fmt::format("{} + {} * ({}) + 16 * m + 4 * t", name, d, row),
+                fmt::format("{} ? {} - 16 * m - 4 * t : 0", is_there, d));
+  }
+  std::string token_four(std::size_t operand, const HeadChannels& head, std::string_view name,
+                         std::string_view token, std::int64_t tokens) const {
+    const Tokens& x = x_[operand];
+    const std::int64_t step = std::gcd(std::gcd(x.token, x.image), head.step);
+    return four(x.dtype, step, head.first,
+                fmt::format("{} + {}LL * ({}) + 16 * m + 4 * t", name, x.token, token),
+                fmt::format("{} < {} ? {} - 16 * m - 4 * t : 0", token, tokens, head.size));
+  }
+
+  std::string begin(std::int64_t tiles) const;
+  std::string query_places() const;
+  std::string places_of(int table, std::string_view name, std::int64_t rows, std::int64_t columns,
+                        std::string_view first, std::int64_t at) const;
+  std::string all_scores() const;
+  std::string softmax() const;
+  std::string output() const;
+
+  Sdpa s_;
+  std::span<const View> operands_;
+  View result_;
+  std::string_view type_;
+  Room room_;
+  std::int64_t chunks_ = 0;  ///< of 16 channels of a query
+  std::int64_t images_ = 0;
+  std::vector<Tokens> x_;
+  Tokens y_;
+};
+
+std::string AttentionWriter::begin(std::int64_t tiles) const {
+  std::string text = fmt::format(
+      "  const int lane = threadIdx.x % facet::kLanes;\n"
+      "  const int warp = threadIdx.x / facet::kLanes;\n"
+      "  const int g = lane / 4, t = lane % 4;\n"
+      "  const int first = blockIdx.x % {0} * {1};\n"
+      "  const int head = blockIdx.x / {0} % {2};\n  const int image = blockIdx.x / {3};\n",
+      tiles, kQueries, s_.heads, tiles * s_.heads);
+  const HeadChannels* heads[] = {&s_.query, &s_.key, &s_.value};
+  const char* const names[] = {"q", "k", "v"};
+  for (std::size_t i = 0; i < 3; ++i) {
+    text += fmt::format("  {} += {}LL * image + {} * head + {};\n", names[i], x_[i].image,
+                        heads[i]->step, heads[i]->first);
+  }
+  text += fmt::format("  y += {}LL * image + {} * head;\n", y_.image, s_.value.size);
+  text += fmt::format(
+      "  __shared__ facet::Four<float> shared_scores[{}];\n"
+      "  float* const scores = shared_scores[0].values;\n",
+      kQueries * room_.scores / 4);
+  if (type_ == "float") {
+    text += "  float* const weights = scores;\n";
+  } else {
+    text += fmt::format(
+        "  __shared__ facet::Four<{0}> shared_weights[{1}];\n"
+        "  {0}* const weights = shared_weights[0].values;\n",
+        type_, kQueries * room_.weights / 4);
+  }
+  if (room_.shared_places > 0) {
+    text += fmt::format("  __shared__ facet::Four<float> shared_places[{}];\n",
+                        (room_.shared_places + 15) / 16);
+  }
+  if (room_.places > 0) text += "  float* const places = shared_places[0].values;\n";
+  if (s_.relative_value >= 0) {
+    text += fmt::format("  {0}* const spread = ({0}*)shared_places;\n", type_);
+  }
+  if (s_.relative_key >= 0) {
+    text += fmt::format("  __shared__ float by_key[{}][{}];\n", kWarps, kQueries * kByKeyStep);
+  }
+  text += fmt::format(
+      "  facet::Four<{0}> q0[{1}], q1[{1}];\n#pragma unroll\n"
+      "  for (int m = 0; m < {1}; ++m) {{\n    q0[m] = {2};\n    q1[m] = {3};\n  }}\n",
+      type_, chunks_, token_four(0, s_.query, "q", "first + g", s_.queries),
+      token_four(0, s_.query, "q", "first + g + 8", s_.queries));
+  return text;
+}
+
+/// places[query][at + p] = q . row `first` + p of a table of so many rows, for so many p.
+std::string AttentionWriter::places_of(int table, std::string_view name, std::int64_t rows,
+                                       std::int64_t columns, std::string_view first,
+                                       std::int64_t at) const {
+  return fmt::format(
+      "  for (int n = warp; n < {0}; n += {1}) {{\n    const int row = {2} + 8 * n + g;\n"
+      "    float d[4] = {{}};\n#pragma unroll\n    for (int m = 0; m < {3}; ++m) {{\n"
+      "      const facet::Four<{4}> b = {5};\n      facet::multiply(d, q0[m], q1[m], b);\n    }}\n"
+      "    for (int e = 0; e < 4; ++e) {{\n"
+      "      places[{6} * (g + e / 2 * 8) + {7} + 8 * n + 2 * t + e % 2] = d[e];\n    }}\n  }}\n",
+      rounded_up(columns, 8) / 8, kWarps, first, chunks_, type_,
+      table_four(table, name, "row", fmt::format("row < {}", rows)), room_.places, at);
+}
+
+std::string AttentionWriter::query_places() const {
+  std::string text;
+  if (s_.relative_query >= 0) {
+    text += places_of(s_.relative_query, "query_table", s_.distances(), s_.keys + kQueries - 1,
+                      "first", 0);
+  }
+  if (s_.relative_height >= 0) {
+    const std::int64_t rows = 2 * s_.height - 1, columns = 2 * s_.width - 1;
+    text += places_of(s_.relative_height, "height_table", rows, rows, "0", 0);
+    text += places_of(s_.relative_width, "width_table", columns, columns, "0", rounded_up(rows, 8));
+  }
+  return text.empty() ? text : text + "  __syncthreads();\n";
+}
+
+std::string AttentionWriter::all_scores() const {
+  std::string text;
+  const auto term_scale = [&](int term) {
+    if (s_.score_scale < 0) return std::string();
+    return fmt::format("  const float a{0} = facet::to_float(score_scale[{1} + head]);\n", term,
+                       term * s_.heads);
+  };
+  const auto scaled = [&](int term, const std::string& what) {
+    return s_.score_scale < 0 ? what : fmt::format("a{} * {}", term, what);
+  };
+  for (int term = 0; term < s_.terms(); ++term) text += term_scale(term);
+  text += fmt::format(
+      "  for (int j = 16 * warp; j < {0}; j += {1}) {{\n    float c[2][4] = {{}};\n{2}"
+      "#pragma unroll\n    for (int m = 0; m < {3}; ++m) {{\n"
+      "      const facet::Four<{4}> k0 = {5};\n      const facet::Four<{4}> k1 = {6};\n"
+      "      facet::multiply(c[0], q0[m], q1[m], k0);\n"
+      "      facet::multiply(c[1], q0[m], q1[m], k1);\n",
+      room_.keys, 16 * kWarps, s_.relative_key >= 0 ? "    float r[4][4] = {};\n" : "", chunks_,
+      type_, token_four(1, s_.key, "k", "j + g", s_.keys),
+      token_four(1, s_.key, "k", "j + g + 8", s_.keys));
+  if (s_.relative_key >= 0) {
+    text += fmt::format(
+        "#pragma unroll\n      for (int n = 0; n < 4; ++n) {{\n"
+        "        const int row = first - j + {} + 8 * n + g;\n"
+        "        const facet::Four<{}> b = {};\n        facet::multiply(r[n], k0, k1, b);\n"
+        "      }}\n",
+        s_.keys - kQueries, type_,
+        table_four(s_.relative_key, "key_table", "row",
+                   fmt::format("row >= 0 && row < {}", s_.distances())));
+  }
+  text += "    }\n";
+  if (s_.relative_key >= 0) {
+    text += fmt::format(
+        "    __syncwarp();\n#pragma unroll\n    for (int n = 0; n < 4; ++n) {{\n"
+        "      for (int e = 0; e < 4; ++e) {{\n"
+        "        by_key[warp][{} * (g + e / 2 * 8) + 8 * n + 2 * t + e % 2] = r[n][e];\n"
+        "      }}\n    }}\n    __syncwarp();\n",
+        kByKeyStep);
+  }
+  text += fmt::format(
+      "#pragma unroll\n    for (int e = 0; e < 8; ++e) {{\n"
+      "      const int a = g + e / 2 % 2 * 8, b = e / 4 * 8 + 2 * t + e % 2;\n"
+      "      const int key = j + b;\n      if (key >= {}) continue;\n"
+      "      float s = {};\n",
+      s_.keys, scaled(0, "c[e / 4][e % 4]"));
+  int term = 1;
+  if (s_.relative_query >= 0) {
+    text += fmt::format(
+        "      s += {};\n",
+        scaled(term++, fmt::format("places[{} * a + a - key + {}]", room_.places, s_.keys - 1)));
+  }
+  if (s_.relative_height >= 0) {
+    const std::string place = fmt::format(
+        "(places[{0} * a + (first + a) / {1} - key / {1} + {2}] + "
+        "places[{0} * a + (first + a) % {1} - key % {1} + {3}])",
+        room_.places, s_.width, s_.height - 1, rounded_up(2 * s_.height - 1, 8) + s_.width - 1);
+    text += fmt::format("      if (first + a < {}) s += {};\n", s_.queries, scaled(term++, place));
+  }
+  if (s_.relative_key >= 0) {
+    text += fmt::format("      s += {};\n",
+                        scaled(term, fmt::format("by_key[warp][{} * b + a - b + 15]", kByKeyStep)));
+  }
+  if (s_.scale != 1) text += fmt::format("      s *= {};\n", float_literal(s_.scale));
+  if (s_.clamp) {
+    text += fmt::format("      s = facet::clamp(s, {}, {});\n", float_literal(s_.clamp->first),
+                        float_literal(s_.clamp->second));
+  }
+  if (s_.bias >= 0) {
+    const Stream bias = broadcast_stream(view(s_.bias), {images_, s_.heads, s_.queries, s_.keys});
+    text += fmt::format(
+        "      if (first + a < {}) s += facet::to_float(bias[{}LL * image + {}LL * head + {}LL * "
+        "(first + a) + {}LL * key]);\n",
+        s_.queries, bias.strides[0], bias.strides[1], bias.strides[2], bias.strides[3]);
+  }
+  return text + fmt::format("      scores[{} * a + key] = s;\n    }}\n  }}\n  __syncthreads();\n",
+                            room_.scores);
+}
+
+std::string AttentionWriter::softmax() const {
+  std::string text = fmt::format(
+      "  for (int a = warp; a < {0}; a += {1}) {{\n    float* const row = scores + {2} * a;\n"
+      "    float most = facet::bits_to_float(0xff800000u);\n"
+      "    for (int j = lane; j < {3}; j += facet::kLanes) most = facet::maximum(most, row[j]);\n"
+      "    most = facet::warp_maximum(most);\n    float sum = 0.0f;\n"
+      "    for (int j = lane; j < {3}; j += facet::kLanes) {{\n"
+      "      row[j] = facet::exp(row[j] - most);\n      sum += row[j];\n    }}\n"
+      "    sum = facet::warp_sum(sum);\n",
+      kQueries, kWarps, room_.scores, s_.keys);
+  if (s_.relative_value >= 0) {
+    text += fmt::format(
+        "    __syncwarp();\n    for (int p = lane; p < {0}; p += facet::kLanes) {{\n"
+        "      const int j = a - p + {1};\n"
+        "      facet::from_float(j >= 0 && j < {2} ? row[j] / sum : 0.0f, "
+        "spread[{3} * a + p]);\n    }}\n    __syncwarp();\n",
+        room_.spread - 8, s_.keys - 1, s_.keys, room_.spread);
+  }
+  return text + fmt::format(
+                    "    for (int j = lane; j < {0}; j += facet::kLanes) {{\n"
+                    "      facet::from_float(j < {1} ? row[j] / sum : 0.0f, "
+                    "weights[{2} * a + j]);\n    }}\n  }}\n  __syncthreads();\n",
+                    room_.keys, s_.keys, room_.weights);
+}
+
+std::string AttentionWriter::output() const {
+  const std::int64_t size = s_.value.size;
+  // d += weights . what lies under each other in `from`, in steps of 16 rows.
+  const auto product = [&](std::string_view to, std::string_view left, std::int64_t step,
+                           std::int64_t rows, std::string_view from, std::string_view is_there) {
+    return fmt::format(
+        "    for (int j = 4 * t; j < {0}; j += 16) {{\n"
+        "      const facet::Four<{1}> a0 = facet::load_four<true>({2} + {3} * g + j, 4);\n"
+        "      const facet::Four<{1}> a1 = facet::load_four<true>({2} + {3} * (g + 8) + j, 4);\n"
+        "      facet::Four<{1}> b;\n      for (int i = 0; i < 4; ++i) {{\n"
+        "        facet::from_float(c < {4} && {5} ? facet::to_float({6}) : 0.0f, b.values[i]);\n"
+        "      }}\n      facet::multiply({7}, a0, a1, b);\n    }}\n",
+        rows, type_, left, step, size, is_there, from, to);
+  };
+  std::string text = fmt::format(
+      "  for (int n = warp; n < {}; n += {}) {{\n    const int c = 8 * n + g;\n"
+      "    float d[4] = {{}};\n",
+      rounded_up(size, 8) / 8, kWarps);
+  text += product("d", "weights", room_.weights, room_.keys,
+                  fmt::format("v[{}LL * (j + i) + c]", x_[2].token),
+                  fmt::format("j + i < {}", s_.keys));
+  if (s_.relative_value >= 0) {
+    text += "    float r[4] = {};\n";
+    text += product("r", "spread", room_.spread, room_.spread - 8,
+                    fmt::format("value_table[{} * (first + j + i) + c]", size),
+                    fmt::format("first + j + i < {}", s_.distances()));
+  }
+  text += fmt::format(
+      "    for (int e = 0; e < 4; ++e) {{\n"
+      "      const int query = first + g + e / 2 * 8, to = 8 * n + 2 * t + e % 2;\n"
+      "      if (query >= {0} || to >= {1}) continue;\n      float x = d[e];\n",
+      s_.queries, size);
+  if (s_.output_scale >= 0) {
+    text += fmt::format("      x *= facet::to_float(output_scale[{} * head + to]);\n", size);
+  }
+  if (s_.relative_value >= 0) {
+    text +=
+        s_.output_scale < 0
+            ? "      x += r[e];\n"
+            : fmt::format("      x += r[e] * facet::to_float(output_scale[{} + {} * head + to]);\n",
+                          s_.channels(), size);
+  }
+  if (s_.output_shift >= 0) {
+    text += fmt::format("      x += facet::to_float(output_shift[{} * head + to]);\n", size);
+  }
+  return text +
+         fmt::format("      facet::from_float(x, y[{}LL * query + to]);\n    }}\n  }}\n", y_.token);
+}
+
+}  // namespace
+
+bool is_relative_attention(const Node& node) {
+  if (!node.is("sdpa") || !is_float(node.operand(0).dtype())) return false;
+  const Sdpa s = sdpa_of(node);
+  return s.query.size <= kMostChannels &&
+         Room(s, size_of(node.operand(0).dtype())).bytes <= kMostSharedBytes;
+}
+
+LayoutChoice relative_attention_layouts(const Node& node) {
+  const Sdpa s = sdpa_of(node);
+  LayoutChoice choice{std::vector<Layout>(static_cast<std::size_t>(node.operand_count())),
+                      std::vector<Layout>(1)};
+  const auto tokens_first = [&](const Type& type) {
+    return s.channels_last ? Layout{} : type.rank() == 4 ? Layout{"acdb"} : Layout{"acb"};
+  };
+  for (std::size_t i = 0; i < 3; ++i) {
+    choice.operands[i] = tokens_first(node.operand(static_cast<int>(i)).type());
+  }
+  choice.results[0] = tokens_first(node.result_types()[0]);
+  return choice;
+}
+
+KernelSequence relative_attention_kernels(const Node& node, std::span<const View> operands,
+                                          const View& result) {
+  if (!is_relative_attention(node)) {
+    throw failure(
+        fmt::format("'{}' is no attention that one kernel of the GPU computes", node.kind()));
+  }
+  return AttentionWriter(node, operands, result).run();
+}
+
+}  // namespace facet::cuda
