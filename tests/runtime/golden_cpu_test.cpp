@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "runtime/compile.h"
+#include "tests/support/device.h"
 #include "tests/support/fill.h"
 #include "tests/support/golden.h"
 #include "tests/zoo/cases.h"
@@ -11,7 +12,8 @@
 namespace facet::zoo {
 namespace {
 
-/// Every inference case of the golden files on the CPU: as declared and with all passes.
+/// Every inference case of the golden files on the CPU, or on the device that FACET_TEST_DEVICE
+/// names: as declared and with all passes.
 class GoldenCpu : public ::testing::TestWithParam<ZooCase> {
  protected:
   void SetUp() override {
@@ -26,7 +28,7 @@ class GoldenCpu : public ::testing::TestWithParam<ZooCase> {
     return compile(graph_, weights_, options, batch())->make_context()->run(inputs_);
   }
   CompileOptions with_taps() const {
-    CompileOptions options;
+    CompileOptions options = testing::device_options();
     for (const auto& [name, digest] : golden_.taps) options.taps.push_back(name);
     return options;
   }
@@ -44,7 +46,9 @@ class GoldenCpu : public ::testing::TestWithParam<ZooCase> {
   TensorMap inputs_;
 };
 
-TEST_P(GoldenCpu, F32WithAllPasses) { expect_golden(run({}), golden_.outputs); }
+TEST_P(GoldenCpu, F32WithAllPasses) {
+  expect_golden(run(testing::device_options()), golden_.outputs);
+}
 
 TEST_P(GoldenCpu, F32TapsWithAllPasses) {
   const TensorMap found = run(with_taps());
@@ -102,11 +106,9 @@ void for_each_row(const TensorMap& exact, const TensorMap& found, std::string_vi
 class ClassifierCpu : public GoldenCpu {};
 
 TEST_P(ClassifierCpu, Bf16LogitsNameTheSameClass) {
-  CompileOptions options;
-  options.precision = Precision::bf16;
   int rows = 0;
-  for_each_row(run({}), run(options), "logits",
-               [&](const HostTensor& exact, const HostTensor& low) {
+  for_each_row(run(testing::device_options()), run(testing::device_options(Precision::bf16)),
+               "logits", [&](const HostTensor& exact, const HostTensor& low) {
                  EXPECT_GE(cosine(exact, low), 0.998);
                  EXPECT_EQ(largest(exact), largest(low));
                  ++rows;
@@ -115,10 +117,8 @@ TEST_P(ClassifierCpu, Bf16LogitsNameTheSameClass) {
 }
 
 TEST_P(GoldenCpu, Bf16EmbeddingsPointTheSameWay) {
-  const TensorMap exact = run({});
-  CompileOptions options;
-  options.precision = Precision::bf16;
-  const TensorMap found = run(options);
+  const TensorMap exact = run(testing::device_options());
+  const TensorMap found = run(testing::device_options(Precision::bf16));
   for_each_row(exact, found, "embedding",
                [](const HostTensor& a, const HostTensor& b) { EXPECT_GE(cosine(a, b), 0.999); });
 }

@@ -8,15 +8,16 @@
 #include "passes/vector_jacobian.h"
 #include "runtime/compile.h"
 #include "runtime/weights.h"
+#include "tests/support/device.h"
 #include "tests/support/fill.h"
 #include "tests/support/golden.h"
 #include "tests/support/paths.h"
 #include "tests/zoo/cases.h"
 #include "zoo/zoo.h"
 
-// Training mode on the CPU: outputs, the gradients of inputs and of every parameter, and the
-// running statistics, against the reference implementations. How far float32 may be away is a rule
-// of tests/golden/README.md.
+// Training mode on the CPU, or on the device that FACET_TEST_DEVICE names: outputs, the gradients
+// of inputs and of every parameter, and the running statistics, against the reference
+// implementations. How far float32 may be away is a rule of tests/golden/README.md.
 namespace facet::zoo {
 namespace {
 
@@ -66,8 +67,7 @@ class GoldenTrainCpu : public ::testing::TestWithParam<ZooCase> {
 
   /// The vector-Jacobian product, with everything that makes it fast or with nothing of it.
   TensorMap run(bool optimize, Precision precision = Precision::f32) const {
-    CompileOptions options;
-    options.precision = precision;
+    CompileOptions options = testing::device_options(precision);
     options.optimize = optimize;
     const Graph step = vector_jacobian_product(graph_, outputs_, optimize);
     return compile(step, weights_, options, 1)->make_context()->run(inputs_);
@@ -200,8 +200,7 @@ TEST(SmallPresetsCpu, Bf16GradientsPointTheSameWay) {
         {"input", testing::uniform("input", {32, 3, 28, 28}, -1, 1)},
         {"cotangent:logits", testing::uniform("cotangent:logits", {32, 10}, -1, 1)}};
     const auto run = [&](Precision precision, const TensorMap& parameters, const TensorMap& given) {
-      CompileOptions options;
-      options.precision = precision;
+      const CompileOptions options = testing::device_options(precision);
       return compile(step, parameters, options, 1)->make_context()->run(given);
     };
     std::vector<std::string> keys;

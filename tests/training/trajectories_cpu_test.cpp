@@ -5,16 +5,18 @@
 #include <limits>
 
 #include "runtime/compile.h"
+#include "tests/support/device.h"
 #include "tests/training/trajectory_case.h"
 
-// The trajectories in f32 on the CPU, by the float32 rule of golden/README.md: losses within 5
-// times what PyTorch's own float32 differs by from float64.
+// The trajectories in f32 on the CPU, or on the device that FACET_TEST_DEVICE names, by the float32
+// rule of golden/README.md: losses within 5 times what PyTorch's own float32 differs by from
+// float64.
 //
-// mla_iresnet18 is judged step by step. A maximum or a sign that falls the other way in its gradient
-// moves the fourth loss by up to 9e-4, where the rule allows 1.6e-4 and PyTorch's one run met none: which
-// ones fall is chance, but the same chance for all starts that differ in last bits. So every step begins
-// at the state that the oracle has there; the losses before and behind it keep the rule, and the whole
-// run stays within kDrift of the golden one.
+// mla_iresnet18 is judged step by step. A maximum or a sign that falls the other way in its
+// gradient moves the fourth loss by up to 9e-4, where the rule allows 1.6e-4 and PyTorch's one run
+// met none: which ones fall is chance, but the same chance for all starts that differ in last bits.
+// So every step begins at the state that the oracle has there; the losses before and behind it keep
+// the rule, and the whole run stays within kDrift of the golden one.
 
 namespace facet::testing {
 namespace {
@@ -42,7 +44,8 @@ void set_state(Context& context, const TensorMap& from) {
   context.state().assign(state);
 }
 
-double loss_at(Context& context, const Trajectory& one, const GoldenTrajectory& golden, std::size_t t) {
+double loss_at(Context& context, const Trajectory& one, const GoldenTrajectory& golden,
+               std::size_t t) {
   const TensorMap outputs = context.run(inputs_of(one, golden, static_cast<std::int64_t>(t)));
   return outputs.at("loss").at(0);
 }
@@ -84,7 +87,7 @@ TEST_P(TrajectoryCpu, LossesFollowTheFloat32Rule) {
   const GoldenTrajectory golden = read_trajectory(one.name);
   const Graph step = training_step_of(one, golden.shape.at(0));
   const TensorMap start = start_of(step);
-  CompileOptions options;
+  CompileOptions options = device_options();
   options.optimize = GetParam().optimize;
   const auto context = compile(step, start, options)->make_context();
   const double allowed = 5 * noise_of(one);
