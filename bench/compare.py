@@ -2,7 +2,7 @@
 """Times Facet side by side with ONNX Runtime and PyTorch on the same networks, in one run.
 
     python bench/compare.py [--models M,...] [--batches 1,16] [--precisions f32,bf16] [--memory]
-                            [--train] [--json FILE]
+                            [--train] [--device cuda] [--json FILE]
 
 For each model, batch and precision all contestants are made ready first, then take turns for some
 rounds, so that whatever else the machine does disturbs all alike. Before anything is timed, the
@@ -23,6 +23,12 @@ above the baselines, as the ratios do. Facet's arena (activations) and weights (
 --train times whole training steps (forward, loss, backward, SGD with momentum and weight decay; batch
 16 unless asked otherwise) of Facet and eager PyTorch in channels-last, bf16 by autocast; peers/training.py
 says which loss. The golden files are checked before, in inference mode; a step must give a finite loss.
+
+--device cuda times an NVIDIA GPU. Facet gets the option, too; the peers are eager PyTorch, compiled
+PyTorch (max-autotune, which has CUDA graphs) and eager PyTorch captured in one CUDA graph, all in
+channels-last, f32 without TF32, whole training steps of each with --train. A call is timed until the device
+is idle. A second table has the device memory: of the peers the most that tensors took at once while
+they ran (without CUDA's own), of Facet its arena, its state and its weights as the kernels read them.
 
 Needs nothing but Python; the peers need bench/peers/requirements.txt. Exit code: 1 if a contestant
 failed, 2 if the call was wrong.
@@ -51,12 +57,18 @@ NEEDS = {  # peer: what must be installed; PyTorch makes the ONNX files and chec
     "onnxruntime": ("torch", "numpy", "onnx", "onnxscript", "onnxruntime"),
     "torch-eager": ("torch", "numpy"),
     "torch-compile": ("torch", "numpy"),
+    "torch-graph": ("torch", "numpy"),
 }
 TITLES = {"facet": "Facet", "facet-unfused": "Facet unfused", "onnxruntime": "ONNX Runtime", "torch-eager": "PyTorch eager",
-          "torch-compile": "PyTorch compiled"}
+          "torch-compile": "PyTorch compiled", "torch-graph": "PyTorch CUDA graph"}
 OURS = {"facet": (), "facet-unfused": ("--no-fusion",)}  # the options of `facet bench`
 PRECISIONS = {"onnxruntime": ("f32",)}  # of the peers that do not run in all
-TRAINED = ("facet", "facet-unfused", "torch-eager")  # those that can take training steps
+ABLE = {  # by device and mode
+    ("cpu", "run"): ("facet", "facet-unfused", "onnxruntime", "torch-eager", "torch-compile"),
+    ("cpu", "train"): ("facet", "facet-unfused", "torch-eager"),
+    ("cuda", "run"): ("facet", "facet-unfused", "torch-eager", "torch-compile", "torch-graph"),
+    ("cuda", "train"): ("facet", "facet-unfused", "torch-eager", "torch-compile", "torch-graph"),
+}
 
 
 class PeerError(Exception):
@@ -84,6 +96,8 @@ class Entry:
 class Facet:
     """`facet bench`, a process per turn: it leaves process start and compilation out of its times."""
 
+    device = None  # it does not name the one it runs on
+
     def __init__(self, command, threads, options=()):
         self.command = command
         self.threads = threads
@@ -107,8 +121,12 @@ class Facet:
         if row["floor_ms"] is not None:
             # The turn with the highest ceilings saw the machine least disturbed.
             best["floor_ms"] = min(row["floor_ms"], best.get("floor_ms", row["floor_ms"]))
-        best |= {key: row[key] for key in ("fusion", "compile_s", "peak_bytes", "parameter_bytes",
-                                           "baseline_rss_bytes", "peak_rss_bytes")}
+        best |= {key: row[key] for key in (
+            "fusion", "compile_s", "peak_bytes", "state_bytes", "parameter_bytes",
+            "baseline_rss_bytes", "peak_rss_bytes")}
+        if row["device"] == "cuda":
+            best["peak_device_bytes"] = sum(
+                row[key] for key in ("peak_bytes", "state_bytes", "parameter_bytes"))
         return {key: row[key] for key in ("median_ms", "min_ms")} | {"runs": row.get("runs")}
 
     def measure_memory(self, entry, onnx):
@@ -121,14 +139,20 @@ class Facet:
 class Worker:
     """A peer in a process of its own that waits between its turns; see peers/worker.py."""
 
-    def __init__(self, peer, threads, cache, train=False):
+    def __init__(self, peer, threads, cache, train=False, device="cpu"):
         self.peer, self.threads, self.cache, self.train = peer, threads, cache, train
-        self.arguments = [sys.executable, PEERS / "worker.py", peer, "--threads", str(threads)]
+        self.arguments = [sys.executable, PEERS / "worker.py", peer, "--threads", str(threads),
+                          "--device", device]
         self.environment = os.environ | {
             "OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor")}
         self.process = None
         self.errors = tempfile.TemporaryFile("w+")
-        self.version = self.ask(op="info")["version"]
+        try:
+            about = self.ask(op="info")
+        except PeerError:
+            self.close()
+            raise
+        self.version, self.device = about["version"], about["device"]
 
     def ask(self, **command):
         if self.process is None:
@@ -211,13 +235,13 @@ def start_peers(args, stack):
             skipped[name] = f"not installed: {', '.join(missing)}"
         elif name in OURS:
             if os.access(args.facet, os.X_OK):
-                mode = ("--train",) if args.train else ()
-                peers[name] = Facet(args.facet, args.threads, (*OURS[name], *mode))
+                options = [*OURS[name], "--device", args.device, *["--train"] * args.train]
+                peers[name] = Facet(args.facet, args.threads, options)
             else:
                 skipped[name] = f"no command at {args.facet}; build it or give --facet"
         else:
             try:
-                peers[name] = Worker(name, args.threads, args.cache, args.train)
+                peers[name] = Worker(name, args.threads, args.cache, args.train, args.device)
             except PeerError as problem:
                 skipped[name] = str(problem)
                 continue
@@ -347,6 +371,26 @@ def memory_table(rows, peers):
     return "\n".join(lines)
 
 
+def device_memory_table(rows, peers):
+    """Markdown, MB of the GPU's memory; see the top of the file."""
+    others = [name for name in peers if name != "facet"]
+    head = ["Model", "Batch", "Precision", "Facet arena", "state", "weights", "together"]
+    for name in others:
+        head += [TITLES[name], "ratio"]
+    lines = heading(head)
+    for key, by_peer in grouped(rows):
+        facet = by_peer.get("facet", {})
+        fields = ("peak_bytes", "state_bytes", "parameter_bytes", "peak_device_bytes")
+        cells = [*key, *(number(facet[f] / 1e6) if f in facet else "–" for f in fields)]
+        ours = facet.get("peak_device_bytes")
+        for name in others:
+            theirs = by_peer.get(name, {}).get("peak_device_bytes")
+            cells.append(number(theirs / 1e6) if theirs else "–")
+            cells.append(f"{theirs / ours:.2f}" if ours and theirs else "–")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def above_baseline(row):
     if row and row.get("peak_rss_bytes") and row.get("baseline_rss_bytes"):
         return row["peak_rss_bytes"] - row["baseline_rss_bytes"]
@@ -396,6 +440,8 @@ def parse(arguments):
     parser.add_argument("--peers", type=names, metavar="P,...",
                         help=f"some of {', '.join(NEEDS)}; default: all that can")
     parser.add_argument("--train", action="store_true", help="time whole training steps")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu",
+                        help="what to compute on (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
     parser.add_argument("--seconds", type=float, default=1, help="length of a turn")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)),
@@ -405,16 +451,19 @@ def parse(arguments):
                         help="folder for ONNX files and compiled kernels")
     parser.add_argument("--memory", action="store_true",
                         help="measure the peak memory of each contestant, too")
+    parser.add_argument("--trust-peers", action="store_true",
+                        help="do not hold PyTorch's models against the golden files first")
     parser.add_argument("--json", type=Path, help="write all numbers here, too")
     args = parser.parse_args(arguments)
-    able = TRAINED if args.train else tuple(NEEDS)
+    mode = "train" if args.train else "run"
+    able = ABLE[args.device, mode]
     args.peers = args.peers or list(able)
     args.batches = args.batches or ([16] if args.train else [1, 16])
     args.models = args.models or ["lscnn", "dcr", "lesa_resnet50", *(
         ["arcface_iresnet50"] if args.train else ["arcface_iresnet100", "mla_iresnet100"])]
     for name in args.peers:
         if name in NEEDS and name not in able:
-            parser.error(f"{name} takes no training steps here; choose from {', '.join(able)}")
+            parser.error(f"{name} does not {mode} on {args.device}; choose from {', '.join(able)}")
         if name not in NEEDS:
             parser.error(f"unknown peer {name}; choose from {', '.join(NEEDS)}")
     for name in args.precisions:
@@ -422,6 +471,8 @@ def parse(arguments):
             parser.error(f"unknown precision {name}; choose from f32, bf16")
     if min(args.rounds, args.threads, *args.batches) < 1 or args.seconds <= 0:
         parser.error("--rounds, --threads, --batches and --seconds take numbers above 0")
+    if args.memory and args.device != "cpu":
+        parser.error("--memory is of processes on the CPU; a GPU's memory is in a table of its own")
     if args.json and not args.json.parent.is_dir():
         parser.error(f"--json: there is no folder {args.json.parent}")
     return args
@@ -434,15 +485,17 @@ def main():
     with contextlib.ExitStack() as stack:
         peers, skipped = start_peers(args, stack)
         if not peers:
-            say("compare: nothing is left to time")
+            say("compare: nothing is left to time: " +
+                "; ".join(f"{TITLES[name]}: {why}" for name, why in skipped.items()))
             return 1
-        if set(peers) - set(OURS):
+        if set(peers) - set(OURS) and not args.trust_peers:
             try:
                 check_golden(args)
             except PeerError as problem:
                 say(f"compare: {problem}")
                 return 1
-        machine = {"cpu": cpu_name(), "threads": args.threads,
+        names = [peer.device for peer in peers.values() if peer.device]
+        machine = {"cpu": cpu_name(), "threads": args.threads, "device": (names or [args.device])[0],
                    "versions": {name: peer.version for name, peer in peers.items()}}
         for model in args.models:
             for batch in args.batches:
@@ -456,9 +509,15 @@ def main():
                             "mode": "train" if args.train else "run", "machine": machine,
                             "rounds": args.rounds, "seconds": args.seconds,
                             "rows": rows, "skipped": skipped, "failures": failures})
-    print(f"{machine['cpu']}, {args.threads} threads; median ms of {args.rounds} turns of "
+    where = f"{machine['cpu']}, {args.threads} threads"
+    if args.device != "cpu":
+        where = f"{machine['device']}, {where}"
+    print(f"{where}; median ms of {args.rounds} turns of "
           f"{args.seconds:g} s (fastest run); ratio: the peer's median over Facet's\n")
     print((training_table if args.train else table)(rows, peers))
+    if args.device != "cpu":
+        print("\nDevice memory, MB; ratio: the peer's peak over Facet's\n")
+        print(device_memory_table(rows, peers))
     if args.memory:
         print("\nPeak resident memory of the process, MB; ratio: the peer's above its baseline over "
               "Facet's\n")
