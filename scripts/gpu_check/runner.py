@@ -113,8 +113,9 @@ def last_line(text):
 
 def ended(code, text):
     """What to say of a command that failed."""
+    what = f"exit code {code}"
     if code is None:
-        return f"stopped, it took too long: {last_line(text)}"
-    if code < 0 or code > 128:
-        return f"crashed, signal {-code if code < 0 else code - 128}: {last_line(text)}"
-    return f"exit code {code}: {last_line(text)}"
+        what = "stopped, it took too long"
+    elif code < 0 or code > 128:
+        what = f"crashed, signal {-code if code < 0 else code - 128}"
+    return f"{what}: {last_line(text) or 'it said nothing'}"
