@@ -80,7 +80,7 @@ std::string PassWriter::gates_of_pixels() const {
       "    const int p1 = first + g + 8 < end ? first + g + 8 : end - 1;\n"
       "    const float m0 = {0}, m1 = {1};\n    float z0 = 0.0f, z1 = 0.0f;\n"
       "    for (int j = 0; j < {2}; j += {3}) {{\n      float h[{4}][4] = {{}};\n"
-      "      for (int c = 4 * t; c < {5}; c += 16) {{\n"
+      "      for (int step = 0; step < {5}; step += 16) {{\n        const int c = step + 4 * t;\n"
       "        const facet::Four<{6}> a0 = facet::load_four<{7}>(x + {8}LL * p0 + c, {9} - c);\n"
       "        const facet::Four<{6}> a1 = facet::load_four<{7}>(x + {8}LL * p1 + c, {9} - c);\n"
       "        for (int n = 0; n < {4}; ++n) {{\n",

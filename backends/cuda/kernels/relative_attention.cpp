@@ -351,30 +351,37 @@ std::string AttentionWriter::softmax() const {
 
 std::string AttentionWriter::output() const {
   const std::int64_t size = s_.value.size;
-  // d += weights . what lies under each other in `from`, in steps of 16 rows.
+  // to += left . what lies under each other in `from`, in steps of 16 rows.
   const auto product = [&](std::string_view to, std::string_view left, std::int64_t step,
-                           std::int64_t rows, std::string_view from, std::string_view is_there) {
+                           std::int64_t rows, DType dtype, std::string_view from,
+                           std::string_view is_there) {
+    const std::string is_inside = fmt::format("c < {} && {}", size, is_there);
+    const std::string take =
+        type_name(dtype) == type_
+            ? fmt::format("b.values[i] = {} ? {} : {}();", is_inside, from, type_)
+            : fmt::format("facet::from_float({} ? facet::to_float({}) : 0.0f, b.values[i]);",
+                          is_inside, from);
     return fmt::format(
-        "    for (int j = 4 * t; j < {0}; j += 16) {{\n"
+        "    for (int m = 0; m < {0}; m += 16) {{\n      const int j = m + 4 * t;\n"
         "      const facet::Four<{1}> a0 = facet::load_four<true>({2} + {3} * g + j, 4);\n"
         "      const facet::Four<{1}> a1 = facet::load_four<true>({2} + {3} * (g + 8) + j, 4);\n"
-        "      facet::Four<{1}> b;\n      for (int i = 0; i < 4; ++i) {{\n"
-        "        facet::from_float(c < {4} && {5} ? facet::to_float({6}) : 0.0f, b.values[i]);\n"
-        "      }}\n      facet::multiply({7}, a0, a1, b);\n    }}\n",
-        rows, type_, left, step, size, is_there, from, to);
+        "      facet::Four<{1}> b;\n      for (int i = 0; i < 4; ++i) {{\n        {4}\n"
+        "      }}\n      facet::multiply({5}, a0, a1, b);\n    }}\n",
+        rows, type_, left, step, take, to);
   };
   std::string text = fmt::format(
       "  for (int n = warp; n < {}; n += {}) {{\n    const int c = 8 * n + g;\n"
       "    float d[4] = {{}};\n",
       rounded_up(size, 8) / 8, kWarps);
-  text += product("d", "weights", room_.weights, room_.keys,
+  text += product("d", "weights", room_.weights, room_.keys, x_[2].dtype,
                   fmt::format("v[{}LL * (j + i) + c]", x_[2].token),
                   fmt::format("j + i < {}", s_.keys));
   if (s_.relative_value >= 0) {
     text += "    float r[4] = {};\n";
-    text += product("r", "spread", room_.spread, room_.spread - 8,
-                    fmt::format("value_table[{} * (first + j + i) + c]", size),
-                    fmt::format("first + j + i < {}", s_.distances()));
+    text +=
+        product("r", "spread", room_.spread, room_.spread - 8, view(s_.relative_value).type.dtype,
+                fmt::format("value_table[{} * (first + j + i) + c]", size),
+                fmt::format("first + j + i < {}", s_.distances()));
   }
   text += fmt::format(
       "    for (int e = 0; e < 4; ++e) {{\n"
