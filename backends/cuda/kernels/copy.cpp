@@ -148,8 +148,15 @@ std::string plus(const std::string& text, std::int64_t offset) {
   return fmt::format("{} {} {}LL", text, offset < 0 ? '-' : '+', offset < 0 ? -offset : offset);
 }
 
+/// What the blocks of one move do, as lines that know their number as `block`, the operand as `p`
+/// and the result as `q`.
+struct Body {
+  std::string text;
+  std::int64_t blocks = 0;
+};
+
 /// A thread for neighbours of the result.
-KernelSource flat_kernel(const Move& move, const Loops& loops) {
+Body flat_body(const Move& move, const Loops& loops) {
   const Stream& from = loops.streams[0];
   const Stream& to = loops.streams[1];
   const bool is_guarded = move.guard_extent > 0;
@@ -160,13 +167,8 @@ KernelSource flat_kernel(const Move& move, const Loops& loops) {
   if (is_guarded && loops.streams[2].strides.back() != 0) vector = 1;
   const std::int64_t units = loops.elements() / vector;
   const std::string_view type = bits_name(from.dtype);
-  Parameters parameters;
-  parameters.operand(move.operand, type, "p");
-  parameters.result(0, type, "q");
-  KernelSource kernel = parameters.begin("facet_copy", kThreads, (units + kThreads - 1) / kThreads);
-  std::string& text = kernel.text;
-  text += fmt::format(
-      "  const int unit = blockIdx.x * {} + threadIdx.x;\n  if (unit >= {}) return;\n"
+  std::string text = fmt::format(
+      "  const int unit = block * {} + threadIdx.x;\n  if (unit >= {}) return;\n"
       "  const int first = unit * {};\n",
       kThreads, units, vector);
   text += coordinates_text(loops, "first");
@@ -192,17 +194,17 @@ KernelSource flat_kernel(const Move& move, const Loops& loops) {
                         vector, move.fill);
   }
   if (to.strides.back() == 1 || vector == 1) {
-    text += fmt::format("  *(facet::Pack<{}, {}>*)(q + {}) = x;\n}}\n", type, vector, target);
+    text += fmt::format("  *(facet::Pack<{}, {}>*)(q + {}) = x;\n", type, vector, target);
   } else {
-    text += fmt::format("  for (int i = 0; i < {}; ++i) q[{} + {}LL * i] = x.values[i];\n}}\n",
-                        vector, target, to.strides.back());
+    text += fmt::format("  for (int i = 0; i < {}; ++i) q[{} + {}LL * i] = x.values[i];\n", vector,
+                        target, to.strides.back());
   }
-  return kernel;
+  return {std::move(text), (units + kThreads - 1) / kThreads};
 }
 
 /// Tiles along loop `across`, whose elements are neighbours in the operand, and the innermost one,
 /// whose elements are neighbours in the result.
-KernelSource tiled_kernel(const Move& move, const Loops& loops, std::size_t across) {
+Body tiled_body(const Move& move, const Loops& loops, std::size_t across) {
   const std::size_t inner = loops.extents.size() - 1;
   Loops batch;
   batch.streams.resize(2);
@@ -220,19 +222,13 @@ KernelSource tiled_kernel(const Move& move, const Loops& loops, std::size_t acro
   const std::int64_t row_tiles = (rows + kTile - 1) / kTile;
   const std::int64_t column_tiles = (columns + kTile - 1) / kTile;
   const std::string_view type = bits_name(move.from.dtype);
-  Parameters parameters;
-  parameters.operand(move.operand, type, "p");
-  parameters.result(0, type, "q");
-  KernelSource kernel =
-      parameters.begin("facet_transpose", kThreads, batch.elements() * row_tiles * column_tiles);
-  std::string& text = kernel.text;
-  text += fmt::format(
+  std::string text = fmt::format(
       "  __shared__ {} tile[{}][{}];\n  const int lane = threadIdx.x % {};\n"
-      "  const int row = blockIdx.x % {} * {};\n  const int column = blockIdx.x / {} % {} * {};\n"
-      "  const int block = blockIdx.x / {};\n",
+      "  const int row = block % {} * {};\n  const int column = block / {} % {} * {};\n"
+      "  const int batch = block / {};\n",
       type, kTile, kTile + 1, kTile, row_tiles, kTile, row_tiles, column_tiles, kTile,
       row_tiles * column_tiles);
-  text += coordinates_text(batch, "block");
+  text += coordinates_text(batch, "batch");
   text +=
       fmt::format("  p += {};\n  q += {};\n", plus(offset_text(batch.streams[0]), move.from_offset),
                   plus(offset_text(batch.streams[1]), move.to_offset));
@@ -245,12 +241,12 @@ KernelSource tiled_kernel(const Move& move, const Loops& loops, std::size_t acro
   text += fmt::format(
       "  for (int i = threadIdx.x / {0}; i < {0}; i += {1}) {{\n"
       "    if (column + lane < {3} && row + i < {2}) q[column + lane + {4}LL * (row + i)] = "
-      "tile[lane][i];\n  }}\n}}\n",
+      "tile[lane][i];\n  }}\n",
       kTile, kThreads / kTile, rows, columns, loops.streams[1].strides[across]);
-  return kernel;
+  return {std::move(text), batch.elements() * row_tiles * column_tiles};
 }
 
-KernelSource kernel_of(const Move& move) {
+Body body_of(const Move& move) {
   std::vector<std::size_t> axes(move.extents.size());
   std::iota(axes.begin(), axes.end(), std::size_t{0});
   const std::array<Stream, 3> streams{move.from, move.to, move.guard};
@@ -264,10 +260,36 @@ KernelSource kernel_of(const Move& move) {
                           loops.extents[inner] >= kLeastTiled;
   for (std::size_t i = 0; lies_apart && i < inner; ++i) {
     if (loops.streams[0].strides[i] == 1 && loops.extents[i] >= kLeastTiled) {
-      return tiled_kernel(move, loops, i);
+      return tiled_body(move, loops, i);
     }
   }
-  return flat_kernel(move, loops);
+  return flat_body(move, loops);
+}
+
+/// One kernel for all moves: the blocks of the first, then those of the second, and so on.
+KernelSource kernel_of(const std::vector<Move>& moves, const View& result) {
+  const std::string_view type = bits_name(result.type.dtype);
+  Parameters parameters;
+  std::string text;
+  std::int64_t blocks = 0;
+  for (std::size_t i = 0; i < moves.size(); ++i) {
+    const Body body = body_of(moves[i]);
+    const std::string name = moves.size() == 1 ? "p" : fmt::format("p{}", i);
+    parameters.operand(moves[i].operand, type, name);
+    if (moves.size() == 1) {
+      text = "  const int block = blockIdx.x;\n" + body.text;
+    } else {
+      text += fmt::format(
+          "  if (blockIdx.x >= {0} && blockIdx.x < {1}) {{\n  const int block = blockIdx.x - {0};\n"
+          "  const {2}* p = {3};\n{4}  return;\n  }}\n",
+          blocks, blocks + body.blocks, type, name, body.text);
+    }
+    blocks += body.blocks;
+  }
+  parameters.result(0, type, "q");
+  KernelSource kernel = parameters.begin("facet_copy", kThreads, blocks);
+  kernel.text += text + "}\n";
+  return kernel;
 }
 
 }  // namespace
@@ -287,12 +309,10 @@ KernelSequence copy_kernels(const Node& node, std::span<const View> operands, co
     if (view->strides.size() == view->type.shape.size()) continue;
     throw failure(fmt::format("the GPU copies plain layouts, not {}", to_string(view->type)));
   }
-  KernelSequence sequence;
   const std::vector<Move> moves = node.is("concat")
                                       ? concat_moves(node, operands, result)
                                       : std::vector<Move>{one_move(node, operands[0], result)};
-  for (const Move& move : moves) sequence.kernels.push_back(kernel_of(move));
-  return sequence;
+  return {{kernel_of(moves, result)}, 0};
 }
 
 }  // namespace facet::cuda

@@ -12,8 +12,8 @@ namespace facet::cuda {
 /// its first operand (stop_gradient, straight_through, dropout in inference).
 bool is_copy(const Node& node);
 
-/// Kernels for such a node: one, or one for each operand of a concat. Every address is an affine
-/// function of the element's place (skew is one whose rows begin one element later each).
+/// One kernel for such a node; each operand of a concat has blocks of its own. Every address is an
+/// affine function of the element's place (skew is one whose rows begin one element later each).
 ///
 /// Where both sides lie side by side along the same axis, 16 bytes are moved at a time where
 /// extents and strides allow it; where the sides differ (a transpose, NCHW to NHWC), tiles of 32 x
