@@ -164,7 +164,8 @@ void expect_no_spills(const KernelFamily& family, std::span<const GoldenKernel> 
       for (const cuda::KernelSource& kernel :
            kernels_of(family, *graph.node_list().back()).kernels) {
         const cuda::KernelResources used = cuda::compile_kernel(kernel, architecture).resources;
-        EXPECT_EQ(used.stack_bytes, 0) << golden.title << " " << kernel.name << " sm_" << architecture;
+        EXPECT_EQ(used.stack_bytes, 0)
+            << golden.title << " " << kernel.name << " sm_" << architecture;
         EXPECT_EQ(used.spill_bytes, 0) << golden.title << " " << kernel.name;
         EXPECT_LE(used.registers, registers) << golden.title << " " << kernel.name;
         if (architecture != 90) continue;

@@ -128,25 +128,26 @@ FACET_DEVICE float warp_maximum(float x) {
   return x;
 }
 
-/// The same for a block of so many warps.
+/// What the warps of a block have, seen by all its threads; until the next call.
 template <int kWarps>
-FACET_DEVICE float block_sum(float x) {
+FACET_DEVICE const float* of_warps(float x) {
   __shared__ float parts[kWarps];
-  x = warp_sum(x);
   __syncthreads();
   if (threadIdx.x % kLanes == 0) parts[threadIdx.x / kLanes] = x;
   __syncthreads();
+  return parts;
+}
+/// The sum over a block of so many warps, always added in the same order.
+template <int kWarps>
+FACET_DEVICE float block_sum(float x) {
+  const float* parts = of_warps<kWarps>(warp_sum(x));
   x = parts[0];
   for (int i = 1; i < kWarps; ++i) x += parts[i];
   return x;
 }
 template <int kWarps>
 FACET_DEVICE float block_maximum(float x) {
-  __shared__ float parts[kWarps];
-  x = warp_maximum(x);
-  __syncthreads();
-  if (threadIdx.x % kLanes == 0) parts[threadIdx.x / kLanes] = x;
-  __syncthreads();
+  const float* parts = of_warps<kWarps>(warp_maximum(x));
   x = parts[0];
   for (int i = 1; i < kWarps; ++i) x = maximum(x, parts[i]);
   return x;
