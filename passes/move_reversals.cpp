@@ -1,13 +1,15 @@
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "ir/op.h"
 #include "passes/pass.h"
 
 // move-reversals: a reversed matrix that a matmul makes or reads is large where the other factor, a
-// table of relative positions, is small; so the reversal moves there. Relative attention that
-// counts its distances row minus column spells its skews with such reversals, forward and backward.
+// table of relative positions, is small; so the reversal moves there. Relative attention has such
+// reversals, forward and backward, where it counts distances row minus column: those skews and
+// unskews become a reversal and one of column minus row, which copies rows.
 //
 //   before   %2 = matmul(%q, %table)  : [N, G, K, W]     after   %2 = reverse(%table) {axis = -1}
 //            %3 = reverse(%2) {axis = -1}                        %3 = matmul(%q, %2)
@@ -116,10 +118,26 @@ bool move_behind_sum(Graph& graph, Node* reverse) {
   return true;
 }
 
+/// A skew or unskew of the distance row minus column: the other one of reversed rows.
+bool split_distance(Graph& graph, Node* node) {
+  const bool is_skew = node->is("skew");
+  if (!is_skew && !node->is("unskew")) return false;
+  if (node->attributes().text("distance") != "i-j") return false;
+  Builder build(graph, node, node->provenance());
+  Value y = node->operand(0);
+  if (is_skew) y = reversed(build, y, 1);
+  y = build(node->kind(), {y}, {{"distance", std::string("j-i")}});
+  if (!is_skew) y = reversed(build, y, 1);
+  graph.replace_uses(node->result(), y);
+  graph.erase(node);
+  return true;
+}
+
 }  // namespace
 
 bool move_reversals(Graph& graph, PassContext& /*context*/) {
   bool changed = false;
+  for (Node* node : graph.node_list()) changed |= split_distance(graph, node);
   for (bool again = true; again;) {
     again = false;
     for (Node* node : graph.node_list()) {

@@ -129,7 +129,7 @@ std::vector<Pass> optimization_pipeline() {
 
 std::vector<Pass> layout_pipeline() {
   std::vector<Pass> passes;
-  for (const std::string_view name : {"decompose-unsupported", "move-reversals",
+  for (const std::string_view name : {"move-reversals", "decompose-unsupported",
                                       "eliminate-dead-code", "assign-layouts", "eliminate-reorders",
                                       "eliminate-common-subexpressions", "eliminate-dead-code",
                                       "recompute", "sink-updates"}) {

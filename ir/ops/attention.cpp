@@ -71,19 +71,12 @@ Value reverse_last(Builder& build, Value x) {
   return build("reverse", {x}, {{"axis", std::int64_t{-1}}});
 }
 
-const Attributes& column_minus_row() {
-  static const Attributes attributes = {{"distance", std::string("j-i")}};
-  return attributes;
-}
-
 /// In memory y[i, j] = x[i, j - i + rows - 1] is a matrix whose rows are one element shorter than
 /// those of x and that starts at element rows - 1 of it; the other distance mirrors the columns.
 std::vector<Value> decompose_skew(Builder& build, Node& node) {
   Value x = node.operand(0);
   const auto [rows, columns] = matrix_extents(x.type());
-  if (is_row_minus_column(node.attributes())) {
-    return {build("skew", {reverse_last(build, x)}, column_minus_row())};
-  }
+  if (is_row_minus_column(node.attributes())) x = reverse_last(build, x);
   if (rows == 1) return {x};
   x = reshape_last(build, x, 2, {rows * columns});
   x = slice_last(build, x, rows - 1, rows - 1 + rows * (columns - 1));
@@ -95,9 +88,7 @@ std::vector<Value> decompose_skew(Builder& build, Node& node) {
 std::vector<Value> decompose_unskew(Builder& build, Node& node) {
   Value x = node.operand(0);
   const auto [rows, columns] = matrix_extents(x.type());
-  if (is_row_minus_column(node.attributes())) {
-    return {reverse_last(build, build("unskew", {x}, column_minus_row()))};
-  }
+  const bool mirrored = is_row_minus_column(node.attributes());
   if (rows > 1) {
     const std::int64_t wide = rows + columns - 1;
     x = pad_last(build, x, 0, rows - 2);
@@ -105,7 +96,7 @@ std::vector<Value> decompose_unskew(Builder& build, Node& node) {
     x = pad_last(build, x, rows - 1, 1);
     x = reshape_last(build, x, 1, {rows, wide});
   }
-  return {x};
+  return {mirrored ? reverse_last(build, x) : x};
 }
 
 double one_per_element(const Node& node) { return result_elements(node); }

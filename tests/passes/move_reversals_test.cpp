@@ -51,6 +51,32 @@ TEST(MoveReversals, FromAFactorToTheOtherAndBehindTheSum) {
 )");
 }
 
+TEST(MoveReversals, DistancesFromRowToColumnAreReversed) {
+  expect_rewrite(kPass, R"(
+  %0 = input() {name = "q", type = "f32[4, 9, 3]"} : f32[4, 9, 3] @ "attn"
+  %1 = input() {name = "table", type = "f32[3, 17]"} : f32[3, 17] @ "attn"
+  %2 = matmul(%0, %1) : f32[4, 9, 17] @ "attn"
+  %3 = skew(%2) {distance = "i-j"} : f32[4, 9, 9] @ "attn"
+  %4 = unskew(%3) {distance = "i-j"} : f32[4, 9, 17] @ "attn"
+  return "y" = %4
+)",
+                 R"(
+  %0 = input() {name = "q", type = "f32[4, 9, 3]"} : f32[4, 9, 3] @ "attn"
+  %1 = input() {name = "table", type = "f32[3, 17]"} : f32[3, 17] @ "attn"
+  %2 = reverse(%1) {axis = 1} : f32[3, 17] @ "attn"
+  %3 = matmul(%0, %2) : f32[4, 9, 17] @ "attn"
+  %4 = skew(%3) : f32[4, 9, 9] @ "attn"
+  %5 = unskew(%4) : f32[4, 9, 17] @ "attn"
+  %6 = reverse(%5) {axis = 2} : f32[4, 9, 17] @ "attn"
+  return "y" = %6
+)");
+  expect_refusal(kPass, R"(
+  %0 = input() {name = "x", type = "f32[4, 9, 17]"} : f32[4, 9, 17]
+  %1 = skew(%0) : f32[4, 9, 9]
+  return "y" = %1
+)");
+}
+
 TEST(MoveReversals, RowsComeFromTheFirstFactor) {
   expect_rewrite(kPass, R"(
   %0 = input() {name = "a", type = "f32[2, 9]"} : f32[2, 9]
