@@ -99,9 +99,22 @@ TensorMap inputs_of(const Graph& graph) {
   return inputs;
 }
 
-/// Runs the kernel on `inputs` in place.
-void run(const cuda::UpdateKernel& kernel, int states, TensorMap& inputs,
-         const test::HostKernels& kernels) {
+/// The kernels of all cases, compiled together; numbered as the cases are.
+const test::HostKernels& host_kernels() {
+  static test::HostKernels all;
+  [[maybe_unused]] static const bool is_compiled = [] {
+    for (const OpCase& c : op_cases()) all.add(kernel_of(graph_of(c)).kernel);
+    all.compile();
+    return true;
+  }();
+  return all;
+}
+
+/// Runs the kernel of case `number` on `inputs` in place.
+void run(std::size_t number, TensorMap& inputs) {
+  const OpCase c = op_cases()[number];
+  const int states = c.states;
+  const cuda::UpdateKernel kernel = kernel_of(graph_of(c));
   std::vector<Row> rows;
   for (std::size_t t = 0; t < kernel.rows.size(); ++t) {
     Row row{{}, nullptr, kernel.rows[t].count, kernel.rows[t].first_block};
@@ -116,7 +129,7 @@ void run(const cuda::UpdateKernel& kernel, int states, TensorMap& inputs,
   if (inputs.contains("lr")) parameters.push_back(inputs.at("lr").mutable_data());
   if (inputs.contains("step")) parameters.push_back(inputs.at("step").mutable_data());
   ASSERT_EQ(parameters.size(), kernel.kernel.arguments.size());
-  kernels.run(0, parameters);
+  host_kernels().run(number, parameters);
 }
 
 TEST(UpdateKernel, TextsAreTheGoldenOnes) {
@@ -148,16 +161,13 @@ TEST(UpdateKernel, CompilesWithoutSpillsForEveryArchitecture) {
 }
 
 TEST(UpdateKernel, ComputesWhatTheOracleComputes) {
-  for (const OpCase& c : op_cases()) {
+  for (std::size_t number = 0; number < op_cases().size(); ++number) {
+    const OpCase c = op_cases()[number];
     const Graph graph = graph_of(c);
-    const cuda::UpdateKernel kernel = kernel_of(graph);
-    EXPECT_EQ(kernel.kernel.blocks, 1 + 1 + 1 + 3);
-    test::HostKernels kernels;
-    kernels.add(kernel.kernel);
-    kernels.compile();
+    EXPECT_EQ(kernel_of(graph).kernel.blocks, 1 + 1 + 1 + 3);
     TensorMap inputs = inputs_of(graph);
     const TensorMap expected = evaluate(graph, inputs, {});
-    run(kernel, c.states, inputs, kernels);
+    run(number, inputs);
     for (const auto& [name, tensor] : expected) {
       const HostTensor& found = inputs.at(name);
       for (std::int64_t i = 0; i < tensor.element_count(); ++i) {
@@ -169,19 +179,16 @@ TEST(UpdateKernel, ComputesWhatTheOracleComputes) {
 }
 
 TEST(UpdateKernel, ARateThatIsNotFiniteChangesNothing) {
-  for (const OpCase& c : op_cases()) {
+  for (std::size_t number = 0; number < op_cases().size(); ++number) {
+    const OpCase c = op_cases()[number];
     const Graph graph = graph_of(c);
     if (std::string(c.op) == "ema_update") continue;
-    const cuda::UpdateKernel kernel = kernel_of(graph);
-    test::HostKernels kernels;
-    kernels.add(kernel.kernel);
-    kernels.compile();
     for (const float rate :
          {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
       TensorMap inputs = inputs_of(graph);
       const TensorMap before = inputs_of(graph);
       inputs["lr"].as_mutable<float>()[0] = rate;
-      run(kernel, c.states, inputs, kernels);
+      run(number, inputs);
       for (const auto& [name, tensor] : before) {
         if (name == "lr") continue;
         for (std::int64_t i = 0; i < tensor.element_count(); ++i) {
