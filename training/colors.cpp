@@ -90,35 +90,39 @@ void filter_line(const float* from, float* to, int count, std::size_t stride,
   }
 }
 
-/// R, G, B of one pixel after the other, from the last to the first. Five pixels are moved at a
-/// time where the machine can; compilers find no such step by themselves.
-__attribute__((target_clones("ssse3", "default"))) void mirror_row(std::span<std::uint8_t> row) {
-  using Bytes [[gnu::vector_size(16)]] = std::uint8_t;
-  constexpr std::size_t kStep = 15;
-  std::size_t begin = 0;
-  std::size_t end = row.size();
-  // Both sixteenth bytes lie outside what is moved: the left one behind it, the right one ahead of
-  // it.
-  while (end - begin >= 2 * kStep + 2) {
-    Bytes left;
-    Bytes right;
-    std::memcpy(&left, row.data() + begin, sizeof left);
-    std::memcpy(&right, row.data() + end - sizeof right, sizeof right);
-    left =
-        __builtin_shufflevector(left, left, 15, 12, 13, 14, 9, 10, 11, 6, 7, 8, 3, 4, 5, 0, 1, 2);
-    right =
-        __builtin_shufflevector(right, right, 13, 14, 15, 10, 11, 12, 7, 8, 9, 4, 5, 6, 1, 2, 3, 0);
-    std::memcpy(row.data() + begin, &right, kStep);
-    std::memcpy(row.data() + end - kStep, reinterpret_cast<const std::uint8_t*>(&left) + 1, kStep);
-    begin += kStep;
-    end -= kStep;
-  }
-  for (; end - begin > 3; begin += 3, end -= 3) {
-    std::swap_ranges(row.begin() + static_cast<std::ptrdiff_t>(begin),
-                     row.begin() + static_cast<std::ptrdiff_t>(begin) + 3,
-                     row.begin() + static_cast<std::ptrdiff_t>(end) - 3);
+/// Pixels from the last to the first.
+void mirror_row(std::span<std::uint8_t> row) {
+  for (auto left = row.begin(), right = row.end(); right - left > 3; left += 3) {
+    right -= 3;
+    std::swap_ranges(left, left + 3, right);
   }
 }
+
+#if defined(__x86_64__)
+/// The same of both ends of a row, five pixels at a time, a step that compilers do not find by
+/// themselves. Returns what is left in the middle.
+__attribute__((target("ssse3"))) std::span<std::uint8_t> mirror_ends(std::span<std::uint8_t> row) {
+  using Bytes [[gnu::vector_size(16)]] = std::uint8_t;
+  constexpr std::size_t kStep = 15;
+  // Each load takes a byte of the middle along.
+  while (row.size() >= 2 * kStep + 2) {
+    Bytes left;
+    Bytes right;
+    std::uint8_t* const begin = row.data();
+    std::uint8_t* const end = begin + row.size();
+    std::memcpy(&left, begin, sizeof left);
+    std::memcpy(&right, end - sizeof right, sizeof right);
+    left =
+        __builtin_shufflevector(left, left, 12, 13, 14, 9, 10, 11, 6, 7, 8, 3, 4, 5, 0, 1, 2, 15);
+    right =
+        __builtin_shufflevector(right, right, 13, 14, 15, 10, 11, 12, 7, 8, 9, 4, 5, 6, 1, 2, 3, 0);
+    std::memcpy(begin, &right, kStep);
+    std::memcpy(end - kStep, &left, kStep);
+    row = row.subspan(kStep, row.size() - 2 * kStep);
+  }
+  return row;
+}
+#endif
 
 }  // namespace
 
@@ -178,7 +182,13 @@ void mirror(Image& image) { mirror(image.pixels, image.width); }
 
 void mirror(std::span<std::uint8_t> pixels, int width) {
   const std::size_t row = static_cast<std::size_t>(width) * Image::channels;
-  for (; !pixels.empty(); pixels = pixels.subspan(row)) mirror_row(pixels.first(row));
+  for (; !pixels.empty(); pixels = pixels.subspan(row)) {
+    std::span<std::uint8_t> rest = pixels.first(row);
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("ssse3")) rest = mirror_ends(rest);
+#endif
+    mirror_row(rest);
+  }
 }
 
 }  // namespace facet
