@@ -17,10 +17,10 @@ namespace {
 constexpr int kThreads = 256;
 
 /// Over the result, which is the last stream.
-Loops make_loops(std::span<const View> operands, const View& result) {
+Loops make_loops(std::span<const PlacedView> inputs, const View& result) {
   const std::vector<std::int64_t> extents = static_extents(result.type.shape);
   std::vector<Stream> streams;
-  for (const View& view : operands) streams.push_back(broadcast_stream(view, extents));
+  for (const PlacedView& input : inputs) streams.push_back(broadcast_stream(input.view, extents));
   streams.push_back(broadcast_stream(result, extents));
   std::vector<std::size_t> axes(extents.size());
   std::iota(axes.begin(), axes.end(), std::size_t{0});
@@ -62,8 +62,7 @@ std::string argument_text(const ElementwiseArgument& argument, const Loops& loop
   return fmt::format("x{}{}", argument.value, varies ? "[i]" : "");
 }
 
-std::string instructions_text(const std::vector<ElementwiseInstruction>& program,
-                              const Loops& loops) {
+std::string instructions_text(std::span<const ElementwiseInstruction> program, const Loops& loops) {
   const std::size_t operands = loops.streams.size() - 1;
   std::string text;
   for (std::size_t j = 0; j < program.size(); ++j) {
@@ -109,7 +108,16 @@ KernelSource elementwise_kernel(const Node& node, std::span<const View> operands
 
 KernelSource elementwise_kernel(const std::vector<ElementwiseInstruction>& program,
                                 std::span<const View> operands, const View& result) {
-  const Loops loops = make_loops(operands, result);
+  std::vector<PlacedView> inputs;
+  for (std::size_t i = 0; i < operands.size(); ++i) {
+    inputs.push_back({{KernelArgument::Place::operand, static_cast<int>(i)}, operands[i]});
+  }
+  return elementwise_kernel(program, inputs, {{KernelArgument::Place::result, 0}, result});
+}
+
+KernelSource elementwise_kernel(std::span<const ElementwiseInstruction> program,
+                                std::span<const PlacedView> inputs, const PlacedView& result) {
+  const Loops loops = make_loops(inputs, result.view);
   const int vector = vector_of(loops);
   const std::int64_t elements = loops.elements();
   if (elements > std::numeric_limits<std::int32_t>::max()) {
@@ -123,11 +131,11 @@ KernelSource elementwise_kernel(const std::vector<ElementwiseInstruction>& progr
     const Stream& from = loops.streams[i];
     // The memory plan may put the result over an operand that lies as it does.
     const bool may_overlap = from.dtype == to.dtype && from.strides == to.strides;
-    kernel.arguments.push_back({KernelArgument::Place::operand, static_cast<int>(i)});
+    kernel.arguments.push_back(inputs[i].place);
     parameters.push_back(fmt::format("const {}*{} p{}", type_name(from.dtype),
                                      may_overlap ? "" : " __restrict__", i));
   }
-  kernel.arguments.push_back({KernelArgument::Place::result, 0});
+  kernel.arguments.push_back(result.place);
   parameters.push_back(fmt::format("{}* q", type_name(to.dtype)));
   std::string text = fmt::format("extern \"C\" __global__ void __launch_bounds__({}) {}({}) {{\n",
                                  kThreads, kernel.name, fmt::join(parameters, ", "));

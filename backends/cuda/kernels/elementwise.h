@@ -24,6 +24,15 @@ KernelSource elementwise_kernel(const Node& node, std::span<const View> operands
 KernelSource elementwise_kernel(const std::vector<ElementwiseInstruction>& program,
                                 std::span<const View> operands, const View& result);
 
+/// A value of a node, and where its address comes from.
+struct PlacedView {
+  KernelArgument place;
+  View view;
+};
+/// The same over values of any place. Without instructions the first of them is the result.
+KernelSource elementwise_kernel(std::span<const ElementwiseInstruction> program,
+                                std::span<const PlacedView> inputs, const PlacedView& result);
+
 /// A vector [C] as [C, 1, ...], so that it broadcasts along axis 1 of a value of that rank. Others
 /// stay as they are.
 View along_channels(View vector, std::int64_t rank);
