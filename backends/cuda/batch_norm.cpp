@@ -1,6 +1,6 @@
 #include "backends/cuda/batch_norm.h"
 
-#include "ir/layout.h"
+#include "backends/cuda/device_views.h"
 
 namespace facet::cuda {
 namespace {
@@ -46,11 +46,6 @@ OperationGraph backward_graph(std::span<const View> operands, std::span<const Vi
   return graph.finish();
 }
 
-View device_view(Type type) {
-  type.layout = type.rank() == 4 ? "acdb" : "";
-  return dense_view(type);
-}
-
 }  // namespace
 
 std::optional<OperationGraph> batch_norm_graph(const Node& node, std::span<const View> operands,
@@ -70,11 +65,7 @@ std::optional<OperationGraph> batch_norm_graph(const Node& node, std::span<const
 }
 
 std::optional<OperationGraph> batch_norm_graph(const Node& node) {
-  std::vector<View> operands;
-  for (const Value& value : node.operands()) operands.push_back(device_view(value.type()));
-  std::vector<View> results;
-  for (const Type& type : node.result_types()) results.push_back(device_view(type));
-  return batch_norm_graph(node, operands, results);
+  return batch_norm_graph(node, operand_views(node), result_views(node));
 }
 
 }  // namespace facet::cuda

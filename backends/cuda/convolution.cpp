@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "backends/cuda/device_views.h"
 #include "ir/epilogue.h"
 #include "ir/error.h"
 #include "ir/layout.h"
@@ -9,32 +10,9 @@
 namespace facet::cuda {
 namespace {
 
-constexpr std::int64_t kSymbolStandIn = 8;
-
 Window window_of(const Node& node) {
   const Attributes& a = node.attributes();
-  return {a.ints("strides"), a.ints("pads"), a.ints("dilations")};
-}
-
-/// A view in the device's layout, with a number in place of a symbol.
-View device_view(Type type) {
-  for (Dim& dim : type.shape) {
-    if (!dim.is_static()) dim = Dim(dim.factor * kSymbolStandIn);
-  }
-  type.layout = type.rank() == 4 ? "acdb" : "";
-  return dense_view(type);
-}
-
-std::vector<View> operand_views(const Node& node) {
-  std::vector<View> views;
-  for (const Value& value : node.operands()) views.push_back(device_view(value.type()));
-  return views;
-}
-
-std::vector<View> result_views(const Node& node) {
-  std::vector<View> views;
-  for (const Type& type : node.result_types()) views.push_back(device_view(type));
-  return views;
+  return {a.ints("strides"), a.ints("pads"), a.ints("dilations"), {}};
 }
 
 /// Channels `first` to `first + count` of what a conv computes.

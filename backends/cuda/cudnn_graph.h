@@ -1,8 +1,7 @@
 #pragma once
 
-#include <vector>
-
 #include "backends/cuda/cudnn_descriptor.h"
+#include "backends/cuda/cudnn_operations.h"
 #include "backends/cuda/operation_graph.h"
 
 namespace facet::cuda {
@@ -24,7 +23,7 @@ class CudnnGraph {
  private:
   void build(const OperationGraph& graph);
 
-  std::vector<Descriptor> parts_;  ///< tensors and descriptions of operations; they must live on
+  GraphParts parts_;
   Descriptor graph_;
 };
 

@@ -154,6 +154,13 @@ PlanResult CudnnPlanner::build_plan(const OperationGraph& graph, const EngineRul
   return implementation_->build_plan(graph, rules);
 }
 
+std::optional<OperationGraph> where_planned(CudnnPlanner& planner,
+                                            std::optional<OperationGraph> graph,
+                                            const EngineRules& rules) {
+  if (graph && planner.engines(*graph, rules).empty()) graph.reset();
+  return graph;
+}
+
 bool provide_driver_for_planning() {
   for (const char* library : {"libcuda.so.1", FACET_CUDA_STUB}) {
     if (dlopen(library, RTLD_NOW | RTLD_GLOBAL) != nullptr) return true;

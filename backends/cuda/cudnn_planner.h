@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -67,6 +68,12 @@ class CudnnPlanner {
   class Implementation;
   std::unique_ptr<Implementation> implementation_;
 };
+
+/// The graph, where there is one and the device has an engine for it within the rules: otherwise
+/// kernels or a decomposition compute the node. Throws as `CudnnPlanner::engines`.
+std::optional<OperationGraph> where_planned(CudnnPlanner& planner,
+                                            std::optional<OperationGraph> graph,
+                                            const EngineRules& rules);
 
 /// cuDNN offers engines that compile at run time only where libcuda.so.1 can be loaded, though it
 /// calls nothing of it for a plan. Where there is no driver this loads the library of the same name

@@ -1,6 +1,7 @@
 # Looks for what the GPU backend builds with and sets FACET_CUDA_INCLUDE, FACET_CUDNN_INCLUDE and the libraries
-# FACET_CUDNN, FACET_NVRTC and FACET_CUDA_STUB (the driver's stand-in to link against); or facet_cuda_missing, which says what is absent. The driver, libcuda.so.1, is not
-# linked: the module loads it, so that it builds and explains itself on machines without one.
+# FACET_CUDNN, FACET_CUBLASLT, FACET_NVRTC and FACET_CUDA_STUB (the driver's stand-in to link against); or
+# facet_cuda_missing, which says what is absent. The driver, libcuda.so.1, is not linked: the module loads it, so that
+# it builds and explains itself on machines without one.
 set(facet_cuda_missing "")
 find_package(CUDAToolkit QUIET)
 if(NOT CUDAToolkit_FOUND)
@@ -16,9 +17,13 @@ get_filename_component(root ${CUDAToolkit_BIN_DIR} DIRECTORY)
 find_path(FACET_CUDNN_INCLUDE cudnn_graph.h HINTS ${FACET_CUDA_INCLUDE} ${root}/include)
 find_library(FACET_CUDNN cudnn HINTS ${CUDAToolkit_LIBRARY_DIR} ${root}/lib)
 find_file(FACET_CUDA_STUB libcuda.so HINTS ${CUDAToolkit_LIBRARY_DIR} ${root}/lib ${root}/lib64 PATH_SUFFIXES stubs)
+find_path(FACET_CUBLASLT_INCLUDE cublasLt.h HINTS ${FACET_CUDA_INCLUDE} ${root}/include)
+find_library(FACET_CUBLASLT cublasLt HINTS ${CUDAToolkit_LIBRARY_DIR} ${root}/lib)
 find_library(FACET_NVRTC nvrtc HINTS ${CUDAToolkit_LIBRARY_DIR} ${root}/lib)
 if(NOT FACET_CUDNN_INCLUDE OR NOT FACET_CUDNN)
   set(facet_cuda_missing "CUDA ${CUDAToolkit_VERSION} is there, but not cuDNN (cudnn_graph.h, libcudnn)")
+elseif(NOT FACET_CUBLASLT_INCLUDE OR NOT FACET_CUBLASLT)
+  set(facet_cuda_missing "CUDA ${CUDAToolkit_VERSION} is there, but not cuBLASLt (cublasLt.h, libcublasLt)")
 elseif(NOT FACET_NVRTC)
   set(facet_cuda_missing "CUDA ${CUDAToolkit_VERSION} is there, but not its run-time compiler (libnvrtc)")
 else()

@@ -13,6 +13,12 @@ std::vector<std::int64_t> channels_last(const std::vector<std::int64_t>& e) {
   return {e[1] * e[2] * e[3], 1, e[3] * e[1], e[1]};
 }
 
+std::vector<std::int64_t> row_major(const std::vector<std::int64_t>& extents) {
+  std::vector<std::int64_t> strides(extents.size(), 1);
+  for (std::size_t i = extents.size() - 1; i > 0; --i) strides[i - 1] = strides[i] * extents[i];
+  return strides;
+}
+
 GraphTensor in_memory(GraphTensor::Place place, int index, const View& view, std::int64_t offset) {
   GraphTensor tensor{place,       index, offset, view.type.dtype, static_extents(view.type.shape),
                      view.strides};
@@ -53,19 +59,44 @@ std::string_view to_string(GraphOp op) {
       return "subtract";
     case GraphOp::multiply:
       return "multiply";
+    case GraphOp::divide:
+      return "divide";
+    case GraphOp::maximum:
+      return "maximum";
+    case GraphOp::minimum:
+      return "minimum";
     case GraphOp::relu:
       return "relu";
     case GraphOp::sigmoid:
       return "sigmoid";
     case GraphOp::negate:
       return "negate";
+    case GraphOp::exp:
+      return "exp";
+    case GraphOp::log:
+      return "log";
     case GraphOp::copy:
       return "copy";
+    case GraphOp::transpose:
+      return "transpose";
+    case GraphOp::matmul:
+      return "matmul";
+    case GraphOp::reduce_sum:
+      return "reduce_sum";
+    case GraphOp::reduce_max:
+      return "reduce_max";
+    case GraphOp::max_pool:
+      return "max_pool";
+    case GraphOp::avg_pool:
+      return "avg_pool";
+    case GraphOp::avg_pool_gradient:
+      return "avg_pool_gradient";
     case GraphOp::batch_norm:
       return "batch_norm";
-    default:
+    case GraphOp::batch_norm_gradient:
       return "batch_norm_gradient";
   }
+  return "";
 }
 
 std::string to_text(const OperationGraph& graph) {
@@ -87,12 +118,16 @@ std::string to_text(const OperationGraph& graph) {
       text += fmt::format(" settings [{}]", fmt::join(step.settings, ", "));
     const Window& window = step.window;
     if (!window.strides.empty()) {
-      text += fmt::format(" strides [{}] pads [{}] dilations [{}]", fmt::join(window.strides, ", "),
-                          fmt::join(window.pads, ", "), fmt::join(window.dilations, ", "));
+      text += fmt::format(" strides [{}] pads [{}]", fmt::join(window.strides, ", "),
+                          fmt::join(window.pads, ", "));
     }
+    if (!window.dilations.empty()) {
+      text += fmt::format(" dilations [{}]", fmt::join(window.dilations, ", "));
+    }
+    if (!window.kernel.empty()) text += fmt::format(" kernel [{}]", fmt::join(window.kernel, ", "));
     const GraphTensor& result = graph.tensors[static_cast<std::size_t>(step.result)];
     if (result.place == GraphTensor::Place::inside) {
-      text += fmt::format(" : f32[{}]", fmt::join(result.extents, ", "));
+      text += fmt::format(" : {}[{}]", to_string(result.dtype), fmt::join(result.extents, ", "));
     }
     text += "\n";
   }
@@ -133,9 +168,19 @@ int GraphWriter::scratch(int index, const View& view) {
 }
 
 int GraphWriter::inside(int like) {
+  const GraphTensor& model = graph_.tensors[static_cast<std::size_t>(like)];
   GraphTensor tensor;
-  tensor.extents = graph_.tensors[static_cast<std::size_t>(like)].extents;
-  tensor.strides = channels_last(tensor.extents);
+  tensor.extents = model.extents;
+  tensor.strides =
+      model.place == GraphTensor::Place::inside ? model.strides : channels_last(model.extents);
+  return add(std::move(tensor));
+}
+
+int GraphWriter::inside(const std::vector<std::int64_t>& extents, DType dtype) {
+  GraphTensor tensor;
+  tensor.dtype = dtype;
+  tensor.extents = extents;
+  tensor.strides = row_major(extents);
   return add(std::move(tensor));
 }
 
@@ -154,6 +199,16 @@ int GraphWriter::step(GraphOp op, std::vector<int> operands) {
   const int result = inside(operands[0]);
   step(op, std::move(operands), result);
   return result;
+}
+
+int GraphWriter::step_by(GraphOp op, int operand, double number) {
+  GraphStep step;
+  step.op = op;
+  step.operands = {operand};
+  step.result = inside(operand);
+  step.settings = {number};
+  graph_.steps.push_back(step);
+  return step.result;
 }
 
 }  // namespace facet::cuda

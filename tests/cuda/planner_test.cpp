@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "backends/cuda/pooling.h"
 #include "tests/cuda/cuda_case.h"
 #include "tests/passes/pass_case.h"
 
@@ -79,6 +80,20 @@ TEST(CudnnPlanner, PrecompiledEnginesGivePlansWithoutADriver) {
   const cuda::PlanResult plan = test::h200_planner().build_plan(convolution("bf16"), {});
   EXPECT_EQ(plan.refusal, "");
   EXPECT_GE(plan.workspace_bytes, 0);
+}
+
+TEST(CudnnPlanner, AGraphWithoutAnEngineIsNone) {
+  cuda::CudnnPlanner& planner = test::h200_planner();
+  EXPECT_TRUE(cuda::where_planned(planner, convolution("bf16"), {}));
+  EXPECT_FALSE(cuda::where_planned(planner, std::nullopt, {}));
+  const Graph graph = testing::parse_body(R"(
+  %0 = input() {name = "dy", type = "f32[2, 16, 4, 4]"} : f32[2, 16, 4, 4]
+  %1 = avg_pool_bwd(%0) {height = 8, width = 8} : f32[2, 16, 8, 8]
+  return "dx" = %1
+)");
+  const auto gradient = cuda::pooling_graph(*graph.node_list().back());
+  EXPECT_FALSE(cuda::where_planned(planner, gradient, {.tf32 = false}));
+  EXPECT_TRUE(cuda::where_planned(planner, gradient, {.tf32 = true}));
 }
 
 TEST(CudnnPlanner, AGraphThatIsNoneIsNamed) {
