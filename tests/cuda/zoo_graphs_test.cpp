@@ -22,6 +22,7 @@
 #include "passes/vector_jacobian.h"
 #include "tests/cuda/cuda_case.h"
 #include "tests/passes/pass_case.h"
+#include "zoo/blocks/transformer_block.h"
 #include "zoo/zoo.h"
 
 // Every convolution, batch norm, pooling, attention and product of the zoo, forward and in
@@ -37,16 +38,25 @@ namespace {
 
 constexpr std::int64_t kBatch = 32;
 
-/// One of each kind: the deeper networks repeat their blocks.
+/// One of each kind: the deeper networks repeat their blocks. The last is no network but the block
+/// of a vision transformer.
 const std::vector<std::string>& networks() {
-  static const std::vector<std::string> names{"lscnn", "dcr", "arcface_iresnet18", "mla_iresnet18",
-                                              "lesa_resnet50"};
+  static const std::vector<std::string> names{
+      "lscnn", "dcr", "arcface_iresnet18", "mla_iresnet18", "lesa_resnet50", "transformer_block"};
   return names;
+}
+
+Graph build(const std::string& name) {
+  if (name != "transformer_block") return zoo::build(name);
+  Network network(name);
+  const Tensor x = network.input("x", {"N", 197, 512});
+  network.output("y", zoo::transformer_block(network.root() / "block", x));
+  return network.finish();
 }
 
 /// Behind the passes for an H200.
 Graph optimized(const std::string& name, bool trains) {
-  Graph graph = zoo::build(name);
+  Graph graph = build(name);
   graph = graph.with_symbol(graph.symbols().at(0), kBatch);
   if (trains) {
     std::vector<std::string> outputs;
@@ -139,9 +149,11 @@ void plan_all(const Graph& graph, Plans& plans) {
       plans.count_kernels(*node, cuda::pooling_kernels(*node, cuda::operand_views(*node),
                                                        cuda::result_views(*node)));
     }
-    if (node->is("sdpa") && !plans.takes(*node, cuda::attention_graph(*node))) {
+    if (node->is("sdpa")) {
+      const bool taken = plans.takes(*node, cuda::attention_graph(*node));
       const std::string refusal = cuda::attention_refusal(*node);
-      ++plans.counts["sdpa left: " + (refusal.empty() ? "no engine" : refusal)];
+      const std::string left = refusal.empty() ? "no engine" : refusal;
+      ++plans.counts["sdpa " + node->provenance().scope + (taken ? "" : " left: " + left)];
     }
     if (cuda::is_matmul(*node)) plan_products(*node, plans);
   }
