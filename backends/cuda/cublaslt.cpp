@@ -7,7 +7,7 @@
 #include <numeric>
 #include <type_traits>
 
-#include "backends/cuda/cudnn_operations.h"
+#include "backends/cuda/device_views.h"
 #include "ir/error.h"
 
 namespace facet::cuda {

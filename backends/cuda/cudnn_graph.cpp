@@ -5,6 +5,7 @@
 #include <numeric>
 #include <span>
 
+#include "backends/cuda/device_views.h"
 #include "ir/error.h"
 
 namespace facet::cuda {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "backends/cuda/cudnn_graph.h"
+#include "backends/cuda/device_views.h"
 #include "ir/error.h"
 
 namespace facet::cuda {

@@ -10,9 +10,6 @@
 /// The steps of an operation graph as cuDNN's operation descriptors.
 namespace facet::cuda {
 
-/// Bytes by which every operand and result is aligned.
-inline constexpr std::int64_t kAlignment = 16;
-
 /// What operations refer to: tensors by number, descriptions of operations. It must live as long as
 /// they do.
 class GraphParts {

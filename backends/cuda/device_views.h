@@ -7,6 +7,9 @@
 /// Values as they lie on the device where nothing else is said.
 namespace facet::cuda {
 
+/// Bytes by which every operand, result and piece of scratch is aligned.
+inline constexpr std::int64_t kAlignment = 16;
+
 /// A dense value, images [N, C, H, W] as NHWC and weights [O, C, kh, kw] alike; 8 in place of a
 /// symbol.
 View device_view(Type type);

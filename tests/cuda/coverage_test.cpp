@@ -8,8 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "backends/cuda/batch_norm.h"
+#include "backends/cuda/attention.h"
 #include "backends/cuda/convolution.h"
+#include "backends/cuda/kernels/batch_norm.h"
 #include "backends/cuda/kernels/batch_norm_apply.h"
 #include "backends/cuda/kernels/copy.h"
 #include "backends/cuda/kernels/dropout.h"
@@ -17,6 +18,7 @@
 #include "backends/cuda/kernels/gate.h"
 #include "backends/cuda/kernels/labels.h"
 #include "backends/cuda/kernels/layer_norm.h"
+#include "backends/cuda/kernels/pooling.h"
 #include "backends/cuda/kernels/prelu.h"
 #include "backends/cuda/kernels/reduce_max.h"
 #include "backends/cuda/kernels/reduction.h"
@@ -24,6 +26,7 @@
 #include "backends/cuda/kernels/single_update.h"
 #include "backends/cuda/kernels/softmax.h"
 #include "backends/cuda/kernels/update.h"
+#include "backends/cuda/matmul.h"
 #include "passes/pass.h"
 #include "passes/prepared.h"
 #include "tests/passes/fake_target.h"
@@ -66,18 +69,15 @@ const std::vector<Family>& families() {
          return is_one_of(node, {"input", "parameter", "constant"});
        }},
       {"convolution", [](const Node& node) { return cuda::is_convolution(node); }},
-      {"batch norm",
-       [](const Node& node) {
-         return is_one_of(node, {"batch_norm_train", "batch_norm_bwd"});
+      {"batch norm", cuda::is_batch_norm, cuda::batch_norm_kernels},
+      {"matmul", cuda::is_matmul,
+       [](const Node& node, Views x, Views y) {
+         cuda::MatmulPlan plan = cuda::matmul_plan(node, x, y, {});
+         EXPECT_FALSE(plan.products.empty());
+         return KernelSequence{std::move(plan.before), plan.scratch_bytes};
        }},
-      {"matmul",
-       [](const Node& node) {
-         return is_one_of(node, {"linear", "linear_bwd_data", "linear_bwd_weights", "matmul"});
-       }},
-      {"pooling",
-       [](const Node& node) {
-         return is_one_of(node, {"max_pool", "avg_pool", "max_pool_bwd", "avg_pool_bwd"});
-       }},
+      {"pooling", cuda::is_pooling, cuda::pooling_kernels},
+      {"attention", [](const Node& node) { return cuda::attention_refusal(node).empty(); }},
       {"softmax",
        [](const Node& node) {
          return is_one_of(node, {"softmax", "softmax_bwd"});
@@ -145,9 +145,13 @@ RecipeText recipe_of(const std::string& name, const std::string&) {
 void optimize(Graph& graph) {
   testing::FakeTarget target;
   target.supported = [](const Node& node) { return !node.is("conv_branches"); };
+  target.takes_entry = [](const Node& node, std::string_view entry, const Type* extra) {
+    return !node.is("linear") || cuda::matmul_takes_entry(node, entry, extra);
+  };
   target.layouts = [](const Node& node) {
     if (cuda::is_convolution(node)) return cuda::convolution_layouts(node);
     if (cuda::is_gate(node)) return cuda::gate_layouts(node);
+    if (cuda::attention_refusal(node).empty()) return cuda::attention_layouts(node);
     if (cuda::is_relative_attention(node)) return cuda::relative_attention_layouts(node);
     return LayoutChoice{std::vector<Layout>(static_cast<std::size_t>(node.operand_count())),
                         std::vector<Layout>(static_cast<std::size_t>(node.result_count()))};

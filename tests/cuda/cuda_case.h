@@ -7,6 +7,7 @@
 
 #include "backends/cuda/convolution.h"
 #include "backends/cuda/cudnn_planner.h"
+#include "backends/cuda/matmul.h"
 #include "tests/formats/temp_folder.h"
 #include "tests/passes/fake_target.h"
 #include "tests/support/paths.h"
@@ -26,12 +27,13 @@ inline cuda::CudnnPlanner& h200_planner() {
   return planner;
 }
 
-/// A target that fuses what cuDNN computes on an H200 in one graph.
+/// A target that fuses what cuDNN computes on an H200 in one graph, or cuBLASLt in one product.
 class H200Target : public testing::FakeTarget {
  public:
   explicit H200Target(cuda::EngineRules rules) {
     supported = [](const Node& node) { return !node.is("conv_branches"); };
     takes_entry = [rules](const Node& node, std::string_view entry, const Type* extra) {
+      if (node.is("linear")) return cuda::matmul_takes_entry(node, entry, extra);
       const auto graphs = cuda::graphs_with_entry(node, entry, extra);
       for (const cuda::OperationGraph& graph : graphs) {
         if (h200_planner().engines(graph, rules).empty()) return false;
