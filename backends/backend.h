@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/device_queue.h"
 #include "ir/layout.h"
 #include "passes/target.h"
 
@@ -32,9 +33,10 @@ class Kernel {
   virtual std::string implementation() const = 0;
   /// Temporary bytes `bind` needs, 64-byte aligned.
   virtual std::size_t scratch_bytes() const { return 0; }
-  /// A callable that runs the kernel on these addresses; they must stay valid as long as it does.
-  /// One callable must not run on two threads at once. It uses the calling thread's OpenMP team.
-  virtual std::function<void()> bind(std::span<std::byte* const> operands,
+  /// A callable that puts the kernel on these addresses into `queue`; both must stay valid as long
+  /// as it does. One callable must not run on two threads at once. On the CPU it runs at once and
+  /// uses the calling thread's OpenMP team.
+  virtual std::function<void()> bind(DeviceQueue& queue, std::span<std::byte* const> operands,
                                      std::span<std::byte* const> results,
                                      std::byte* scratch) const = 0;
 };
@@ -46,6 +48,8 @@ class Backend : public Target {
   /// names the node and the reason when no implementation exists.
   virtual std::unique_ptr<Kernel> lower(const Node& node, std::span<const View> operands,
                                         std::span<const View> results) const = 0;
+  /// An order of work for one thread's runs of kernels of this backend, which it may outlive.
+  virtual std::shared_ptr<DeviceQueue> make_queue() const { return host_queue(); }
 };
 
 }  // namespace facet

@@ -68,7 +68,7 @@ struct Row {
 /// Each compute step's plain arithmetic (36 products for 2 x 2 results of a 3 x 3 window) and bytes at
 /// the machine's ceilings. Only an algorithm with fewer products, such as Winograd's, gets below.
 std::optional<double> floor_ms(const Row& row, const Ceilings& ceilings) {
-  if (row.executable->options().device == Device::reference) return std::nullopt;
+  if (row.executable->options().device != Device::cpu) return std::nullopt;
   const double peak = row.precision == Precision::bf16 ? ceilings.bf16_flops : ceilings.f32_flops;
   double seconds = 0;
   for (const StepInfo& step : row.program().steps) {
@@ -231,6 +231,7 @@ nlohmann::ordered_json row_json(const Row& row, const Ceilings& ceilings, std::i
           {"batch", row.batch},
           {"threads", thread_count()},
           {"mode", mode},
+          {"execution", row.context->describe_runs(row.program_batch)},
           {"fusion", fusion},
           {"disabled_passes", row.executable->options().disabled_passes},
           {"compile_s", program.compile_seconds},
@@ -359,7 +360,7 @@ void add_bench_command(CLI::App& app) {
       ->allow_extra_args(false)
       ->capture_default_str();
   CompileArguments& compile = arguments->compile;
-  add_device_option(*command, compile.device);
+  add_device_option(*command, compile.device, compile.device_memory);
   add_threads_option(*command, compile.threads);
   add_pass_arguments(*command, compile);
   command->add_flag("--train", arguments->train,

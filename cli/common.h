@@ -33,6 +33,7 @@ void add_dim_option(CLI::App& command, std::vector<std::string>& dims);
 /// --device, --precision, --threads and the switches of the passes.
 struct CompileArguments {
   std::string device = "cpu";
+  std::uint64_t device_memory = 0;  ///< bytes; 0: all
   std::string precision = "f32";
   int threads = 0;  ///< 0: all
   bool no_optimize = false;
@@ -42,7 +43,7 @@ struct CompileArguments {
 void add_compile_arguments(CLI::App& command, CompileArguments& arguments);
 /// Of these --no-fusion and --disable alone.
 void add_pass_arguments(CLI::App& command, CompileArguments& arguments);
-void add_device_option(CLI::App& command, std::string& device);
+void add_device_option(CLI::App& command, std::string& device, std::uint64_t& device_memory);
 /// The device of that name, which can be used: throws Error(usage) for an unknown name and, before
 /// any work, as `require_device`.
 Device chosen_device(const std::string& name);

@@ -28,6 +28,7 @@ struct TrainArguments {
   std::string output;
   bool resume = false;
   std::string device = "cpu";
+  std::uint64_t device_memory = 0;
   int threads = 0;
   bool quiet = false;
   std::string json;
@@ -156,6 +157,7 @@ void run_train(const TrainArguments& arguments) {
   options.output = arguments.output;
   options.resume = arguments.resume;
   options.device = device;
+  options.device_memory = static_cast<std::int64_t>(arguments.device_memory);
   options.quiet = arguments.quiet;
   if (!protocols.empty()) options.protocols = &protocols;
   options.stop_requested = [] { return stop_signal != 0; };
@@ -190,7 +192,7 @@ void add_train_command(CLI::App& app) {
       ->type_name("FOLDER");
   command->add_flag("--resume", arguments->resume,
                     "Go on with the training in the output folder where its checkpoint is");
-  add_device_option(*command, arguments->device);
+  add_device_option(*command, arguments->device, arguments->device_memory);
   add_threads_option(*command, arguments->threads);
   command->add_flag("--quiet", arguments->quiet, "No progress, only the result");
   command->add_option("--json", arguments->json, "Write the result here, too")->type_name("FILE");

@@ -17,15 +17,18 @@
 //
 // Casts of weights are prepared values: they run once, when weights are bound. Ops of policy
 // `follow` compute in f32 inside and round once at their result; a concat needs one dtype, so its f32
-// operands are cast. New state is f32 as the outputs are. Refused: a matmul of full_precision; integers; inputs of rank below 2;
-// prepared values but where a product reads them; outputs that were bf16 already.
+// operands are cast. New state is f32 as the outputs are. Refused: a matmul of full_precision;
+// integers; inputs of rank below 2; prepared values but where a product reads them; outputs that were
+// bf16 already.
+//
+// lower-to-f16: the same with f16, whose largest number is 65504.
 
 namespace facet {
 namespace {
 
-class Bf16Lowering {
+class Lowering {
  public:
-  explicit Bf16Lowering(Graph& graph) : graph_(graph), prepared_(graph) {}
+  Lowering(Graph& graph, DType low) : graph_(graph), low_(low), prepared_(graph) {}
 
   bool run() {
     std::vector<Value*> kept;  // what leaves the graph in f32: outputs and new state
@@ -36,7 +39,7 @@ class Bf16Lowering {
     }
     for (Node* node : graph_.node_list()) lower(node);
     for (Value* value : kept) {
-      if (value->dtype() == DType::bf16) *value = cast(*value, DType::f32, nullptr);
+      if (value->dtype() == low_) *value = cast(*value, DType::f32, nullptr);
     }
     return changed_;
   }
@@ -48,9 +51,9 @@ class Bf16Lowering {
     if (stays_f32(*node)) {
       for (int i = 0; i < node->operand_count(); ++i) read_as_f32(node, i);
     } else if (node->op().precision == PrecisionPolicy::low) {
-      for (const int operand : factors(*node)) read_as_bf16(node, operand);
-    } else if (node->is("concat") && reads_bf16(*node)) {
-      for (int i = 0; i < node->operand_count(); ++i) read_as_bf16(node, i);
+      for (const int operand : factors(*node)) read_as_low(node, operand);
+    } else if (node->is("concat") && reads_low(*node)) {
+      for (int i = 0; i < node->operand_count(); ++i) read_as_low(node, i);
     }
     infer(node);
   }
@@ -89,23 +92,23 @@ class Bf16Lowering {
     const auto& nodes = graph_.nodes();
     const auto place = std::find_if(nodes.begin(), nodes.end(),
                                     [&](const auto& node) { return node.get() == input; });
-    const Value low = cast(input->result(), DType::bf16, std::next(place)->get());
+    const Value low = cast(input->result(), low_, std::next(place)->get());
     for (const Use& use : readers) use.node->set_operand(use.operand, low);
   }
 
-  static bool reads_bf16(const Node& node) {
+  bool reads_low(const Node& node) const {
     return std::any_of(node.operands().begin(), node.operands().end(),
-                       [](const Value& value) { return value.dtype() == DType::bf16; });
+                       [&](const Value& value) { return value.dtype() == low_; });
   }
 
-  void read_as_bf16(Node* node, int index) {
+  void read_as_low(Node* node, int index) {
     const Value value = node->operand(index);
-    if (value.dtype() == DType::f32) node->set_operand(index, cast(value, DType::bf16, node));
+    if (value.dtype() == DType::f32) node->set_operand(index, cast(value, low_, node));
   }
 
   void read_as_f32(Node* node, int index) {
     const Value value = node->operand(index);
-    if (value.dtype() == DType::bf16) node->set_operand(index, cast(value, DType::f32, node));
+    if (value.dtype() == low_) node->set_operand(index, cast(value, DType::f32, node));
   }
 
   /// Operands have their new types already: producers stand before their readers.
@@ -131,6 +134,7 @@ class Bf16Lowering {
   }
 
   Graph& graph_;
+  DType low_;
   PreparedSet prepared_;
   std::map<std::pair<Value, DType>, Value> casts_;
   bool changed_ = false;
@@ -138,6 +142,7 @@ class Bf16Lowering {
 
 }  // namespace
 
-bool lower_to_bf16(Graph& graph, PassContext&) { return Bf16Lowering(graph).run(); }
+bool lower_to_bf16(Graph& graph, PassContext&) { return Lowering(graph, DType::bf16).run(); }
+bool lower_to_f16(Graph& graph, PassContext&) { return Lowering(graph, DType::f16).run(); }
 
 }  // namespace facet

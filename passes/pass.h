@@ -114,6 +114,7 @@ bool fuse_epilogue(Graph& graph, PassContext& context);
 bool merge_branches(Graph& graph, PassContext& context);
 bool fuse_elementwise(Graph& graph, PassContext& context);
 bool lower_to_bf16(Graph& graph, PassContext& context);
+bool lower_to_f16(Graph& graph, PassContext& context);
 bool decompose_unsupported(Graph& graph, PassContext& context);
 bool move_reversals(Graph& graph, PassContext& context);
 bool assign_layouts(Graph& graph, PassContext& context);

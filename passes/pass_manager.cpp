@@ -33,6 +33,7 @@ const std::vector<Pass>& table() {
       {"fuse-elementwise", "Chains of scalar functions become one pass over memory.",
        fuse_elementwise},
       {"lower-to-bf16", "Compute on bf16 operands; activations in bf16.", lower_to_bf16},
+      {"lower-to-f16", "Compute on f16 operands; activations in f16.", lower_to_f16},
       {"decompose-unsupported", "What the target lacks becomes plainer ops.",
        decompose_unsupported},
       {"move-reversals", "Reversed matrices become reversed tables that they are multiplied with.",

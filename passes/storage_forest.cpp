@@ -135,8 +135,9 @@ bool StorageForest::is_dense(int index) const {
 }
 
 bool StorageForest::placement_is_legal(int index) const {
-  if (is_dense(index)) return true;
   const Cell& at = cell(index);
+  if (at.offset % target_->address_alignment() != 0) return false;
+  if (is_dense(index)) return true;
   if (!at.is_view && !target_->writes_slices(*at.value.node, at.value.index)) return false;
   for (const auto& [result, use] : at.value.node->all_uses()) {
     if (result == at.value.index && !reader_is_legal(index, use)) return false;

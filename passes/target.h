@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,8 @@ class Target {
   /// same layout, but with gaps between the rows of the sliced axis.
   virtual bool writes_slices(const Node& node, int index) const = 0;
   virtual bool reads_slices(const Node& node, int index) const = 0;
+  /// Bytes; operands and results begin at multiples of it. At most 64.
+  virtual std::int64_t address_alignment() const { return 1; }
 };
 
 }  // namespace facet

@@ -15,12 +15,12 @@ constexpr int kAttempts = 5;
 }  // namespace
 
 std::shared_ptr<const Program> make_program(const Graph& graph, std::int64_t batch,
-                                            const Backend& backend, WeightStore& weights,
+                                            const Backends& backends, WeightStore& weights,
                                             const CompileOptions& options,
                                             const ProgramInfo& optimization) {
   ProgramInfo info = optimization;
   const auto make = [&](const CompileOptions& given, std::int64_t reserve) {
-    return std::make_shared<const Program>(graph, batch, backend, weights, given, info, reserve);
+    return std::make_shared<const Program>(graph, batch, backends, weights, given, info, reserve);
   };
   if (options.recompute.kind != RecomputePolicy::Kind::budget) return make(options, 0);
   CompileOptions chosen = options;

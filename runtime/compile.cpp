@@ -40,11 +40,45 @@ std::vector<Pass> pipeline_for(const CompileOptions& options) {
   } else {
     passes.push_back(find_pass("eliminate-dead-code"));
   }
-  if (options.precision == Precision::bf16) {
-    passes.push_back(find_pass("lower-to-bf16"));
+  if (options.precision == Precision::bf16 || options.precision == Precision::f16) {
+    passes.push_back(
+        find_pass(options.precision == Precision::bf16 ? "lower-to-bf16" : "lower-to-f16"));
     if (options.optimize) passes.push_back(find_pass("eliminate-common-subexpressions"));
   }
   return passes;
+}
+
+ExecutableBackends backends_for(const CompileOptions& options) {
+  if (options.device == Device::reference) return {};
+  if (options.device == Device::cpu) return {make_cpu_backend(), nullptr};
+  require_device(to_string(options.device));
+  const DeviceOptions device{options.memory_limit, options.precision == Precision::tf32};
+  return {device_module(to_string(options.device)).make_backend(device), make_cpu_backend()};
+}
+
+void check_options(const Graph& graph, const CompileOptions& options) {
+  const bool is_reference = options.device == Device::reference;
+  if (is_reference && options.precision != Precision::f32) {
+    throw usage_error("the reference device computes in float64; it takes no --precision");
+  }
+  if (is_reference && options.recompute.kind != RecomputePolicy::Kind::none) {
+    throw usage_error("the reference device keeps every value; it takes no --recompute");
+  }
+  const bool of_gpu = options.precision == Precision::tf32 || options.precision == Precision::f16;
+  if (options.device != Device::cuda && of_gpu) {
+    throw usage_error(fmt::format("{} is a precision of GPUs; take --device cuda, or f32 or bf16",
+                                  to_string(options.precision)));
+  }
+  if (options.precision == Precision::f16 && !graph.updates().empty()) {
+    throw usage_error("training in f16 needs its loss scaled, which no step does; take bf16");
+  }
+  if (options.device != Device::cuda && options.memory_limit != 0) {
+    throw usage_error("--device-memory limits the memory of a GPU; take --device cuda");
+  }
+  if (graph.symbols().size() > 1) {
+    throw usage_error(fmt::format("network '{}' has several symbols ({}); one, the batch, can be "
+                                  "compiled", graph.name(), fmt::join(graph.symbols(), ", ")));
+  }
 }
 
 }  // namespace
@@ -59,7 +93,9 @@ Device parse_device(std::string_view name) {
 Precision parse_precision(std::string_view name) {
   if (name == "f32") return Precision::f32;
   if (name == "bf16") return Precision::bf16;
-  throw usage_error(fmt::format("unknown precision '{}'; there are f32 and bf16", name));
+  if (name == "f16") return Precision::f16;
+  if (name == "tf32") return Precision::tf32;
+  throw usage_error(fmt::format("unknown precision '{}'; there are f32, bf16, f16 and tf32", name));
 }
 
 std::string_view to_string(Device device) {
@@ -72,32 +108,36 @@ std::string_view to_string(Device device) {
       return "reference";
   }
 }
+
 std::string_view to_string(Precision precision) {
-  return precision == Precision::f32 ? "f32" : "bf16";
+  switch (precision) {
+    case Precision::f32:
+      return "f32";
+    case Precision::f16:
+      return "f16";
+    case Precision::tf32:
+      return "tf32";
+    default:
+      return "bf16";
+  }
 }
 
 std::shared_ptr<const Executable> compile(const Graph& graph, const TensorMap& weights,
                                           const CompileOptions& options, std::int64_t batch) {
-  if (options.device == Device::cuda) require_device(to_string(options.device));
-  if (options.device == Device::reference && options.precision != Precision::f32) {
-    throw usage_error("the reference device computes in float64; it takes no --precision");
-  }
-  if (options.device == Device::reference && options.recompute.kind != RecomputePolicy::Kind::none) {
-    throw usage_error("the reference device keeps every value; it takes no --recompute");
-  }
-  if (graph.symbols().size() > 1) {
-    throw usage_error(fmt::format("network '{}' has several symbols ({}); one, the batch, can be "
-                                  "compiled", graph.name(), fmt::join(graph.symbols(), ", ")));
-  }
+  return compile_for(backends_for(options), graph, weights, options, batch);
+}
+
+std::shared_ptr<const Executable> compile_for(ExecutableBackends backends, const Graph& graph,
+                                              const TensorMap& weights,
+                                              const CompileOptions& options, std::int64_t batch) {
+  check_options(graph, options);
   const auto start = std::chrono::steady_clock::now();
   Graph given = graph.clone();
   if (!options.outputs.empty()) given.select_outputs(options.outputs);
   given.promote_taps(options.taps);
   Graph optimized = given.clone();
-  std::unique_ptr<Backend> backend;
-  if (options.device == Device::cpu) backend = make_cpu_backend();
   PassContext context;
-  context.target = backend.get();
+  context.target = backends.device.get();
   context.evaluate = evaluate_node;
   PipelineOptions pipeline;
   pipeline.disabled = options.disabled_passes;
@@ -111,7 +151,7 @@ std::shared_ptr<const Executable> compile(const Graph& graph, const TensorMap& w
     return make_reference_executable(std::move(optimized), weights, options, std::move(info));
   }
   return make_compiled_executable(std::move(given), std::move(optimized), weights, options,
-                                  std::move(info), std::move(backend), batch);
+                                  std::move(info), std::move(backends), batch);
 }
 
 }  // namespace facet

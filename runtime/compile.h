@@ -16,8 +16,8 @@
 namespace facet {
 
 enum class Device { cpu, reference, cuda };
-enum class Precision { f32, bf16 };
-/// "cpu", "reference", "cuda" / "f32", "bf16". Throw Error(usage) with the known names.
+enum class Precision { f32, bf16, f16, tf32 };
+/// "cpu", "reference", "cuda" / "f32", "bf16", "f16", "tf32". Throw Error(usage) with the known names.
 Device parse_device(std::string_view name);
 Precision parse_precision(std::string_view name);
 std::string_view to_string(Device device);
@@ -26,8 +26,11 @@ std::string_view to_string(Precision precision);
 struct CompileOptions {
   Device device = Device::cpu;
   /// f32 unless asked; bf16 computes convolutions and matrix products on bf16 operands with f32
-  /// accumulation, stores activations in bf16, and gives f32 outputs.
+  /// accumulation, stores activations in bf16, and gives f32 outputs; f16 (cuda, no training) likewise. tf32 (cuda) keeps f32 everywhere
+  /// but may round the factors of products to 10 bits of mantissa.
   Precision precision = Precision::f32;
+  /// Of a GPU: bytes of its memory that the whole program may take; 0: all.
+  std::int64_t memory_limit = 0;
   /// Scopes whose outputs become outputs too.
   std::vector<std::string> taps;
   /// Outputs to keep; empty keeps all.
@@ -122,6 +125,9 @@ class Context {
   /// Runs the program of this batch `repeats` times on a fixed input pattern and returns each run's
   /// milliseconds: what benchmarks time, without copies in and out.
   virtual std::vector<double> time(std::int64_t batch, int repeats) = 0;
+  /// How runs of this batch go on from now: "80 steps", "one CUDA graph of 80 steps", or one by one and
+  /// why.
+  virtual std::string describe_runs(std::int64_t batch) = 0;
   /// Runs on a copy of the state and names the first step that made a value that is not finite: what,
   /// where, how many. Empty if there is none.
   virtual std::string diagnose(const TensorMap& inputs) = 0;

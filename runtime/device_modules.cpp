@@ -75,8 +75,7 @@ const DeviceModule& device_module(std::string_view name) {
 
 void require_device(std::string_view name) {
   const DeviceModule& module = device_module(name);
-  std::string missing = module.missing_device();
-  if (missing.empty()) missing = module.missing_features();
+  const std::string missing = module.missing_device();
   if (!missing.empty()) {
     throw failure(fmt::format("the device '{}' cannot be used: {}", name, missing));
   }

@@ -18,7 +18,7 @@ std::filesystem::path device_module_folder();
 const DeviceModule& device_module(std::string_view name);
 
 /// Throws Error(failure), one message for each, if the device's module, its driver or the device
-/// itself is missing, or if Facet does not run networks on it yet.
+/// itself is missing.
 void require_device(std::string_view name);
 
 }  // namespace facet

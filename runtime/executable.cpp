@@ -7,7 +7,6 @@
 
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <list>
 #include <map>
 #include <mutex>
@@ -42,13 +41,13 @@ class CompiledExecutable final : public Executable,
                                  public std::enable_shared_from_this<CompiledExecutable> {
  public:
   CompiledExecutable(Graph graph, Graph optimized, const TensorMap& weights, CompileOptions options,
-                     ProgramInfo optimization, std::unique_ptr<Backend> backend)
+                     ProgramInfo optimization, ExecutableBackends backends)
       : graph_(std::move(graph)),
         optimized_(std::move(optimized)),
         options_(std::move(options)),
         optimization_(std::move(optimization)),
-        backend_(std::move(backend)),
-        weights_(graph_, weights) {
+        backends_(std::move(backends)),
+        weights_(graph_, weights, device().make_queue()) {
     for (const Output& update : graph_.updates()) {
       const auto it = weights.find(update.name);
       if (it != weights.end()) initial_.insert(*it);
@@ -63,15 +62,21 @@ class CompiledExecutable final : public Executable,
   std::shared_ptr<State> make_state() const override {
     const std::lock_guard lock(mutex_);
     check_not_taken();
-    return std::make_shared<State>(graph_, initial_);
+    TensorMap copy;
+    for (const auto& [key, tensor] : initial_) copy.emplace(key, tensor.clone());
+    return std::make_shared<State>(graph_, std::move(copy), device().make_queue());
   }
   std::shared_ptr<State> take_state() const override {
     const std::lock_guard lock(mutex_);
     check_not_taken();
     taken_ = true;
-    return std::make_shared<State>(graph_, std::exchange(initial_, {}));
+    return std::make_shared<State>(graph_, std::exchange(initial_, {}), device().make_queue());
   }
   std::unique_ptr<Context> make_context(std::shared_ptr<State> state) const override;
+
+  const Backend& device() const { return *backends_.device; }
+  /// What computes prepared weights.
+  const Backend& host() const { return backends_.host ? *backends_.host : device(); }
 
   std::shared_ptr<const Program> shared_program(std::int64_t batch) const {
     if (batch < 1) throw usage_error(fmt::format("a batch of {} cannot run", batch));
@@ -82,7 +87,7 @@ class CompiledExecutable final : public Executable,
       return programs_.front();
     }
     programs_.push_front(
-        make_program(optimized_, batch, *backend_, weights_, options_, optimization_));
+        make_program(optimized_, batch, {device(), host()}, weights_, options_, optimization_));
     if (programs_.size() > kProgramsKept) programs_.pop_back();
     return programs_.front();
   }
@@ -97,7 +102,7 @@ class CompiledExecutable final : public Executable,
   Graph optimized_;
   CompileOptions options_;
   ProgramInfo optimization_;  // what the symbolic passes reported
-  std::unique_ptr<Backend> backend_;
+  ExecutableBackends backends_;
   mutable TensorMap initial_;  // what `make_state` copies
   mutable bool taken_ = false;
   mutable WeightStore weights_;
@@ -109,11 +114,13 @@ class CompiledContext final : public Context {
  public:
   CompiledContext(std::shared_ptr<const CompiledExecutable> executable,
                   std::shared_ptr<State> state)
-      : executable_(std::move(executable)), state_(std::move(state)) {}
+      : executable_(std::move(executable)),
+        state_(std::move(state)),
+        queue_(executable_->device().make_queue()) {}
 
   TensorMap run(const TensorMap& inputs) override {
     Instance& instance = load(inputs);
-    for (const Program::BoundStep& step : instance.steps) step.run();
+    instance.replay->run();
     return finish(instance);
   }
 
@@ -121,13 +128,18 @@ class CompiledContext final : public Context {
     const TensorMap before = state_->snapshot();
     Instance& instance = load(inputs);
     std::string found;
-    for (std::size_t i = 0; found.empty() && i < instance.steps.size(); ++i) {
-      instance.steps[i].run();
-      found = instance.program->describe_non_finite(instance.steps[i].step, instance.arena.get(),
-                                                    *state_);
+    const std::vector<QueuedStep>& steps = instance.replay->steps();
+    for (std::size_t i = 0; found.empty() && i < steps.size(); ++i) {
+      steps[i].run();
+      found = instance.program->describe_non_finite(i, *queue_, instance.arena.get(), *state_);
     }
+    queue_->wait();
     state_->assign(before);
     return found;
+  }
+
+  std::string describe_runs(std::int64_t batch) override {
+    return instance_of(batch).replay->describe();
   }
 
   State& state() override { return *state_; }
@@ -135,10 +147,9 @@ class CompiledContext final : public Context {
   TensorMap profile(const TensorMap& inputs, std::vector<ProfileRow>& rows) override {
     Instance& instance = load(inputs);
     rows.clear();
-    for (const Program::BoundStep& step : instance.steps) {
-      const Clock::time_point start = Clock::now();
-      step.run();
-      rows.push_back({step.step, milliseconds_since(start)});
+    const std::vector<QueuedStep>& steps = instance.replay->steps();
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      rows.push_back({i, queue_->milliseconds(steps[i].run)});
     }
     return finish(instance);
   }
@@ -148,9 +159,11 @@ class CompiledContext final : public Context {
     std::vector<double> times;
     for (int i = 0; i < repeats; ++i) {
       fill_inputs(instance);  // the plan gives their bytes to later steps
+      queue_->wait();
       const Clock::time_point start = Clock::now();
-      for (const Program::BoundStep& step : instance.steps) step.run();
-      instance.program->commit(instance.arena.get(), *state_);
+      instance.replay->run();
+      instance.commit->run();
+      queue_->wait();
       times.push_back(milliseconds_since(start));
     }
     return times;
@@ -162,7 +175,8 @@ class CompiledContext final : public Context {
   struct Instance {
     std::shared_ptr<const Program> program;
     std::shared_ptr<std::byte> arena;
-    std::vector<Program::BoundStep> steps;
+    std::unique_ptr<Replay> replay;
+    std::unique_ptr<Replay> commit;
   };
 
   Instance& instance_of(std::int64_t batch) {
@@ -172,9 +186,21 @@ class CompiledContext final : public Context {
     Instance instance;
     instance.program = executable_->shared_program(batch);
     return_free_memory();
-    instance.arena = allocate_bytes(instance.program->info().arena_bytes);
-    instance.steps = instance.program->bind(instance.arena.get(), *state_);
+    instance.arena = allocate_arena(*instance.program);
+    std::byte* const arena = instance.arena.get();
+    instance.replay = queue_->record(instance.program->bind(*queue_, arena, *state_));
+    instance.commit = queue_->record(instance.program->bind_commit(*queue_, arena, *state_));
     return instances_.emplace(batch, std::move(instance)).first->second;
+  }
+
+  std::shared_ptr<std::byte> allocate_arena(const Program& program) {
+    try {
+      return queue_->allocate(program.info().arena_bytes, "arena");
+    } catch (Error& error) {
+      error.add_context(fmt::format("making the arena of batch {}: {}", program.info().batch,
+                                    program.describe_peak()));
+      throw;
+    }
   }
 
   Instance& load(const TensorMap& inputs) {
@@ -182,31 +208,32 @@ class CompiledContext final : public Context {
     Instance& instance = instance_of(batch);
     for (const ProgramPort& port : instance.program->inputs()) {
       const HostTensor tensor = inputs.at(port.name).cast(port.type.dtype);
-      std::memcpy(instance.arena.get() + port.address.offset, tensor.data(),
-                  static_cast<std::size_t>(tensor.byte_count()));
+      queue_->write(instance.arena.get() + port.address.offset, tensor.data(), tensor.byte_count());
     }
     return instance;
   }
 
   /// Float inputs become a fixed pattern in [-1, 1), single numbers (a learning rate) and others
   /// zero: what timing runs on.
-  static void fill_inputs(Instance& instance) {
+  void fill_inputs(const Instance& instance) {
     for (const ProgramPort& port : instance.program->inputs()) {
-      std::byte* const to = instance.arena.get() + port.address.offset;
-      const std::int64_t count = element_count(port.type.shape).factor;
-      std::memset(to, 0, static_cast<std::size_t>(count * size_of(port.type.dtype)));
-      if (port.type.dtype != DType::f32 || count == 1) continue;
-      auto* values = reinterpret_cast<float*>(to);
-      for (std::int64_t i = 0; i < count; ++i) {
-        values[i] = static_cast<float>((i * 2654435761u >> 8) & 0xFFFF) / 32768.0F - 1.0F;
+      HostTensor tensor(port.type.dtype, static_extents(port.type.shape));
+      const std::int64_t count = tensor.element_count();
+      if (port.type.dtype == DType::f32 && count != 1) {
+        auto* values = tensor.as_mutable<float>();
+        for (std::int64_t i = 0; i < count; ++i) {
+          values[i] = static_cast<float>((i * 2654435761u >> 8) & 0xFFFF) / 32768.0F - 1.0F;
+        }
       }
+      queue_->write(instance.arena.get() + port.address.offset, tensor.data(), tensor.byte_count());
     }
   }
 
   TensorMap finish(const Instance& instance) const {
     TensorMap outputs = collect(instance);
     if (is_guarded_finite(executable_->options().guard, outputs)) {
-      instance.program->commit(instance.arena.get(), *state_);
+      instance.commit->run();
+      queue_->wait();
     }
     return outputs;
   }
@@ -217,7 +244,7 @@ class CompiledContext final : public Context {
       HostTensor tensor(port.type.dtype, static_extents(port.type.shape));
       const std::byte* from =
           instance.program->pointer(port.address, instance.arena.get(), *state_);
-      std::memcpy(tensor.mutable_data(), from, static_cast<std::size_t>(tensor.byte_count()));
+      queue_->read(tensor.mutable_data(), from, tensor.byte_count());
       outputs.emplace(port.name, std::move(tensor));
     }
     return outputs;
@@ -225,6 +252,7 @@ class CompiledContext final : public Context {
 
   std::shared_ptr<const CompiledExecutable> executable_;
   std::shared_ptr<State> state_;
+  std::shared_ptr<DeviceQueue> queue_;
   std::map<std::int64_t, Instance> instances_;
 };
 
@@ -290,10 +318,10 @@ std::int64_t resolve_batch(const Graph& graph, const TensorMap& inputs) {
 
 std::shared_ptr<const Executable> make_compiled_executable(
     Graph graph, Graph optimized, const TensorMap& weights, CompileOptions options,
-    ProgramInfo optimization, std::unique_ptr<Backend> backend, std::int64_t batch) {
+    ProgramInfo optimization, ExecutableBackends backends, std::int64_t batch) {
   auto executable = std::make_shared<CompiledExecutable>(
       std::move(graph), std::move(optimized), weights, std::move(options), std::move(optimization),
-      std::move(backend));
+      std::move(backends));
   executable->program(batch);
   return executable;
 }

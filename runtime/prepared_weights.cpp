@@ -1,15 +1,10 @@
 #include "runtime/prepared_weights.h"
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <cstdlib>
-#include <cstring>
 #include <set>
+#include <utility>
 
 #include "ir/error.h"
 #include "ir/hash.h"
@@ -59,7 +54,7 @@ std::vector<Node*> needed_nodes(std::span<Node* const> prepared, std::span<const
 }
 
 PreparedValue evaluate_node(const Node& node, const std::map<Value, PreparedValue>& values,
-                            const Backend& backend) {
+                            const Backend& host) {
   std::vector<View> operands;
   std::vector<std::byte*> addresses;
   for (const Value& value : node.operands()) {
@@ -69,12 +64,12 @@ PreparedValue evaluate_node(const Node& node, const std::map<Value, PreparedValu
   }
   const Type& type = node.result_types()[0];
   const std::vector<View> results{dense_view(type)};
-  const std::unique_ptr<Kernel> kernel = backend.lower(node, operands, results);
+  const std::unique_ptr<Kernel> kernel = host.lower(node, operands, results);
   PreparedValue made{nullptr, byte_size(type)};
-  const std::shared_ptr<std::byte> bytes = allocate_bytes(made.size);
-  const auto scratch = allocate_bytes(static_cast<std::int64_t>(kernel->scratch_bytes()));
+  const std::shared_ptr<std::byte> bytes = allocate_host_bytes(made.size);
+  const auto scratch = allocate_host_bytes(static_cast<std::int64_t>(kernel->scratch_bytes()));
   std::byte* const result = bytes.get();
-  kernel->bind(addresses, std::span(&result, 1), scratch.get())();
+  kernel->bind(*host_queue(), addresses, std::span(&result, 1), scratch.get())();
   made.bytes = bytes;
   return made;
 }
@@ -86,24 +81,8 @@ PreparedValue from_tensor(const HostTensor& tensor) {
 
 }  // namespace
 
-std::shared_ptr<std::byte> allocate_bytes(std::int64_t bytes) {
-  // Large blocks in large pages: a network walks through more small ones than the processor keeps
-  // translations for. The size is not rounded up to whole pages: what is not there needs no memory.
-  constexpr std::size_t kLargePage = std::size_t{2} << 20;
-  const bool is_large = static_cast<std::size_t>(bytes) >= kLargePage;
-  const std::size_t rounded = (static_cast<std::size_t>(bytes) / 64 + 1) * 64;
-  void* block = nullptr;
-  if (posix_memalign(&block, is_large ? kLargePage : 64, rounded) != 0) {
-    throw failure(fmt::format("out of memory: {} bytes", bytes));
-  }
-#if defined(__linux__)
-  if (is_large) madvise(block, rounded / kLargePage * kLargePage, MADV_HUGEPAGE);  // a wish
-#endif
-  std::memset(block, 0, rounded);
-  return {static_cast<std::byte*>(block), [](std::byte* p) { std::free(p); }};
-}
-
-WeightStore::WeightStore(const Graph& graph, TensorMap weights) : weights_(std::move(weights)) {
+WeightStore::WeightStore(const Graph& graph, TensorMap weights, std::shared_ptr<DeviceQueue> queue)
+    : weights_(std::move(weights)), queue_(std::move(queue)) {
   std::string problems;
   for (const auto& node : graph.nodes()) {
     if (!node->is("parameter")) continue;
@@ -131,7 +110,7 @@ PreparedValue WeightStore::parameter(const Node& node) const {
 
 std::vector<PreparedValue> WeightStore::prepare(std::span<Node* const> prepared,
                                                 std::span<const Value> roots,
-                                                const Backend& backend) {
+                                                const Backend& host) {
   const std::lock_guard lock(mutex_);
   const std::map<Value, std::uint64_t> hashes = expression_hashes(prepared);
   const std::vector<Node*> nodes = needed_nodes(prepared, roots, hashes, known_);
@@ -145,7 +124,7 @@ std::vector<PreparedValue> WeightStore::prepare(std::span<Node* const> prepared,
     const Value result = node->result();
     const auto it = known_.find(hashes.at(result));
     if (it != known_.end()) {
-      values[result] = it->second;
+      values[result] = {queue_->fetch(it->second.bytes, it->second.size), it->second.size};
     } else if (node->is("parameter")) {
       values[result] = parameter(*node);
     } else if (node->is("constant")) {
@@ -153,9 +132,12 @@ std::vector<PreparedValue> WeightStore::prepare(std::span<Node* const> prepared,
     } else if (node->is("reshape")) {
       values[result] = values.at(node->operand(0));  // row-major bytes are the same
     } else {
-      values[result] = evaluate_node(*node, values, backend);
+      values[result] = evaluate_node(*node, values, host);
     }
-    if (root_set.contains(result)) known_[hashes.at(result)] = values[result];
+    if (root_set.contains(result) && it == known_.end()) {
+      const PreparedValue& made = values[result];
+      known_[hashes.at(result)] = {queue_->place(made.bytes, made.size, "weights"), made.size};
+    }
     for (const Value& value : node->operands()) {
       if (--readers[value] == 0 && !root_set.contains(value)) values.erase(value);
     }

@@ -12,10 +12,7 @@
 
 namespace facet {
 
-/// A block of bytes, 64-byte aligned, zeroed.
-std::shared_ptr<std::byte> allocate_bytes(std::int64_t bytes);
-
-/// A weight as a kernel reads it: folded, cast, in the kernel's layout.
+/// A weight as a kernel reads it: folded, cast, in the kernel's layout, on the kernel's device.
 struct PreparedValue {
   std::shared_ptr<const std::byte> bytes;
   std::int64_t size = 0;
@@ -25,18 +22,21 @@ struct PreparedValue {
 /// parameters is evaluated once, whatever the number of programs that read it. Thread-safe.
 class WeightStore {
  public:
-  /// Throws Error(usage) that lists parameters of `graph` that are missing or mis-shaped.
-  WeightStore(const Graph& graph, TensorMap weights);
+  /// What is computed goes to the device of `queue`. Throws Error(usage) that lists parameters of
+  /// `graph` that are missing or mis-shaped.
+  WeightStore(const Graph& graph, TensorMap weights, std::shared_ptr<DeviceQueue> queue);
 
-  /// Evaluates the prepared nodes (in order) as far as `roots` need them and they are not known yet.
-  /// One entry per root.
+  /// Evaluates the prepared nodes (in order) as far as `roots` need them and they are not known yet,
+  /// with kernels of `host`, which compute in the host's memory. One entry per root. Throws as they, and
+  /// as DeviceQueue::allocate.
   std::vector<PreparedValue> prepare(std::span<Node* const> prepared, std::span<const Value> roots,
-                                     const Backend& backend);
+                                     const Backend& host);
 
  private:
   PreparedValue parameter(const Node& node) const;
 
   TensorMap weights_;
+  std::shared_ptr<DeviceQueue> queue_;
   std::mutex mutex_;
   std::map<std::uint64_t, PreparedValue> known_;  // by expression hash
 };

@@ -1,11 +1,11 @@
 #include "runtime/program.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <set>
 
 #include "ir/error.h"
@@ -27,6 +27,11 @@ std::int64_t scratch_bytes(const Backend& backend, const Node& node) {
   std::vector<View> results;
   for (const Type& type : node.result_types()) results.push_back(dense_view(type));
   return static_cast<std::int64_t>(backend.lower(node, operands, results)->scratch_bytes());
+}
+
+/// "conv layer1.0.conv1".
+std::string label(const Node& node) {
+  return fmt::format("{} {}", node.kind(), node.provenance().scope);
 }
 
 double view_bytes(const Type& type) { return static_cast<double>(byte_size(type)); }
@@ -57,7 +62,7 @@ double moved_bytes(const Node& node) {
 
 }  // namespace
 
-Program::Program(const Graph& graph, std::int64_t batch, const Backend& backend,
+Program::Program(const Graph& graph, std::int64_t batch, const Backends& backends,
                  WeightStore& weights, const CompileOptions& options,
                  const ProgramInfo& optimization, std::int64_t recompute_reserve)
     : info_(optimization) {
@@ -66,10 +71,10 @@ Program::Program(const Graph& graph, std::int64_t batch, const Backend& backend,
   const std::vector<std::string> symbols = graph.symbols();
   graph_ = symbols.empty() ? graph.clone() : graph.with_symbol(symbols.front(), batch);
   PassContext context;
-  context.target = &backend;
+  context.target = &backends.device;
   context.recompute = options.recompute;
   context.recompute_reserve = recompute_reserve;
-  context.scratch_bytes = [&](const Node& node) { return scratch_bytes(backend, node); };
+  context.scratch_bytes = [&](const Node& node) { return scratch_bytes(backends.device, node); };
   PipelineOptions pipeline;
   pipeline.disabled = options.disabled_passes;
   pipeline.after_pass = options.after_pass;
@@ -81,10 +86,10 @@ Program::Program(const Graph& graph, std::int64_t batch, const Backend& backend,
   split_nodes();
   for (const Output& update : graph_.updates()) state_keys_.push_back(update.name);
   check_updates();
-  lower_steps(backend, options);
+  lower_steps(backends.device, options);
   info_.compile_seconds += seconds_since(start);
   const auto prepare_start = std::chrono::steady_clock::now();
-  prepare(backend, weights);
+  prepare(backends.host, weights);
   find_updates();
   info_.prepare_seconds = seconds_since(prepare_start);
   describe_steps();
@@ -189,7 +194,7 @@ void Program::lower_steps(const Backend& backend, const CompileOptions& options)
   }
 }
 
-void Program::prepare(const Backend& backend, WeightStore& weights) {
+void Program::prepare(const Backend& host, WeightStore& weights) {
   std::vector<Value> roots;
   std::set<Value> seen;
   const auto want = [&](Value value) {
@@ -201,7 +206,7 @@ void Program::prepare(const Backend& backend, WeightStore& weights) {
   }
   for (const Output& output : graph_.outputs()) want(output.value);
   for (const Output& update : graph_.updates()) want(update.value);
-  const std::vector<PreparedValue> values = weights.prepare(prepared_nodes_, roots, backend);
+  const std::vector<PreparedValue> values = weights.prepare(prepared_nodes_, roots, host);
   for (std::size_t i = 0; i < roots.size(); ++i) {
     prepared_[roots[i]] = values[i];
     info_.prepared_bytes += values[i].size;
@@ -240,19 +245,10 @@ void Program::describe_steps() {
   }
 }
 
-std::byte* Program::pointer(const Address& address, std::byte* arena, State& state) const {
+std::byte* Program::pointer(const Address& address, std::byte* arena, const State& state) const {
   if (address.weight != nullptr) return const_cast<std::byte*>(address.weight);
   if (address.state >= 0) return state.bytes(state_keys_[static_cast<std::size_t>(address.state)]);
   return arena + address.offset;
-}
-
-void Program::commit(const std::byte* arena, State& state) const {
-  for (const Commit& commit : commits_) {
-    const std::byte* from =
-        commit.from.weight != nullptr ? commit.from.weight : arena + commit.from.offset;
-    std::memcpy(state.bytes(state_keys_[static_cast<std::size_t>(commit.state)]), from,
-                static_cast<std::size_t>(commit.bytes));
-  }
 }
 
 namespace {
@@ -281,6 +277,15 @@ std::int64_t count_non_finite(const T* values, const View& view, ToFloat to_floa
   return bad;
 }
 
+/// From the first element to the end of the last.
+std::int64_t spanned_bytes(const View& view) {
+  if (view.strides.empty()) return byte_size(view.type);
+  const std::vector<std::int64_t> extents = static_extents(view.type.shape);
+  std::int64_t last = 0;
+  for (std::size_t i = 0; i < extents.size(); ++i) last += (extents[i] - 1) * view.strides[i];
+  return element_count(view.type.shape).factor == 0 ? 0 : (last + 1) * size_of(view.type.dtype);
+}
+
 std::int64_t count_non_finite(const std::byte* bytes, const View& view) {
   if (view.type.dtype == DType::f32) {
     return count_non_finite(reinterpret_cast<const float*>(bytes), view, [](float x) { return x; });
@@ -293,7 +298,8 @@ std::int64_t count_non_finite(const std::byte* bytes, const View& view) {
 
 }  // namespace
 
-std::string Program::describe_non_finite(std::size_t step, std::byte* arena, State& state) const {
+std::string Program::describe_non_finite(std::size_t step, DeviceQueue& queue, std::byte* arena,
+                                         const State& state) const {
   std::size_t running = 0;
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     if (steps_[i].kernel == nullptr || running++ != step) continue;
@@ -301,7 +307,10 @@ std::string Program::describe_non_finite(std::size_t step, std::byte* arena, Sta
     for (int r = 0; r < node->result_count(); ++r) {
       const Address& address = steps_[i].results[static_cast<std::size_t>(r)];
       const View view = view_of(node->result(r));
-      const std::int64_t bad = count_non_finite(pointer(address, arena, state), view);
+      const std::shared_ptr<const std::byte> at(std::shared_ptr<void>(),
+                                                pointer(address, arena, state));
+      const auto values = queue.fetch(at, spanned_bytes(view));
+      const std::int64_t bad = count_non_finite(values.get(), view);
       if (bad == 0) continue;
       return fmt::format("{} {}: {} of {} values of {} are not finite", node->kind(),
                          node->provenance().scope, bad, element_count(view.type.shape).factor,
@@ -311,17 +320,59 @@ std::string Program::describe_non_finite(std::size_t step, std::byte* arena, Sta
   return {};
 }
 
-std::vector<Program::BoundStep> Program::bind(std::byte* arena, State& state) const {
-  std::vector<BoundStep> bound;
-  for (const ProgramStep& step : steps_) {
+std::vector<QueuedStep> Program::bind(DeviceQueue& queue, std::byte* arena,
+                                      const State& state) const {
+  std::vector<QueuedStep> bound;
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    const ProgramStep& step = steps_[i];
     if (step.kernel == nullptr) continue;
     std::vector<std::byte*> operands;
     std::vector<std::byte*> results;
     for (const Address& address : step.operands) operands.push_back(pointer(address, arena, state));
     for (const Address& address : step.results) results.push_back(pointer(address, arena, state));
-    bound.push_back({bound.size(), step.kernel->bind(operands, results, arena + step.scratch_offset)});
+    bound.push_back({label(*step_nodes_[i]), step.kernel->bind(queue, operands, results,
+                                                               arena + step.scratch_offset)});
   }
   return bound;
+}
+
+std::vector<QueuedStep> Program::bind_commit(DeviceQueue& queue, std::byte* arena,
+                                             const State& state) const {
+  std::vector<QueuedStep> bound;
+  for (const Commit& commit : commits_) {
+    const std::string& key = state_keys_[static_cast<std::size_t>(commit.state)];
+    std::byte* const to = state.bytes(key);
+    const std::byte* const from = pointer(commit.from, arena, state);
+    bound.push_back({"new " + key, [&queue, to, from, bytes = commit.bytes] {
+                       queue.copy(to, from, bytes);
+                     }});
+  }
+  return bound;
+}
+
+std::string Program::describe_peak() const {
+  std::vector<std::int64_t> live(step_nodes_.size(), 0);
+  for (const Buffer& buffer : storage_.buffers) {
+    for (int i = buffer.first; i <= buffer.last; ++i) live[static_cast<std::size_t>(i)] += buffer.bytes;
+  }
+  const auto fullest = std::max_element(live.begin(), live.end());
+  if (fullest == live.end()) return "no steps";
+  const auto at = static_cast<int>(fullest - live.begin());
+  std::vector<const Buffer*> buffers;
+  for (const Buffer& buffer : storage_.buffers) {
+    if (buffer.first <= at && at <= buffer.last) buffers.push_back(&buffer);
+  }
+  std::stable_sort(buffers.begin(), buffers.end(),
+                   [](const Buffer* a, const Buffer* b) { return a->bytes > b->bytes; });
+  constexpr std::size_t kNamed = 5;
+  std::vector<std::string> named;
+  for (std::size_t i = 0; i < std::min(kNamed, buffers.size()); ++i) {
+    named.push_back(fmt::format("{} {:.1f} MB", buffers[i]->name,
+                                static_cast<double>(buffers[i]->bytes) * 1e-6));
+  }
+  return fmt::format("the arena is fullest at step {} of {} ({}), where {} take most of its {:.1f} MB",
+                     at + 1, live.size(), label(*step_nodes_[static_cast<std::size_t>(at)]),
+                     fmt::join(named, ", "), static_cast<double>(info_.arena_bytes) * 1e-6);
 }
 
 }  // namespace facet

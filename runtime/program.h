@@ -13,6 +13,13 @@
 
 namespace facet {
 
+/// What runs the steps, and what computes prepared weights in the host's memory: one and the same for a
+/// program of the CPU.
+struct Backends {
+  const Backend& device;
+  const Backend& host;
+};
+
 /// Where a step reads or writes: the arena, a prepared weight, or the state.
 struct Address {
   const std::byte* weight = nullptr;  ///< null: in the arena or the state
@@ -40,31 +47,32 @@ class Program {
  public:
   /// `graph` is optimised and may carry the batch symbol. `recompute_reserve`: bytes of a recompute
   /// budget that the pass leaves to gaps in the arena.
-  Program(const Graph& graph, std::int64_t batch, const Backend& backend, WeightStore& weights,
+  Program(const Graph& graph, std::int64_t batch, const Backends& backends, WeightStore& weights,
           const CompileOptions& options, const ProgramInfo& optimization,
           std::int64_t recompute_reserve = 0);
 
   const ProgramInfo& info() const { return info_; }
   const std::vector<ProgramPort>& inputs() const { return inputs_; }
   const std::vector<ProgramPort>& outputs() const { return outputs_; }
-  /// Callables for the steps that do something, with their index in info().steps.
-  struct BoundStep {
-    std::size_t step;
-    std::function<void()> run;
-  };
-  std::vector<BoundStep> bind(std::byte* arena, State& state) const;
-  /// After the steps: copies new state that they left in the arena to its place.
-  void commit(const std::byte* arena, State& state) const;
+  /// The steps that do something, in the order of info().steps, for `queue`.
+  std::vector<QueuedStep> bind(DeviceQueue& queue, std::byte* arena, const State& state) const;
+  /// For after these steps: copies of new state that they left in the arena to its place.
+  std::vector<QueuedStep> bind_commit(DeviceQueue& queue, std::byte* arena,
+                                      const State& state) const;
   /// "conv layer1.0.conv1: 12 of 802816 values of f32[...] are not finite" for the results of a step
   /// that has just run; empty if all are finite.
-  std::string describe_non_finite(std::size_t step, std::byte* arena, State& state) const;
+  std::string describe_non_finite(std::size_t step, DeviceQueue& queue, std::byte* arena,
+                                  const State& state) const;
   /// A place in memory, which must not be written if it is a prepared weight.
-  std::byte* pointer(const Address& address, std::byte* arena, State& state) const;
+  std::byte* pointer(const Address& address, std::byte* arena, const State& state) const;
+  /// Where the arena is fullest, and what takes most there: "step 12 of 80 (conv layer1.0): layer1.0
+  /// 51.4 MB, ...".
+  std::string describe_peak() const;
 
  private:
   void split_nodes();
   void lower_steps(const Backend& backend, const CompileOptions& options);
-  void prepare(const Backend& backend, WeightStore& weights);
+  void prepare(const Backend& host, WeightStore& weights);
   void find_updates();
   void check_updates() const;
   void describe_steps();
@@ -95,7 +103,7 @@ class Program {
 /// estimates is checked against the plan, and a plan with gaps is made again with a lower budget.
 /// Throws Error(usage) with the smallest arena in reach for a budget that cannot be met.
 std::shared_ptr<const Program> make_program(const Graph& graph, std::int64_t batch,
-                                            const Backend& backend, WeightStore& weights,
+                                            const Backends& backends, WeightStore& weights,
                                             const CompileOptions& options,
                                             const ProgramInfo& optimization);
 

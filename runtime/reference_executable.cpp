@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <chrono>
 
 #include "backends/reference/reference.h"
@@ -19,7 +21,7 @@ class ReferenceExecutable final : public Executable,
         weights_(weights),
         options_(std::move(options)),
         info_(std::move(optimization)) {
-    const WeightStore checked(graph_, weights_);  // throws when they do not fit
+    const WeightStore checked(graph_, weights_, host_queue());  // throws when they do not fit
     info_.graph_text = to_text(graph_, {.parameters = false});
     for (const auto& node : graph_.nodes()) {
       if (node->operand_count() == 0) continue;
@@ -58,7 +60,7 @@ class ReferenceContext final : public Context {
 
   TensorMap run(const TensorMap& inputs) override {
     resolve_batch(executable_->graph(), inputs);
-    if (state_->tensors().empty()) return evaluate(executable_->graph(), inputs, executable_->weights());
+    if (state_->empty()) return evaluate(executable_->graph(), inputs, executable_->weights());
     TensorMap parameters = executable_->weights();
     for (const auto& [key, tensor] : state_->tensors()) parameters[key] = tensor;
     EvaluatedStep result = evaluate_step(executable_->graph(), inputs, parameters);
@@ -68,6 +70,10 @@ class ReferenceContext final : public Context {
 
   std::string diagnose(const TensorMap&) override {
     throw usage_error("the reference device has no steps to look at; diagnose on --device cpu");
+  }
+
+  std::string describe_runs(std::int64_t) override {
+    return fmt::format("{} steps", executable_->program(1).steps.size());
   }
 
   State& state() override { return *state_; }

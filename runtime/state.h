@@ -1,41 +1,65 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
+#include <memory>
 #include <string>
+#include <vector>
 
+#include "backends/device_queue.h"
 #include "ir/graph.h"
 #include "ir/host_tensor.h"
 
 namespace facet {
 
-/// What runs of a graph change: parameters under training, running statistics, an optimizer's moments.
-/// Row-major tensors by key, in memory of its own; the programs of one training run share it. A run
-/// writes it, so not synchronised.
+/// What runs of a graph change: parameters under training, running statistics, an optimizer's
+/// moments. Row-major tensors by key, in memory of its own on the device that runs the graph; the
+/// programs of one training run share it. A run writes it, so not synchronised.
 class State {
  public:
   /// Copies the tensors that `graph` updates. `dtype` f64 keeps them in float64 (the reference
   /// device); otherwise each has its declared type. Throws Error(usage) that lists those that are
   /// missing from `tensors` or mis-shaped.
   State(const Graph& graph, const TensorMap& tensors, bool float64 = false);
-  /// The same without a copy of what has its type already: the bytes of `tensors` become the state's, so
-  /// they must be writable (no mapped file) and read by nobody else.
-  State(const Graph& graph, TensorMap&& tensors);
+  /// The same in the memory of `queue`'s device, on the host without a copy of what has its type
+  /// already: the bytes of `tensors` become the state's, so they must be writable (no mapped file)
+  /// and read by nobody else. Throws as above, and as DeviceQueue::allocate.
+  State(const Graph& graph, TensorMap&& tensors, std::shared_ptr<DeviceQueue> queue);
 
+  bool empty() const { return tensors_.empty(); }
+  bool contains(const std::string& key) const { return tensors_.contains(key); }
+  std::vector<std::string> keys() const;
+  /// Of all tensors.
+  std::int64_t byte_count() const;
+
+  /// A tensor as it is now. On the host it is the state's own, which changes with the next run; of
+  /// another device it is a copy. Throws Error(failure) for an unknown key.
+  HostTensor tensor(const std::string& key) const;
+  /// All tensors likewise.
+  TensorMap tensors() const;
   /// A deep copy of all tensors.
   TensorMap snapshot() const;
-  /// The tensors themselves: they change with the next run.
-  const TensorMap& tensors() const { return tensors_; }
-  /// Overwrites tensors with those of the same keys. Throws Error(usage) for an unknown key or another
-  /// shape; then nothing is changed.
+  /// Overwrites tensors with those of the same keys. Throws Error(usage) for an unknown key or
+  /// another shape; then nothing is changed.
   void assign(const TensorMap& tensors);
-  /// Address of a tensor. Throws Error(failure) for an unknown key.
-  std::byte* bytes(const std::string& key);
+  /// Overwrites a tensor with zeros. Throws Error(failure) for an unknown key.
+  void clear(const std::string& key);
+  /// Address of a tensor on its device. Throws Error(failure) for an unknown key.
+  std::byte* bytes(const std::string& key) const;
 
  private:
+  struct Tensor {
+    DType dtype = DType::f32;
+    std::vector<std::int64_t> shape;
+    std::int64_t byte_count = 0;
+    std::shared_ptr<std::byte> bytes;
+  };
   /// Fills `tensors_`; throws as the constructors.
-  void adopt(const Graph& graph, const TensorMap& tensors, bool float64);
+  void adopt(const Graph& graph, const TensorMap& tensors, bool float64, bool copies);
+  const Tensor& find(const std::string& key) const;
 
-  TensorMap tensors_;
+  std::shared_ptr<DeviceQueue> queue_;
+  std::map<std::string, Tensor> tensors_;
 };
 
 }  // namespace facet

@@ -35,14 +35,14 @@ void PartialFc::applied(double learning_rate, State& state) {
   if (!missed_) return;
   missed_->stepped(rows_, learning_rate);
   if (!missed_->is_full()) return;
-  HostTensor table = state.tensors().at(kTable),
-             velocity = state.tensors().at(kVelocity);  // shared
+  HostTensor table = state.tensor(kTable), velocity = state.tensor(kVelocity);
   missed_->pay_all(table, velocity);
+  state.assign({{kTable, table}, {kVelocity, velocity}});
 }
 
 HostTensor PartialFc::centers(const State& state) const {
-  const HostTensor& table = state.tensors().at(kTable);
-  return missed_ ? missed_->paid(table, state.tensors().at(kVelocity)) : table;
+  const HostTensor table = state.tensor(kTable);
+  return missed_ ? missed_->paid(table, state.tensor(kVelocity)) : table;
 }
 
 TensorMap PartialFc::tensors() const {

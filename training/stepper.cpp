@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <set>
 
 #include "ir/error.h"
@@ -51,12 +50,6 @@ bool adds_to_network(const std::string& key) {
          !key.starts_with("training.");
 }
 
-std::int64_t bytes_of(const TensorMap& tensors) {
-  std::int64_t bytes = 0;
-  for (const auto& [key, tensor] : tensors) bytes += tensor.byte_count();
-  return bytes;
-}
-
 /// The rows of all, one after the other.
 HostTensor stacked(const std::vector<HostTensor>& parts) {
   std::vector<std::int64_t> shape = parts.at(0).shape();
@@ -70,7 +63,7 @@ HostTensor stacked(const std::vector<HostTensor>& parts) {
 }  // namespace
 
 Stepper::Stepper(const Graph& network, const Recipe& recipe, std::int64_t classes,
-                 std::int64_t rest, Device device)
+                 std::int64_t rest, const CompileOptions& base)
     : scales_(static_cast<std::int64_t>(recipe.scales.count())),
       batch_(recipe.training.batch),
       rest_(rest),
@@ -78,7 +71,7 @@ Stepper::Stepper(const Graph& network, const Recipe& recipe, std::int64_t classe
       mixed_(recipe.augmentation.cut_mix > 0),
       explain_(recipe.training.on_nan == TrainingRecipe::OnNan::stop),
       precision_(recipe.training.precision),
-      device_(device),
+      base_(base),
       tracked_(tracked_batches(network)) {
   const std::vector<PictureInput> pictures = picture_inputs(network, recipe);
   for (const PictureInput& input : pictures) picture_names_.push_back(input.name);
@@ -97,8 +90,7 @@ void Stepper::compile_step(const Graph& network, StepOptions options, const Reci
                            std::int64_t rest) {
   const Graph step = make_training_step(network.clone(), options);
   const TensorMap weights = initial_weights(network, step, recipe);
-  CompileOptions compile_options;
-  compile_options.device = device_;
+  CompileOptions compile_options = base_;
   compile_options.precision = precision_;
   compile_options.guard = "loss";
   compile_options.recompute = recipe.training.recompute;
@@ -106,7 +98,7 @@ void Stepper::compile_step(const Graph& network, StepOptions options, const Reci
   state_ = executable_->take_state();
   context_ = executable_->make_context(state_);
   for (const auto& [key, tensor] : weights) {
-    if (!state_->tensors().contains(key)) constant_.emplace(key, tensor);
+    if (!state_->contains(key)) constant_.emplace(key, tensor);
   }
   if (rest > 0) {
     StepOptions smaller = options;
@@ -180,7 +172,7 @@ StepResult Stepper::step(std::span<const Batch> batches, double learning_rate) {
     throw usage_error(fmt::format("{} batches for a training step of {}", batches.size(), accumulate_));
   }
   TensorMap before;
-  for (const std::string& key : taken_back_) before[key] = state_->tensors().at(key).clone();
+  for (const std::string& key : taken_back_) before[key] = state_->tensor(key).clone();
   StepResult result;
   const auto rate = static_cast<float>(learning_rate);
   if (partial_) {
@@ -209,10 +201,7 @@ StepResult Stepper::step(std::span<const Batch> batches, double learning_rate) {
 /// What earlier batches of the step left: a step that is not applied changes nothing.
 void Stepper::take_back(const TensorMap& before) {
   state_->assign(before);
-  for (const std::string& key : sums_) {
-    const HostTensor& sum = state_->tensors().at(key);
-    std::memset(state_->bytes(key), 0, static_cast<std::size_t>(sum.byte_count()));
-  }
+  for (const std::string& key : sums_) state_->clear(key);
 }
 
 TensorMap Stepper::tensors() const {
@@ -227,7 +216,7 @@ void Stepper::assign(const TensorMap& tensors) {
   for (const auto& [key, tensor] : tensors) {
     if (partial_ && PartialFc::owns(key)) {
       partial.emplace(key, tensor);
-    } else if (state_->tensors().contains(key)) {
+    } else if (state_->contains(key)) {
       state.emplace(key, tensor);
     } else {
       constant_.at(key) = tensor.clone();
@@ -258,7 +247,8 @@ TensorMap Stepper::head(bool averaged) const {
 }
 
 std::string Stepper::describe_non_finite() const {
-  for (const auto& [key, tensor] : state_->tensors()) {
+  for (const std::string& key : state_->keys()) {
+    const HostTensor tensor = state_->tensor(key);
     if (tensor.dtype() != DType::f32) continue;
     const auto* values = tensor.as<float>();
     const auto bad = std::count_if(values, values + tensor.element_count(),
@@ -268,7 +258,7 @@ std::string Stepper::describe_non_finite() const {
   return {};
 }
 
-std::int64_t Stepper::state_bytes() const { return bytes_of(state_->tensors()); }
+std::int64_t Stepper::state_bytes() const { return state_->byte_count(); }
 
 std::string Stepper::describe() const {
   const ProgramInfo& info = program();

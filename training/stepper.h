@@ -29,16 +29,16 @@ struct StepResult {
 class Stepper {
  public:
   /// Begins with `initial_weights`. `rest` above 0: batches of so many pictures are stepped as well, the
-  /// last of epochs that keep it. Throws as `make_training_step`, `initial_weights` and `compile`.
+  /// last of epochs that keep it. `base` says on what device; the rest is the recipe's. Throws as `make_training_step`, `initial_weights` and `compile`.
   Stepper(const Graph& network, const Recipe& recipe, std::int64_t classes, std::int64_t rest = 0,
-          Device device = Device::cpu);
+          const CompileOptions& base = {});
 
   /// One update from `accumulate` batches of the recipe's size, or one of `rest`. Throws Error(usage)
   /// for other ones.
   StepResult step(std::span<const Batch> batches, double learning_rate);
 
-  /// Everything by key: the whole state_dict, head and centres, optimizer state, averages. Shares
-  /// memory with the state: it changes with the next step.
+  /// Everything by key: the whole state_dict, head and centres, optimizer state, averages. On the host it
+  /// shares memory with the state: it changes with the next step.
   TensorMap tensors() const;
   /// Goes on from what `tensors` was, of the same keys and types.
   void assign(const TensorMap& tensors);
@@ -76,7 +76,7 @@ class Stepper {
   bool mixed_;
   bool explain_;
   Precision precision_;
-  Device device_;
+  CompileOptions base_;
   std::vector<std::string> network_keys_;
   std::map<std::string, std::int64_t> tracked_;  ///< num_batches_tracked: how often a run applies it
   std::shared_ptr<const Executable> executable_;

@@ -54,6 +54,7 @@ bool Trainer::validate(Evaluation& result) {
 CompileOptions Trainer::validation_options() const {
   CompileOptions options;
   options.device = options_.device;
+  options.memory_limit = options_.device_memory;
   options.precision = recipe_.training.precision;
   return options;
 }

@@ -36,7 +36,7 @@ Trainer::Trainer(Graph network, Recipe recipe, const Dataset& train, const Datas
     begin.model.init_branches = false;
   }
   const std::int64_t rest = recipe_.data.drop_last ? 0 : epoch_size() % recipe_.training.batch;
-  stepper_ = std::make_unique<Stepper>(network_, begin, train_.class_count(), rest, options_.device);
+  stepper_ = std::make_unique<Stepper>(network_, begin, train_.class_count(), rest, validation_options());
   if (checkpoint) resume(*checkpoint);
   folder_.make();
   folder_.write(recipe_);

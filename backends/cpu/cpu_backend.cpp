@@ -126,7 +126,7 @@ bool writes_nothing(const Node& node) {
 class EmptyKernel final : public Kernel {
  public:
   std::string implementation() const override { return "empty"; }
-  std::function<void()> bind(std::span<std::byte* const>, std::span<std::byte* const>,
+  std::function<void()> bind(DeviceQueue&, std::span<std::byte* const>, std::span<std::byte* const>,
                              std::byte*) const override {
     return [] {};
   }

@@ -82,7 +82,7 @@ class OracleKernel final : public Kernel {
 
   std::string implementation() const override { return "oracle"; }
 
-  std::function<void()> bind(std::span<std::byte* const> operands,
+  std::function<void()> bind(DeviceQueue&, std::span<std::byte* const> operands,
                              std::span<std::byte* const> results, std::byte*) const override {
     return
         [this, reads = std::vector<std::byte*>(operands.begin(), operands.end()),

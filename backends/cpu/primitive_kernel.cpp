@@ -55,7 +55,7 @@ void PrimitiveKernel::append(const PrimitiveDesc& descriptor,
 
 std::size_t PrimitiveKernel::scratch_bytes() const { return reserved_ + aligned(scratchpad_); }
 
-std::function<void()> PrimitiveKernel::bind(std::span<std::byte* const> operands,
+std::function<void()> PrimitiveKernel::bind(DeviceQueue&, std::span<std::byte* const> operands,
                                             std::span<std::byte* const> results,
                                             std::byte* scratch) const {
   const auto address = [&](const Place& place) -> std::byte* {

@@ -37,7 +37,7 @@ class PrimitiveKernel : public Kernel {
 
   std::string implementation() const override { return implementation_; }
   std::size_t scratch_bytes() const override;
-  std::function<void()> bind(std::span<std::byte* const> operands,
+  std::function<void()> bind(DeviceQueue&, std::span<std::byte* const> operands,
                              std::span<std::byte* const> results,
                              std::byte* scratch) const override;
 

@@ -26,7 +26,7 @@ class SequenceKernel : public Kernel {
     for (const Step& step : steps_) most = std::max(most, step.kernel->scratch_bytes());
     return most;
   }
-  std::function<void()> bind(std::span<std::byte* const> operands,
+  std::function<void()> bind(DeviceQueue& queue, std::span<std::byte* const> operands,
                              std::span<std::byte* const> results,
                              std::byte* scratch) const override {
     std::vector<std::function<void()>> calls;
@@ -34,7 +34,7 @@ class SequenceKernel : public Kernel {
       std::vector<std::byte*> reads, writes;
       for (const std::size_t i : step.operands) reads.push_back(operands[i]);
       for (const std::size_t i : step.results) writes.push_back(results[i]);
-      calls.push_back(step.kernel->bind(reads, writes, scratch));
+      calls.push_back(step.kernel->bind(queue, reads, writes, scratch));
     }
     return [calls = std::move(calls)] {
       for (const auto& call : calls) call();

@@ -107,6 +107,19 @@ std::int64_t Descriptor::get_integer(cudnnBackendAttributeName_t name) const {
   return value;
 }
 
+std::string Descriptor::get_text(cudnnBackendAttributeName_t name) const {
+  std::int64_t size = 0;
+  if (cudnnBackendGetAttribute(raw_, name, CUDNN_TYPE_CHAR, 0, &size, nullptr) !=
+          CUDNN_STATUS_SUCCESS ||
+      size <= 0) {
+    throw failure(
+        fmt::format("cuDNN does not tell attribute {} of the {}", static_cast<int>(name), what_));
+  }
+  std::string text(static_cast<std::size_t>(size), '\0');
+  text.resize(get_bytes(name, CUDNN_TYPE_CHAR, size, text.data()));
+  return text.c_str();  // up to the end of the text
+}
+
 std::int64_t Descriptor::count(cudnnBackendAttributeName_t name) const {
   std::int64_t count = 0;
   const cudnnStatus_t status =

@@ -43,7 +43,9 @@ class Descriptor {
   /// Why cuDNN does not finalise it; empty if it has.
   std::string try_finalize();
 
+  cudnnBackendDescriptor_t raw() const { return raw_; }
   std::int64_t get_integer(cudnnBackendAttributeName_t name) const;
+  std::string get_text(cudnnBackendAttributeName_t name) const;
   /// At most `capacity` values of an enumeration; none if cuDNN does not tell.
   template <class T>
   std::vector<T> get_list(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,

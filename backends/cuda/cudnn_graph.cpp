@@ -15,7 +15,7 @@ Descriptor make_tensor(const GraphTensor& tensor, int number) {
   Descriptor descriptor(CUDNN_BACKEND_TENSOR_DESCRIPTOR, fmt::format("tensor {}", number));
   // A part of an operand may start anywhere.
   const std::int64_t alignment = std::gcd(kAlignment, tensor.offset * size_of(tensor.dtype));
-  descriptor.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, std::int64_t{number} + 1);
+  descriptor.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, tensor_id(static_cast<std::size_t>(number)));
   descriptor.set(CUDNN_ATTR_TENSOR_DATA_TYPE, data_type(tensor.dtype));
   descriptor.set(CUDNN_ATTR_TENSOR_DIMENSIONS, tensor.extents);
   descriptor.set(CUDNN_ATTR_TENSOR_STRIDES, tensor.strides);

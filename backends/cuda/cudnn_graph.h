@@ -6,14 +6,18 @@
 
 namespace facet::cuda {
 
+/// The unique id of tensor `number` of a graph.
+constexpr std::int64_t tensor_id(std::size_t number) {
+  return static_cast<std::int64_t>(number) + 1;
+}
+
 /// The unique id of number `setting` of step `step`, which is given with the addresses when a plan
 /// runs.
 constexpr std::int64_t setting_id(std::size_t step, std::size_t setting) {
   return 10000 + 10 * static_cast<std::int64_t>(step) + static_cast<std::int64_t>(setting);
 }
 
-/// An operation graph as cuDNN has it, finalised. Tensor `i` of the description has the unique id
-/// i + 1.
+/// An operation graph as cuDNN has it, finalised. Its tensors have the ids of `tensor_id`.
 class CudnnGraph {
  public:
   /// Throws Error(failure) with the graph's text and cuDNN's reason.

@@ -11,6 +11,7 @@
 
 #include "backends/cuda/cudnn_descriptor.h"
 #include "backends/cuda/cudnn_graph.h"
+#include "backends/cuda/cudnn_plan.h"
 #include "ir/error.h"
 
 namespace facet::cuda {
@@ -97,24 +98,41 @@ class CudnnPlanner::Implementation {
   }
 
   PlanResult build_plan(const OperationGraph& graph, const EngineRules& rules) {
-    const std::lock_guard lock(mutex_);
-    const CudnnGraph built(graph);
-    PlanResult result{0,
-                      "every engine for it compiles its kernel at run time, which needs a driver"};
-    for (Candidate& candidate : candidates(built, factors_of(graph), rules)) {
-      if (candidate.engine.compiles_at_run_time) continue;
-      Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, "plan");
-      plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, candidate.configuration);
-      plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device_);
-      result.refusal = plan.try_finalize();
-      if (!result.refusal.empty()) continue;
-      result.workspace_bytes = plan.get_integer(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
-      break;
-    }
-    return result;
+    std::string refusal =
+        "every engine for it compiles its kernel at run time, which needs a driver";
+    const auto plan = first_plan(graph, rules, /*compiles=*/false, refusal);
+    return {plan != nullptr ? plan->workspace_bytes() : 0, plan != nullptr ? "" : refusal};
+  }
+
+  std::shared_ptr<const CudnnPlan> make_plan(const OperationGraph& graph,
+                                             const EngineRules& rules) {
+    std::string refusal = "there is no engine for it within the rules";
+    auto plan = first_plan(graph, rules, /*compiles=*/true, refusal);
+    if (plan != nullptr) return plan;
+    throw failure(
+        fmt::format("cuDNN builds no plan: {}; the graph is\n{}", refusal, to_text(graph)));
   }
 
  private:
+  /// Of the best engine that builds one; null, and cuDNN's last reason, if none does. `compiles`:
+  /// those that compile at run time count.
+  std::shared_ptr<const CudnnPlan> first_plan(const OperationGraph& graph, const EngineRules& rules,
+                                              bool compiles, std::string& refusal) {
+    const std::lock_guard lock(mutex_);
+    const CudnnGraph built(graph);
+    for (Candidate& candidate : candidates(built, factors_of(graph), rules)) {
+      if (candidate.engine.compiles_at_run_time && !compiles) continue;
+      Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, "plan");
+      plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, candidate.configuration);
+      plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device_);
+      refusal = plan.try_finalize();
+      if (!refusal.empty()) continue;
+      const std::int64_t workspace = plan.get_integer(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
+      return std::make_shared<const CudnnPlan>(std::move(plan), workspace, candidate.engine.index);
+    }
+    return nullptr;
+  }
+
   std::vector<Candidate> candidates(const CudnnGraph& graph, DType factors,
                                     const EngineRules& rules) {
     std::vector<Candidate> found;
@@ -152,6 +170,11 @@ std::vector<Engine> CudnnPlanner::engines(const OperationGraph& graph, const Eng
 
 PlanResult CudnnPlanner::build_plan(const OperationGraph& graph, const EngineRules& rules) {
   return implementation_->build_plan(graph, rules);
+}
+
+std::shared_ptr<const CudnnPlan> CudnnPlanner::make_plan(const OperationGraph& graph,
+                                                         const EngineRules& rules) {
+  return implementation_->make_plan(graph, rules);
 }
 
 std::optional<OperationGraph> where_planned(CudnnPlanner& planner,

@@ -37,6 +37,8 @@ struct Engine {
 /// Whether `rules` allow the engine for a graph that multiplies values of `factors`.
 bool allows(const EngineRules& rules, const Engine& engine, DType factors);
 
+class CudnnPlan;
+
 /// What became of an engine's plan.
 struct PlanResult {
   std::int64_t workspace_bytes = 0;
@@ -63,6 +65,11 @@ class CudnnPlanner {
   /// Builds the plan of the best engine that needs no driver for it. `refusal` says why there is
   /// none.
   PlanResult build_plan(const OperationGraph& graph, const EngineRules& rules);
+
+  /// A plan to run on the device: of the best engine whose plan can be built. Throws Error(failure)
+  /// with the graph's text and cuDNN's last reason if there is none, as on a machine without a
+  /// driver for engines that compile at run time.
+  std::shared_ptr<const CudnnPlan> make_plan(const OperationGraph& graph, const EngineRules& rules);
 
  private:
   class Implementation;

@@ -67,7 +67,7 @@ TEST(CpuKernel, TwoThreadsRunOneKernelAtOnce) {
       const Memory result = allocate(conv.result);
       const std::vector<std::byte*> results{result.data()};
       Bytes scratch(conv.kernel->scratch_bytes());
-      const auto run = conv.kernel->bind(operands, results, scratch.data());
+      const auto run = conv.kernel->bind(*host_queue(), operands, results, scratch.data());
       double error = 0;
       for (int i = 0; i < kRuns; ++i) {
         std::memset(result.data(), 0, span_bytes(result.view));
@@ -96,7 +96,7 @@ TEST(CpuKernel, OutlivesItsBackend) {
   std::memset(result.data(), 0x7B, span_bytes(result.view));
   const std::vector<std::byte*> results{result.data()};
   Bytes scratch(conv.kernel->scratch_bytes());
-  conv.kernel->bind(operands, results, scratch.data())();
+  conv.kernel->bind(*host_queue(), operands, results, scratch.data())();
   for (const double y : load(result).to_doubles()) ASSERT_EQ(y, 0);
 }
 

@@ -119,7 +119,7 @@ inline std::string run_kernel(const Backend& backend, const Node& node,
   }
   const std::unique_ptr<Kernel> kernel = backend.lower(node, views, result_views);
   Bytes scratch(kernel->scratch_bytes());
-  kernel->bind(addresses, result_addresses, scratch.data())();
+  kernel->bind(*host_queue(), addresses, result_addresses, scratch.data())();
   if (!scratch.intact()) throw std::runtime_error("the kernel wrote behind its scratch");
   for (const Memory& result : results) {
     if (!result.bytes->intact()) throw std::runtime_error("the kernel wrote behind its result");

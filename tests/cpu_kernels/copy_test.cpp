@@ -151,7 +151,7 @@ TEST(Copy, ReorderToBf16) {
   std::byte* const operand = from.data();
   std::byte* const result = to.data();
   cpu::lower_copy(*node, {&from.view(), 1}, {&to.view(), 1})
-      ->bind({&operand, 1}, {&result, 1}, nullptr)();
+      ->bind(*host_queue(), {&operand, 1}, {&result, 1}, nullptr)();
   EXPECT_EQ(max_difference(to.read(), values.cast(DType::bf16)), 0);
   EXPECT_TRUE(to.keeps_gaps());
 }
@@ -185,7 +185,7 @@ TEST(Copy, IntegersKeepAllBits) {
   const View view = dense_view(x.type());
   auto* const operand = reinterpret_cast<std::byte*>(values);
   auto* const result = reinterpret_cast<std::byte*>(moved);
-  cpu::lower_copy(*node, {&view, 1}, {&view, 1})->bind({&operand, 1}, {&result, 1}, nullptr)();
+  cpu::lower_copy(*node, {&view, 1}, {&view, 1})->bind(*host_queue(), {&operand, 1}, {&result, 1}, nullptr)();
   EXPECT_EQ(moved[0], values[0]);
   EXPECT_EQ(moved[1], values[2]);
   EXPECT_EQ(moved[2], values[1]);
@@ -206,7 +206,7 @@ TEST(Copy, ReshapeOfAndIntoSlices) {
     std::byte* const operand = from.data();
     std::byte* const result = to.data();
     cpu::lower_copy(*node, {&from.view(), 1}, {&to.view(), 1})
-        ->bind({&operand, 1}, {&result, 1}, nullptr)();
+        ->bind(*host_queue(), {&operand, 1}, {&result, 1}, nullptr)();
     EXPECT_EQ(max_difference(to.read(), values.reshaped({6, 4, 5})), 0);
     EXPECT_TRUE(to.keeps_gaps());
   };
@@ -232,7 +232,7 @@ TEST(Copy, ConcatOperandAlreadyInPlaceIsLeftAlone) {
   std::byte* const addresses[] = {reinterpret_cast<std::byte*>(result),
                                   reinterpret_cast<std::byte*>(b)};
   std::byte* const target = addresses[0];
-  cpu::lower_copy(*node, operands, {&y, 1})->bind(addresses, {&target, 1}, nullptr)();
+  cpu::lower_copy(*node, operands, {&y, 1})->bind(*host_queue(), addresses, {&target, 1}, nullptr)();
   EXPECT_THAT(result, ::testing::ElementsAre(1, 2, 3, 7, 8, 9, 4, 5, 6, 10, 11, 12));
 }
 

@@ -127,7 +127,7 @@ TEST(Elementwise, NanAndInfinity) {
     const View view = dense_view(x.type());
     std::byte* in = const_cast<std::byte*>(input.data());
     std::byte* out = actual.mutable_data();
-    cpu::lower_elementwise(*node, {&view, 1}, {&view, 1})->bind({&in, 1}, {&out, 1}, nullptr)();
+    cpu::lower_elementwise(*node, {&view, 1}, {&view, 1})->bind(*host_queue(), {&in, 1}, {&out, 1}, nullptr)();
     const HostTensor expected = evaluate(graph, {{"x", input}}, {}).at("y");
     EXPECT_LE(worst_error({actual, expected}, 1e-7), 2.0) << name;
   }

@@ -129,7 +129,7 @@ HostTensor run_with(const cpu::GateLoops& loops, const Node& node, const TensorM
   std::vector<std::byte*> addresses;
   for (Placed& operand : operands) addresses.push_back(operand.data());
   std::byte* const target = result.data();
-  kernel->bind(addresses, {&target, 1}, scratch.mutable_data())();
+  kernel->bind(*host_queue(), addresses, {&target, 1}, scratch.mutable_data())();
   return result.read();
 }
 

@@ -196,7 +196,7 @@ class Problem {
     std::byte* const target = result.data();
     const int before = omp_get_max_threads();
     omp_set_num_threads(threads);
-    kernel->bind(addresses, {&target, 1}, scratch.mutable_data())();
+    kernel->bind(*host_queue(), addresses, {&target, 1}, scratch.mutable_data())();
     omp_set_num_threads(before);
   }
 

@@ -63,7 +63,7 @@ TEST(Pooling, PaddingNeverWinsAndNanDoes) {
     std::byte* const operand = from.data();
     std::byte* const result = to.data();
     cpu::lower_pooling(*node, {&from.view(), 1}, {&to.view(), 1})
-        ->bind({&operand, 1}, {&result, 1}, nullptr)();
+        ->bind(*host_queue(), {&operand, 1}, {&result, 1}, nullptr)();
     const std::vector<double> pooled = to.read().to_doubles();
     for (std::size_t i = 0; i < 8; ++i) {
       if (i == 4) {

@@ -105,7 +105,7 @@ HostTensor run_once(const Attention::Problem& problem, const Placement& how) {
   std::vector<std::byte> scratch(bytes + 2 * kGuard, std::byte{0xFF});
   const int before = omp_get_max_threads();
   omp_set_num_threads(how.threads);
-  kernel->bind(addresses, {&to, 1}, scratch.data() + kGuard)();
+  kernel->bind(*host_queue(), addresses, {&to, 1}, scratch.data() + kGuard)();
   omp_set_num_threads(before);
   EXPECT_TRUE(result.keeps_gaps());
   for (std::size_t i = 0; i < kGuard; ++i) {

@@ -31,6 +31,26 @@ TEST(LowerToBf16, ConvReadsBf16AndTheOutputIsF32) {
 )");
 }
 
+TEST(LowerToF16, IsTheSameInF16) {
+  expect_rewrite("lower-to-f16", R"(
+  %0 = input() {name = "x", type = "f32[N, 2, 4, 4]"} : f32[N, 2, 4, 4]
+  %1 = parameter() {key = "weight", type = "f32[3, 2, 1, 1]"} : f32[3, 2, 1, 1]
+  %2 = conv(%0, %1) : f32[N, 3, 4, 4] @ "conv"
+  %3 = relu(%2) : f32[N, 3, 4, 4] @ "relu"
+  return "y" = %3
+)",
+                 R"(
+  %0 = input() {name = "x", type = "f32[N, 2, 4, 4]"} : f32[N, 2, 4, 4]
+  %1 = cast(%0) {dtype = "f16"} : f16[N, 2, 4, 4]
+  %2 = parameter() {key = "weight", type = "f32[3, 2, 1, 1]"} : f32[3, 2, 1, 1]
+  %3 = cast(%2) {dtype = "f16"} : f16[3, 2, 1, 1]
+  %4 = conv(%1, %3) : f16[N, 3, 4, 4] @ "conv"
+  %5 = relu(%4) : f16[N, 3, 4, 4] @ "relu"
+  %6 = cast(%5) {dtype = "f32"} : f32[N, 3, 4, 4] @ "relu"
+  return "y" = %6
+)");
+}
+
 // Scales and shifts of sums that are in f32, and what is added to them, keep their precision.
 TEST(LowerToBf16, AttentionMultipliesBf16AndScalesInF32) {
   expect_rewrite(kPass, R"(

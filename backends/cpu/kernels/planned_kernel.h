@@ -30,7 +30,7 @@ class PlannedKernel : public Kernel {
 
   std::string implementation() const override { return plan_->implementation(); }
   std::size_t scratch_bytes() const override { return plan_->scratch_bytes(); }
-  std::function<void()> bind(std::span<std::byte* const> operands,
+  std::function<void()> bind(DeviceQueue&, std::span<std::byte* const> operands,
                              std::span<std::byte* const> results,
                              std::byte* scratch) const override {
     Addresses addresses{

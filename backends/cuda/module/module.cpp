@@ -4,8 +4,11 @@
 
 #include <cstdlib>
 #include <exception>
+#include <memory>
 #include <string_view>
 
+#include "backends/cuda/cuda_backend.h"
+#include "backends/cuda/cuda_driver.h"
 #include "backends/cuda/driver.h"
 #include "backends/device_module.h"
 
@@ -29,9 +32,14 @@ class CudaModule final : public DeviceModule {
     }
   }
 
-  std::string missing_features() const override {
-    return "Facet's GPU backend makes plans and kernels, but does not run them yet; compute with "
-           "--device cpu";
+  std::unique_ptr<Backend> make_backend(const DeviceOptions& options) const override {
+    // Opened once and never closed: kernels may run until the program ends.
+    static const auto* const opened = new OpenedDriver(open_cuda_driver());
+    static const auto memory = std::make_shared<DeviceMemory>(opened->driver);
+    memory->set_limit(options.memory_limit);
+    EngineRules rules;
+    rules.tf32 = options.tf32;
+    return std::make_unique<CudaBackend>(opened->driver, memory, opened->planner, rules);
   }
 };
 

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "backends/cuda/driver.h"
+#include "ir/error.h"
+#include "runtime/device_modules.h"
 
 // `facet ... --device cuda` on machines that lack something: exit code 1 and one message, before
 // any work and any file.
@@ -75,6 +77,31 @@ TEST(DeviceCuda, NeedsADeviceBehindTheDriver) {
 TEST(DeviceCuda, NeedsADriverOfCuda13) {
   expect_failure("run lscnn --device cuda", with_driver("old"),
                  {"runs CUDA 12.4", "update the driver"});
+}
+
+// The error is thrown in the module, which has a copy of the exception's type of its own.
+TEST(DeviceCuda, ADriverThatFailsInsideTheModuleIsAMessage) {
+  expect_failure("explain lscnn --device cuda", with_driver("broken"),
+                 {"libcuda.so.1 has no function cuGetErrorString"});
+}
+
+TEST(DeviceCuda, AnErrorOfTheModuleIsCaughtAsWhatItIs) {
+  if (cuda::probe_driver().load_error.empty()) GTEST_SKIP() << "this machine has NVIDIA's driver";
+  try {
+    device_module("cuda").make_backend({});
+    ADD_FAILURE() << "there is a device";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::failure);
+    EXPECT_THAT(error.what(), HasSubstr("libcuda.so.1, NVIDIA's driver, cannot be loaded"));
+  }
+}
+
+TEST(DeviceCuda, PrecisionsAndLimitsOfGpusAreForGpus) {
+  for (const std::string option : {"--precision tf32", "--precision f16", "--device-memory 1GB"}) {
+    const Outcome outcome = facet_command("explain lscnn " + option);
+    EXPECT_EQ(outcome.code, 2) << option;
+    EXPECT_THAT(outcome.error, HasSubstr("take --device cuda")) << option;
+  }
 }
 
 TEST(DeviceCuda, AnUnknownDeviceListsTheKnown) {

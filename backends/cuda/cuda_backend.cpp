@@ -1,0 +1,65 @@
+#include "backends/cuda/cuda_backend.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "backends/cuda/convolution.h"
+#include "backends/cuda/cuda_queue.h"
+#include "backends/cuda/launch_kernel.h"
+#include "backends/cuda/lowering.h"
+#include "ir/error.h"
+
+namespace facet::cuda {
+
+bool CudaBackend::supports(const Node& node) const {
+  return find_family(context(), node) != nullptr;
+}
+
+bool CudaBackend::accepts_epilogue(const Node& node, std::string_view entry,
+                                   const Type* extra) const {
+  if (is_matmul(node)) return matmul_takes_entry(node, entry, extra);
+  const std::vector<OperationGraph> graphs = graphs_with_entry(node, entry, extra);
+  return !graphs.empty() &&
+         std::all_of(graphs.begin(), graphs.end(), [&](const OperationGraph& graph) {
+           return !planner_->engines(graph, rules_).empty();
+         });
+}
+
+LayoutChoice CudaBackend::choose_layouts(const Node& node) const {
+  const LoweringFamily* const family = find_family(context(), node);
+  if (family != nullptr && family->layouts != nullptr) return family->layouts(node);
+  return {std::vector<Layout>(static_cast<std::size_t>(node.operand_count())),
+          std::vector<Layout>(static_cast<std::size_t>(node.result_count()))};
+}
+
+bool CudaBackend::writes_slices(const Node& node, int) const {
+  const LoweringFamily* const family = find_family(context(), node);
+  return family != nullptr && family->is_strided;
+}
+
+bool CudaBackend::reads_slices(const Node& node, int index) const {
+  return writes_slices(node, index);
+}
+
+std::unique_ptr<Kernel> CudaBackend::lower(const Node& node, std::span<const View> operands,
+                                           std::span<const View> results) const {
+  const LoweringFamily* const family = find_family(context(), node);
+  if (family == nullptr) {
+    throw failure(
+        fmt::format("the GPU has no kernel for {} '{}'", node.kind(), node.provenance().scope));
+  }
+  try {
+    return std::make_unique<LaunchKernel>(
+        family->name, family->lower(context(), node, operands, results), *driver_, rules_);
+  } catch (Error& error) {
+    error.add_context(fmt::format("lowering {} '{}'", node.kind(), node.provenance().scope));
+    throw;
+  }
+}
+
+std::shared_ptr<DeviceQueue> CudaBackend::make_queue() const {
+  return std::make_shared<CudaQueue>(driver_, memory_);
+}
+
+}  // namespace facet::cuda

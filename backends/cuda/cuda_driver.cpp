@@ -1,0 +1,286 @@
+#include "backends/cuda/cuda_driver.h"
+
+#include <cudnn_graph.h>
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backends/cuda/cudnn_plan.h"
+#include "backends/cuda/driver_library.h"
+#include "backends/cuda/nvrtc.h"
+#include "ir/error.h"
+
+namespace facet::cuda {
+namespace {
+
+constexpr std::size_t kKernelCacheBytes = std::size_t{256} << 20;
+
+/// $XDG_CACHE_HOME/facet/kernels, else ~/.cache/facet/kernels, else a temporary folder.
+std::filesystem::path kernel_folder() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  const char* home = std::getenv("HOME");
+  std::filesystem::path folder = cache != nullptr && *cache != '\0' ? std::filesystem::path(cache)
+                                 : home != nullptr && *home != '\0'
+                                     ? std::filesystem::path(home) / ".cache"
+                                     : std::filesystem::temp_directory_path();
+  return folder / "facet" / "kernels";
+}
+
+CUdeviceptr address(const std::byte* at) { return reinterpret_cast<CUdeviceptr>(at); }
+CUstream stream_of(StreamHandle stream) { return reinterpret_cast<CUstream>(stream); }
+CUevent event_of(EventHandle event) { return reinterpret_cast<CUevent>(event); }
+
+/// What cuDNN says of the device that `handle` is for.
+std::string describe_device(cudnnHandle_t handle) {
+  Descriptor device(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, "description of the device");
+  device.set(CUDNN_ATTR_DEVICEPROP_HANDLE, CUDNN_TYPE_HANDLE,
+             std::span<const cudnnHandle_t>(&handle, 1));
+  device.finalize();
+  return device.get_text(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION);
+}
+
+class CudaDriver final : public DriverApi {
+ public:
+  CudaDriver() : library_(load_driver_library()), kernels_(kernel_folder(), kKernelCacheBytes) {
+    check(library_.init(0), "starting the driver");
+    CUdevice device = 0;
+    check(library_.device_get(&device, 0), "finding the GPU");
+    check(library_.retain_context(&context_, device), "opening the GPU");
+    enter();
+    std::array<char, 256> name{};
+    library_.device_name(name.data(), static_cast<int>(name.size()) - 1, device);
+    facts_.name = name.data();
+    int major = 0;
+    int minor = 0;
+    library_.device_attribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device);
+    library_.device_attribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device);
+    facts_.capability = 10 * major + minor;
+    std::size_t bytes = 0;
+    library_.device_bytes(&bytes, device);
+    facts_.bytes = static_cast<std::int64_t>(bytes);
+    const cudnnStatus_t status = cudnnCreate(&cudnn_);
+    if (status != CUDNN_STATUS_SUCCESS) {
+      throw failure(fmt::format("cuDNN does not start: {}", cudnnGetErrorString(status)));
+    }
+    facts_.description = describe_device(cudnn_);
+    planner_ = std::make_shared<CudnnPlanner>(facts_.description);
+    matmuls_ = open_cublaslt();
+  }
+
+  const DeviceFacts& facts() const override { return facts_; }
+  const std::shared_ptr<CudnnPlanner>& planner() const { return planner_; }
+
+  std::byte* allocate(std::int64_t bytes) override {
+    enter();
+    CUdeviceptr block = 0;
+    const CUresult result = library_.allocate(&block, static_cast<std::size_t>(bytes));
+    if (result == CUDA_ERROR_OUT_OF_MEMORY) return nullptr;
+    check(result, "allocating memory");
+    return reinterpret_cast<std::byte*>(block);
+  }
+  void free(std::byte* block) noexcept override {
+    if (enter_quietly()) library_.free(address(block));
+  }
+  std::byte* allocate_pinned(std::int64_t bytes) override {
+    enter();
+    void* block = nullptr;
+    const CUresult result = library_.allocate_pinned(&block, static_cast<std::size_t>(bytes));
+    return result == CUDA_SUCCESS ? static_cast<std::byte*>(block) : nullptr;
+  }
+  void free_pinned(std::byte* block) noexcept override {
+    if (enter_quietly()) library_.free_pinned(block);
+  }
+  std::int64_t free_bytes() override {
+    enter();
+    std::size_t free_now = 0;
+    std::size_t total = 0;
+    check(library_.memory(&free_now, &total), "asking for free memory");
+    return static_cast<std::int64_t>(free_now);
+  }
+
+  StreamHandle make_stream() override {
+    enter();
+    CUstream stream = nullptr;
+    check(library_.make_stream(&stream, CU_STREAM_NON_BLOCKING), "making a stream");
+    return reinterpret_cast<StreamHandle>(stream);
+  }
+  void destroy(StreamHandle stream) noexcept override {
+    if (enter_quietly()) library_.destroy_stream(stream_of(stream));
+  }
+  EventHandle make_event() override {
+    enter();
+    CUevent event = nullptr;
+    check(library_.make_event(&event, CU_EVENT_DEFAULT), "making an event");
+    return reinterpret_cast<EventHandle>(event);
+  }
+  void destroy(EventHandle event) noexcept override {
+    if (enter_quietly()) library_.destroy_event(event_of(event));
+  }
+  void record(EventHandle event, StreamHandle stream) override {
+    enter();
+    check(library_.record(event_of(event), stream_of(stream)), "recording an event");
+  }
+  void wait(StreamHandle stream, EventHandle event) override {
+    enter();
+    check(library_.wait(stream_of(stream), event_of(event), 0), "ordering streams");
+  }
+  void synchronize(EventHandle event) override {
+    enter();
+    check(library_.synchronize_event(event_of(event)), "waiting for the GPU");
+  }
+  void synchronize(StreamHandle stream) override {
+    enter();
+    check(library_.synchronize_stream(stream_of(stream)), "waiting for the GPU");
+  }
+  double milliseconds(EventHandle from, EventHandle to) override {
+    enter();
+    float elapsed = 0;
+    check(library_.elapsed(&elapsed, event_of(from), event_of(to)), "taking the time");
+    return elapsed;
+  }
+
+  void copy_in(StreamHandle stream, std::byte* to, const std::byte* pinned,
+               std::int64_t bytes) override {
+    enter();
+    check(library_.copy_in(address(to), pinned, static_cast<std::size_t>(bytes), stream_of(stream)),
+          "copying to the GPU");
+  }
+  void copy_out(StreamHandle stream, std::byte* pinned, const std::byte* from,
+                std::int64_t bytes) override {
+    enter();
+    check(library_.copy_out(pinned, address(from), static_cast<std::size_t>(bytes),
+                            stream_of(stream)),
+          "copying from the GPU");
+  }
+  void copy(StreamHandle stream, std::byte* to, const std::byte* from,
+            std::int64_t bytes) override {
+    enter();
+    check(library_.copy(address(to), address(from), static_cast<std::size_t>(bytes),
+                        stream_of(stream)),
+          "copying on the GPU");
+  }
+  void clear(StreamHandle stream, std::byte* to, std::int64_t bytes) override {
+    enter();
+    check(library_.clear(address(to), 0, static_cast<std::size_t>(bytes), stream_of(stream)),
+          "clearing memory");
+  }
+
+  FunctionHandle load(const KernelSource& kernel) override {
+    const std::lock_guard lock(mutex_);
+    FunctionHandle& known = functions_[kernel.name + "\n" + kernel.text];
+    if (known != nullptr) return known;
+    const CompiledKernel compiled = kernels_.get(kernel, facts_.capability);
+    enter();
+    CUmodule module = nullptr;
+    check(library_.load_module(&module, compiled.code.data()), "loading a kernel");
+    CUfunction function = nullptr;
+    check(library_.get_function(&function, module, kernel.name.c_str()), "finding a kernel");
+    return known = reinterpret_cast<FunctionHandle>(function);
+  }
+  void launch(StreamHandle stream, FunctionHandle function, std::int64_t blocks, int threads,
+              std::span<std::byte* const> addresses) override {
+    enter();
+    std::vector<void*> parameters;
+    for (std::byte* const& at : addresses) parameters.push_back(const_cast<std::byte**>(&at));
+    check(library_.launch(reinterpret_cast<CUfunction>(function), static_cast<unsigned>(blocks), 1,
+                          1, static_cast<unsigned>(threads), 1, 1, 0, stream_of(stream),
+                          parameters.data(), nullptr),
+          "launching a kernel");
+  }
+
+  std::shared_ptr<const GraphPlan> plan(const OperationGraph& graph,
+                                        const EngineRules& rules) override {
+    enter();
+    const std::string key =
+        fmt::format("{} {}\n{}", rules.tf32, rules.deterministic, to_text(graph));
+    const std::lock_guard lock(mutex_);
+    std::shared_ptr<const GraphPlan>& known = plans_[key];
+    if (known == nullptr) known = planner_->make_plan(graph, rules);
+    return known;
+  }
+  void run(StreamHandle stream, const GraphPlan& plan, const OperationGraph& graph,
+           std::span<std::byte* const> addresses, std::byte* workspace) override {
+    enter();
+    const std::lock_guard lock(mutex_);  // a handle is for one thread at a time
+    const cudnnStatus_t status = cudnnSetStream(cudnn_, stream_of(stream));
+    if (status != CUDNN_STATUS_SUCCESS) {
+      throw failure(fmt::format("cuDNN does not take the stream: {}", cudnnGetErrorString(status)));
+    }
+    static_cast<const CudnnPlan&>(plan).run(cudnn_, graph, addresses, workspace);
+  }
+
+  std::optional<MatmulAlgorithm> choose(const Matmul& matmul) override {
+    enter();
+    return matmuls_->choose(matmul);
+  }
+  void run(StreamHandle stream, const Matmul& matmul, const MatmulAlgorithm& algorithm,
+           const MatmulAddresses& addresses) override {
+    enter();
+    matmuls_->run(matmul, algorithm, addresses, stream_of(stream));
+  }
+
+  void begin_capture(StreamHandle stream) override {
+    enter();
+    check(library_.begin_capture(stream_of(stream), CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
+          "beginning a capture");
+  }
+  GraphHandle end_capture(StreamHandle stream) override {
+    enter();
+    CUgraph graph = nullptr;
+    check(library_.end_capture(stream_of(stream), &graph), "ending a capture");
+    CUgraphExec executable = nullptr;
+    const CUresult result = library_.instantiate(&executable, graph, 0);
+    library_.destroy_graph(graph);
+    check(result, "making a CUDA graph");
+    return reinterpret_cast<GraphHandle>(executable);
+  }
+  void launch(StreamHandle stream, GraphHandle graph) override {
+    enter();
+    check(library_.launch_graph(reinterpret_cast<CUgraphExec>(graph), stream_of(stream)),
+          "launching a CUDA graph");
+  }
+  void destroy(GraphHandle graph) noexcept override {
+    if (enter_quietly()) library_.destroy_executable(reinterpret_cast<CUgraphExec>(graph));
+  }
+
+ private:
+  /// The driver works in the calling thread's context.
+  bool enter_quietly() noexcept { return library_.set_context(context_) == CUDA_SUCCESS; }
+  void enter() {
+    if (!enter_quietly()) throw failure("NVIDIA's driver does not give this thread the GPU");
+  }
+  void check(CUresult result, std::string_view doing) const {
+    if (result == CUDA_SUCCESS) return;
+    const char* words = nullptr;
+    library_.error_string(result, &words);
+    throw failure(fmt::format("{} failed: {} (CUDA error {})", doing,
+                              words != nullptr ? words : "unknown", static_cast<int>(result)));
+  }
+
+  DriverLibrary library_;
+  CUcontext context_ = nullptr;
+  cudnnHandle_t cudnn_ = nullptr;
+  DeviceFacts facts_;
+  std::shared_ptr<CudnnPlanner> planner_;
+  std::unique_ptr<MatmulLibrary> matmuls_;
+  std::mutex mutex_;
+  KernelCache kernels_;
+  std::map<std::string, FunctionHandle> functions_;
+  std::map<std::string, std::shared_ptr<const GraphPlan>> plans_;
+};
+
+}  // namespace
+
+OpenedDriver open_cuda_driver() {
+  const auto driver = std::make_shared<CudaDriver>();
+  return {driver, driver->planner()};
+}
+
+}  // namespace facet::cuda

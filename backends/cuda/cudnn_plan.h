@@ -1,0 +1,32 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "backends/cuda/cudnn_descriptor.h"
+#include "backends/cuda/driver_api.h"
+
+namespace facet::cuda {
+
+/// A plan that cuDNN has built.
+class CudnnPlan final : public GraphPlan {
+ public:
+  CudnnPlan(Descriptor plan, std::int64_t workspace_bytes, std::int64_t engine)
+      : plan_(std::move(plan)), workspace_bytes_(workspace_bytes), engine_(engine) {}
+
+  std::int64_t workspace_bytes() const override { return workspace_bytes_; }
+  std::int64_t engine() const override { return engine_; }
+
+  /// Puts the plan on the stream of `handle`. Addresses and workspace as DriverApi::run has them.
+  /// Throws Error(failure) with cuDNN's reason.
+  void run(cudnnHandle_t handle, const OperationGraph& graph, std::span<std::byte* const> addresses,
+           std::byte* workspace) const;
+
+ private:
+  Descriptor plan_;
+  std::int64_t workspace_bytes_ = 0;
+  std::int64_t engine_ = 0;
+};
+
+}  // namespace facet::cuda
