@@ -7,7 +7,7 @@ The stages, by what matters most:
   goldens    the zoo's forward passes against the golden files, f32 and bf16
   bench      images/s and device memory beside PyTorch in one CUDA graph, bf16, channels-last
   gradients  vector-Jacobian products and training trajectories against the golden files, f32
-  tests      the tests of the GPU backend that need a device (those with Gpu in their names)
+  tests      every op on its own samples, run, captured and replayed, against the oracle
   memcheck   compute-sanitizer on a small network, where it is installed
   compiled   compiled PyTorch (max-autotune), which takes minutes to get ready, for the same rows
 

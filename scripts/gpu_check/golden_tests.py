@@ -79,4 +79,4 @@ def gradients_stage(check):
 
 def tests_stage(check):
     if check.args.device == "cuda":
-        check.attempt("cuda_tests", lambda: run_tests(check, "cuda_tests", "*Gpu*"))
+        check.attempt("OpSamples", lambda: run_tests(check, "runtime_tests", "OpSamples*"))
