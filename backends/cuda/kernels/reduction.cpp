@@ -212,7 +212,11 @@ KernelSequence reduction_kernels(std::string_view kind, const std::vector<std::i
     throw failure(
         fmt::format("{} elements are too many for one reduction", results * reduction.count));
   }
-  if (reduction.reduced.streams[0].strides.back() == 1) return {{warp_kernel(reduction)}, 0};
+  // Threads have numbers of 32 bits.
+  const bool has_warps = results * kWarp <= std::numeric_limits<std::int32_t>::max();
+  if (has_warps && reduction.reduced.streams[0].strides.back() == 1) {
+    return {{warp_kernel(reduction)}, 0};
+  }
   const std::int64_t threads = results / aligned_vector(reduction.results, reduction.reduced);
   const std::int64_t parts = std::clamp<std::int64_t>(
       kWantedThreads / threads, 1, std::min(reduction.reduced.extents[0], kMostParts));
