@@ -226,6 +226,15 @@ TEST(RowKernels, TheGradientOfABiasIsASum) {
   EXPECT_THAT(sequence.kernels[0].text, HasSubstr("constexpr int V = 8;"));
 }
 
+TEST(RowKernels, MoreRowsThanThereCanBeWarpsAreSummedByThreads) {
+  const View x = dense_view(Type{DType::bf16, {1 << 27, 2}, {}});
+  const View y = dense_view(Type{DType::f32, {1 << 27}, {}});
+  const KernelSequence sequence = cuda::reduction_kernels("reduce_sum", {1}, x, 0, y, 0);
+  ASSERT_EQ(sequence.kernels.size(), 1U);
+  EXPECT_EQ(sequence.kernels[0].blocks, (1 << 27) / 8 / 256);
+  EXPECT_THAT(sequence.kernels[0].text, ::testing::Not(HasSubstr("kLanes")));
+}
+
 TEST(RowKernels, WhatIsNoReductionIsRefused) {
   const Graph graph = testing::parse_body(R"(
   %0 = input() {name = "x", type = "f32[4, 1]"} : f32[4, 1]

@@ -59,7 +59,8 @@ class PassWriter {
 std::string PassWriter::shared_weights() const {
   if (!pass_.pixels || !s_.shares_weights()) return "";
   return fmt::format(
-      "  __shared__ {0} weights[{1} * {2}];\n"
+      "  __shared__ facet::Four<{0}> shared_weights[{1} * {2} / 4];\n"
+      "  {0}* const weights = shared_weights[0].values;\n"
       "  for (int i = threadIdx.x; i < {1} * {3}; i += {4}) {{\n"
       "    const int j = i % {1}, c = i / {1};\n"
       "    const float w = j < {5} && c < {6} ? facet::to_float(w1[{5} * c + j]){7} : 0.0f;\n"
