@@ -42,7 +42,9 @@ class Descriptors {
       : a_(layout(matmul.a, matmul.batch)),
         b_(layout(matmul.b, matmul.batch)),
         d_(layout(matmul.d, matmul.batch)) {
-    const auto compute = matmul.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    // cuBLASLt takes the fast type for f32 factors only.
+    const bool rounds = matmul.tf32 && matmul.a.dtype == DType::f32;
+    const auto compute = rounds ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     cublasLtMatmulDesc_t raw = nullptr;
     require(cublasLtMatmulDescCreate(&raw, compute, CUDA_R_32F), "cublasLtMatmulDescCreate");
     description_.handle.reset(raw);
@@ -142,7 +144,9 @@ class CublasLt : public MatmulLibrary {
     int count = 0;
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
         handle_, d.description(), d.a(), d.b(), d.d(), d.d(), d.preference(), 1, &found, &count);
-    if (status != CUBLAS_STATUS_SUCCESS || count == 0) return std::nullopt;
+    if (status != CUBLAS_STATUS_SUCCESS || count == 0 || found.state != CUBLAS_STATUS_SUCCESS) {
+      return std::nullopt;
+    }
     MatmulAlgorithm algorithm;
     static_assert(sizeof(found.algo) == sizeof(algorithm.bits));
     std::memcpy(algorithm.bits.data(), &found.algo, sizeof(found.algo));
