@@ -40,8 +40,7 @@ CUevent event_of(EventHandle event) { return reinterpret_cast<CUevent>(event); }
 /// What cuDNN says of the device that `handle` is for.
 std::string describe_device(cudnnHandle_t handle) {
   Descriptor device(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, "description of the device");
-  device.set(CUDNN_ATTR_DEVICEPROP_HANDLE, CUDNN_TYPE_HANDLE,
-             std::span<const cudnnHandle_t>(&handle, 1));
+  device.set(CUDNN_ATTR_DEVICEPROP_HANDLE, handle);
   device.finalize();
   return device.get_text(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION);
 }
@@ -67,7 +66,7 @@ class CudaDriver final : public DriverApi {
     facts_.bytes = static_cast<std::int64_t>(bytes);
     const cudnnStatus_t status = cudnnCreate(&cudnn_);
     if (status != CUDNN_STATUS_SUCCESS) {
-      throw failure(fmt::format("cuDNN does not start: {}", cudnnGetErrorString(status)));
+      throw failure(fmt::format("cuDNN does not start: {}", describe(status)));
     }
     facts_.description = describe_device(cudnn_);
     planner_ = std::make_shared<CudnnPlanner>(facts_.description);
@@ -202,7 +201,7 @@ class CudaDriver final : public DriverApi {
         fmt::format("{} {}\n{}", rules.tf32, rules.deterministic, to_text(graph));
     const std::lock_guard lock(mutex_);
     std::shared_ptr<const GraphPlan>& known = plans_[key];
-    if (known == nullptr) known = planner_->make_plan(graph, rules);
+    if (known == nullptr) known = planner_->make_plan(graph, rules, cudnn_);
     return known;
   }
   void run(StreamHandle stream, const GraphPlan& plan, const OperationGraph& graph,
@@ -211,7 +210,7 @@ class CudaDriver final : public DriverApi {
     const std::lock_guard lock(mutex_);  // a handle is for one thread at a time
     const cudnnStatus_t status = cudnnSetStream(cudnn_, stream_of(stream));
     if (status != CUDNN_STATUS_SUCCESS) {
-      throw failure(fmt::format("cuDNN does not take the stream: {}", cudnnGetErrorString(status)));
+      throw failure(fmt::format("cuDNN does not take the stream: {}", describe(status)));
     }
     static_cast<const CudnnPlan&>(plan).run(cudnn_, graph, addresses, workspace);
   }

@@ -9,7 +9,6 @@
 #include "ir/error.h"
 
 namespace facet::cuda {
-namespace {
 
 std::string describe(cudnnStatus_t status) {
   std::array<char, 2048> reason{};
@@ -18,8 +17,6 @@ std::string describe(cudnnStatus_t status) {
   if (reason[0] != '\0') text += fmt::format(" ({})", reason.data());
   return text;
 }
-
-}  // namespace
 
 Descriptor::Descriptor(cudnnBackendDescriptorType_t type, std::string what)
     : what_(std::move(what)) {
@@ -65,6 +62,9 @@ void Descriptor::set(cudnnBackendAttributeName_t name, float value) {
 }
 void Descriptor::set(cudnnBackendAttributeName_t name, cudnnDataType_t value) {
   set_bytes(name, CUDNN_TYPE_DATA_TYPE, 1, &value);
+}
+void Descriptor::set(cudnnBackendAttributeName_t name, cudnnHandle_t value) {
+  set_bytes(name, CUDNN_TYPE_HANDLE, 1, &value);
 }
 void Descriptor::set(cudnnBackendAttributeName_t name, const Descriptor& value) {
   set_bytes(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value.raw_);

@@ -35,6 +35,7 @@ class Descriptor {
   void set(cudnnBackendAttributeName_t name, bool value);
   void set(cudnnBackendAttributeName_t name, float value);
   void set(cudnnBackendAttributeName_t name, cudnnDataType_t value);
+  void set(cudnnBackendAttributeName_t name, cudnnHandle_t value);
   void set(cudnnBackendAttributeName_t name, const Descriptor& value);
   void set(cudnnBackendAttributeName_t name, std::span<const Descriptor> values);
   void set(cudnnBackendAttributeName_t name, std::string_view text);
@@ -70,6 +71,9 @@ class Descriptor {
   cudnnBackendDescriptor_t raw_ = nullptr;
   std::string what_;
 };
+
+/// The status in words, with cuDNN's own reason behind it where this thread's last call left one.
+std::string describe(cudnnStatus_t status);
 
 /// Throws Error(failure) for an element type that cuDNN does not compute with.
 cudnnDataType_t data_type(DType dtype);

@@ -27,17 +27,17 @@ Descriptor make_tensor(const GraphTensor& tensor, int number) {
 
 }  // namespace
 
-CudnnGraph::CudnnGraph(const OperationGraph& graph)
+CudnnGraph::CudnnGraph(const OperationGraph& graph, cudnnHandle_t handle)
     : graph_(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, "operation graph") {
   try {
-    build(graph);
+    build(graph, handle);
   } catch (Error& error) {
     error.add_context("giving cuDNN the graph\n" + to_text(graph));
     throw;
   }
 }
 
-void CudnnGraph::build(const OperationGraph& graph) {
+void CudnnGraph::build(const OperationGraph& graph, cudnnHandle_t handle) {
   const auto place = [&](int number) {
     if (parts_.has_tensor(number)) return;
     const GraphTensor& tensor = graph.tensors[static_cast<std::size_t>(number)];
@@ -52,6 +52,7 @@ void CudnnGraph::build(const OperationGraph& graph) {
     operations.push_back(make_operation(step, number, parts_));
     operations.back().finalize();
   }
+  if (handle != nullptr) graph_.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, handle);
   graph_.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, std::span<const Descriptor>(operations));
   graph_.finalize();
   for (Descriptor& operation : operations) parts_.keep(std::move(operation));

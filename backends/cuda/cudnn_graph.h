@@ -17,15 +17,16 @@ constexpr std::int64_t setting_id(std::size_t step, std::size_t setting) {
   return 10000 + 10 * static_cast<std::int64_t>(step) + static_cast<std::int64_t>(setting);
 }
 
-/// An operation graph as cuDNN has it, finalised. Its tensors have the ids of `tensor_id`.
+/// An operation graph as cuDNN has it, finalised. Its tensors have the ids of `tensor_id`. `handle`
+/// is that of the device it is for, null for a device that is only described.
 class CudnnGraph {
  public:
   /// Throws Error(failure) with the graph's text and cuDNN's reason.
-  explicit CudnnGraph(const OperationGraph& graph);
+  explicit CudnnGraph(const OperationGraph& graph, cudnnHandle_t handle = nullptr);
   const Descriptor& descriptor() const { return graph_; }
 
  private:
-  void build(const OperationGraph& graph);
+  void build(const OperationGraph& graph, cudnnHandle_t handle);
 
   GraphParts parts_;
   Descriptor graph_;

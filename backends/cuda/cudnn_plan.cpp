@@ -37,8 +37,8 @@ void CudnnPlan::run(cudnnHandle_t handle, const OperationGraph& graph,
   pack.finalize();
   const cudnnStatus_t status = cudnnBackendExecute(handle, plan_.raw(), pack.raw());
   if (status == CUDNN_STATUS_SUCCESS) return;
-  throw failure(fmt::format("cuDNN does not run a plan: {}; the graph is\n{}",
-                            cudnnGetErrorString(status), to_text(graph)));
+  throw failure(fmt::format("cuDNN does not run a plan: {}; the graph is\n{}", describe(status),
+                            to_text(graph)));
 }
 
 }  // namespace facet::cuda

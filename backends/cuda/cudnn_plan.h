@@ -12,8 +12,13 @@ namespace facet::cuda {
 /// A plan that cuDNN has built.
 class CudnnPlan final : public GraphPlan {
  public:
-  CudnnPlan(Descriptor plan, std::int64_t workspace_bytes, std::int64_t engine)
-      : plan_(std::move(plan)), workspace_bytes_(workspace_bytes), engine_(engine) {}
+  /// `configuration` is what the plan was made from, kept as long as it.
+  CudnnPlan(Descriptor plan, Descriptor configuration, std::int64_t workspace_bytes,
+            std::int64_t engine)
+      : configuration_(std::move(configuration)),
+        plan_(std::move(plan)),
+        workspace_bytes_(workspace_bytes),
+        engine_(engine) {}
 
   std::int64_t workspace_bytes() const override { return workspace_bytes_; }
   std::int64_t engine() const override { return engine_; }
@@ -24,6 +29,7 @@ class CudnnPlan final : public GraphPlan {
            std::byte* workspace) const;
 
  private:
+  Descriptor configuration_;
   Descriptor plan_;
   std::int64_t workspace_bytes_ = 0;
   std::int64_t engine_ = 0;

@@ -19,6 +19,8 @@ namespace {
 
 constexpr std::size_t kGraphsKept = 4096;
 constexpr std::int64_t kNotes = 32;
+// The second list is for the case that nothing of the first works.
+constexpr cudnnBackendHeurMode_t kModes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
 
 struct Candidate {
   Engine engine;
@@ -85,8 +87,12 @@ class CudnnPlanner::Implementation {
     }
     std::vector<Engine> found;
     const CudnnGraph built(graph);
-    for (const Candidate& candidate : candidates(built, factors_of(graph), rules)) {
-      found.push_back(candidate.engine);
+    for (const cudnnBackendHeurMode_t mode : kModes) {
+      for (const Candidate& candidate :
+           candidates(built, mode, factors_of(graph), rules, /*handle=*/nullptr)) {
+        found.push_back(candidate.engine);
+      }
+      if (!found.empty()) break;
     }
     answers_.emplace_front(key, found);
     places_[key] = answers_.begin();
@@ -100,55 +106,64 @@ class CudnnPlanner::Implementation {
   PlanResult build_plan(const OperationGraph& graph, const EngineRules& rules) {
     std::string refusal =
         "every engine for it compiles its kernel at run time, which needs a driver";
-    const auto plan = first_plan(graph, rules, /*compiles=*/false, refusal);
+    const auto plan = first_plan(graph, rules, /*handle=*/nullptr, refusal);
     return {plan != nullptr ? plan->workspace_bytes() : 0, plan != nullptr ? "" : refusal};
   }
 
-  std::shared_ptr<const CudnnPlan> make_plan(const OperationGraph& graph,
-                                             const EngineRules& rules) {
+  std::shared_ptr<const CudnnPlan> make_plan(const OperationGraph& graph, const EngineRules& rules,
+                                             cudnnHandle_t handle) {
     std::string refusal = "there is no engine for it within the rules";
-    auto plan = first_plan(graph, rules, /*compiles=*/true, refusal);
+    auto plan = first_plan(graph, rules, handle, refusal);
     if (plan != nullptr) return plan;
     throw failure(
         fmt::format("cuDNN builds no plan: {}; the graph is\n{}", refusal, to_text(graph)));
   }
 
  private:
-  /// Of the best engine that builds one; null, and cuDNN's last reason, if none does. `compiles`:
-  /// those that compile at run time count.
+  /// Of the best engine that builds one; null, and cuDNN's last reason, if none does. Without a
+  /// handle engines that compile at run time do not count.
   std::shared_ptr<const CudnnPlan> first_plan(const OperationGraph& graph, const EngineRules& rules,
-                                              bool compiles, std::string& refusal) {
+                                              cudnnHandle_t handle, std::string& refusal) {
     const std::lock_guard lock(mutex_);
-    const CudnnGraph built(graph);
-    for (Candidate& candidate : candidates(built, factors_of(graph), rules)) {
-      if (candidate.engine.compiles_at_run_time && !compiles) continue;
-      Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, "plan");
-      plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, candidate.configuration);
-      plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device_);
-      refusal = plan.try_finalize();
-      if (!refusal.empty()) continue;
-      const std::int64_t workspace = plan.get_integer(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
-      return std::make_shared<const CudnnPlan>(std::move(plan), workspace, candidate.engine.index);
+    const CudnnGraph built(graph, handle);
+    for (const cudnnBackendHeurMode_t mode : kModes) {
+      std::vector<Candidate> listed = candidates(built, mode, factors_of(graph), rules, handle);
+      for (Candidate& candidate : listed) {
+        if (candidate.engine.compiles_at_run_time && handle == nullptr) continue;
+        Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, "plan");
+        plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, candidate.configuration);
+        if (handle != nullptr) {
+          plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, handle);
+        } else {
+          plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device_);
+        }
+        refusal = plan.try_finalize();
+        if (!refusal.empty()) continue;
+        const std::int64_t workspace = plan.get_integer(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
+        return std::make_shared<const CudnnPlan>(
+            std::move(plan), std::move(candidate.configuration), workspace, candidate.engine.index);
+      }
+      // What only needs a plan's existence keeps to the list that `engines` answers from.
+      if (handle == nullptr && !listed.empty()) break;
     }
     return nullptr;
   }
 
-  std::vector<Candidate> candidates(const CudnnGraph& graph, DType factors,
-                                    const EngineRules& rules) {
+  /// What cuDNN lists in this mode and the rules allow, best first: for the graph's handle, else
+  /// for the described device.
+  std::vector<Candidate> candidates(const CudnnGraph& graph, const cudnnBackendHeurMode_t mode,
+                                    DType factors, const EngineRules& rules, cudnnHandle_t handle) {
     std::vector<Candidate> found;
-    for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
-      Descriptor heuristic(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, "choice of engines");
-      heuristic.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph.descriptor());
-      heuristic.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, std::span(&mode, 1));
-      heuristic.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, device_);
-      if (!heuristic.try_finalize().empty()) continue;
-      const std::int64_t count = heuristic.count(CUDNN_ATTR_ENGINEHEUR_RESULTS);
-      for (Descriptor& configuration : heuristic.get_descriptors(
-               CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, count)) {
-        const Engine engine = describe_engine(configuration);
-        if (allows(rules, engine, factors)) found.push_back({engine, std::move(configuration)});
-      }
-      if (!found.empty()) break;
+    Descriptor heuristic(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, "choice of engines");
+    heuristic.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph.descriptor());
+    heuristic.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, std::span(&mode, 1));
+    if (handle == nullptr) heuristic.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, device_);
+    if (!heuristic.try_finalize().empty()) return found;
+    const std::int64_t count = heuristic.count(CUDNN_ATTR_ENGINEHEUR_RESULTS);
+    for (Descriptor& configuration : heuristic.get_descriptors(
+             CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, count)) {
+      const Engine engine = describe_engine(configuration);
+      if (allows(rules, engine, factors)) found.push_back({engine, std::move(configuration)});
     }
     return found;
   }
@@ -173,8 +188,9 @@ PlanResult CudnnPlanner::build_plan(const OperationGraph& graph, const EngineRul
 }
 
 std::shared_ptr<const CudnnPlan> CudnnPlanner::make_plan(const OperationGraph& graph,
-                                                         const EngineRules& rules) {
-  return implementation_->make_plan(graph, rules);
+                                                         const EngineRules& rules,
+                                                         cudnnContext* handle) {
+  return implementation_->make_plan(graph, rules, handle);
 }
 
 std::optional<OperationGraph> where_planned(CudnnPlanner& planner,

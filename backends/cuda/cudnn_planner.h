@@ -9,6 +9,8 @@
 
 #include "backends/cuda/operation_graph.h"
 
+struct cudnnContext;
+
 namespace facet::cuda {
 
 /// What an engine may do to the numbers.
@@ -66,10 +68,11 @@ class CudnnPlanner {
   /// none.
   PlanResult build_plan(const OperationGraph& graph, const EngineRules& rules);
 
-  /// A plan to run on the device: of the best engine whose plan can be built. Throws Error(failure)
-  /// with the graph's text and cuDNN's last reason if there is none, as on a machine without a
-  /// driver for engines that compile at run time.
-  std::shared_ptr<const CudnnPlan> make_plan(const OperationGraph& graph, const EngineRules& rules);
+  /// A plan to run on the device of `handle`, a cudnnHandle_t: of the best engine whose plan can be
+  /// built, those for the case that none of the first list works included. Throws Error(failure)
+  /// with the graph's text and cuDNN's last reason if there is none.
+  std::shared_ptr<const CudnnPlan> make_plan(const OperationGraph& graph, const EngineRules& rules,
+                                             cudnnContext* handle);
 
  private:
   class Implementation;
