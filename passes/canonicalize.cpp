@@ -100,8 +100,16 @@ bool pool_to_mean(Graph& graph, Node* node) {
   return true;
 }
 
+/// The axes count those of the first operand, but for a new axis and for the gradient of a maximum,
+/// whose second operand is what was reduced.
+std::int64_t rank_of_axes(const Node& node) {
+  if (node.is("one_hot")) return node.result_types()[0].rank();
+  if (node.is("reduce_max_bwd")) return node.operand(1).type().rank();
+  return node.operand_count() > 0 ? node.operand(0).type().rank() : 0;
+}
+
 bool positive_axes(Node* node) {
-  const std::int64_t rank = node->operand_count() > 0 ? node->operand(0).type().rank() : 0;
+  const std::int64_t rank = rank_of_axes(*node);
   Attributes& a = node->attributes();
   if (a.has("axes")) {
     Ints axes = a.ints("axes");

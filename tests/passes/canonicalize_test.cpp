@@ -156,6 +156,27 @@ TEST(Canonicalize, AxesCountFromTheFrontInOrder) {
 )");
 }
 
+// A new axis counts among the result's, those of a maximum's gradient among the maximum's
+// operand's.
+TEST(Canonicalize, AxesThatAreNotTheFirstOperands) {
+  expect_rewrite("canonicalize", R"(
+  %0 = input() {name = "i", type = "i64[3, 4]"} : i64[3, 4]
+  %1 = one_hot(%0) {depth = 6} : f32[3, 4, 6]
+  %2 = input() {name = "d", type = "f32[2, 5]"} : f32[2, 5]
+  %3 = input() {name = "x", type = "f32[2, 5, 3]"} : f32[2, 5, 3]
+  %4 = reduce_max_bwd(%2, %3) {axes = [-1], keepdims = false} : f32[2, 5, 3]
+  return "y" = %1, "dx" = %4
+)",
+                 R"(
+  %0 = input() {name = "i", type = "i64[3, 4]"} : i64[3, 4]
+  %1 = one_hot(%0) {axis = 2, depth = 6} : f32[3, 4, 6]
+  %2 = input() {name = "d", type = "f32[2, 5]"} : f32[2, 5]
+  %3 = input() {name = "x", type = "f32[2, 5, 3]"} : f32[2, 5, 3]
+  %4 = reduce_max_bwd(%2, %3) {axes = [2], keepdims = false} : f32[2, 5, 3]
+  return "y" = %1, "dx" = %4
+)");
+}
+
 // Refusals.
 TEST(Canonicalize, RefusesIdentitiesThatChangeTheType) {
   expect_refusal(kPass, R"(
