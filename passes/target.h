@@ -24,6 +24,9 @@ class Target {
   virtual std::string_view name() const = 0;
   /// Whether the node runs as it is; otherwise it is decomposed.
   virtual bool supports(const Node& node) const = 0;
+  /// Whether products of this dtype run. Where they do not, a node that reads it and does not run
+  /// is computed in f32, between casts: the dtype is one to store in.
+  virtual bool multiplies(DType) const { return true; }
   /// Whether `entry` ("relu", "add", ...) may be appended to the epilogue of the compute node;
   /// `extra` is the type of the operand the entry reads, null for one that reads none.
   virtual bool accepts_epilogue(const Node& node, std::string_view entry,

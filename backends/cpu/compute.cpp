@@ -132,6 +132,13 @@ bool is_compute(const Node& node) {
   return node.is("conv") || node.is("linear") || node.is("matmul");
 }
 
+bool multiplies(const Device& device, DType dtype) {
+  const Descriptor matrix = plain({16, 16}, data_type(dtype));
+  const dnnl::matmul::primitive_desc found(device.engine, matrix, matrix, matrix,
+                                           dnnl::primitive_attr(), /*allow_empty=*/true);
+  return static_cast<bool>(found);
+}
+
 bool supports_compute(Device& device, const Node& node) {
   for (const Value& operand : node.operands()) {
     if (!is_float(operand.dtype())) return false;

@@ -17,6 +17,8 @@ struct Device {
 
 bool is_compute(const Node& node);
 
+/// Whether oneDNN multiplies matrices of this dtype on this processor.
+bool multiplies(const Device& device, DType dtype);
 /// Whether some oneDNN primitive runs the node in some layout; with an epilogue, a fast one.
 bool supports_compute(Device& device, const Node& node);
 bool accepts_epilogue(Device& device, const Node& node, std::string_view entry, const Type* extra);

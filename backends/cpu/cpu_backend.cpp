@@ -71,7 +71,8 @@ Family family_of(const Node& node) {
   if (node.is("softmax")) return Family::softmax;
   if (node.is("sdpa")) return Family::sdpa;
   if (node.is("gate")) return Family::gate;
-  if (is_one_of({"batch_norm_train", "batch_norm_apply", "batch_norm_bwd"})) return Family::batch_norm;
+  if (is_one_of({"batch_norm_train", "batch_norm_apply", "batch_norm_bwd"}))
+    return Family::batch_norm;
   if (node.is("prelu_bwd")) return Family::prelu_bwd;
   if (is_one_of({"max_pool_bwd", "avg_pool_bwd"})) return Family::pooling_bwd;
   if (node.is("reduce_max_bwd")) return Family::reduce_max_bwd;
@@ -139,6 +140,11 @@ class CpuBackend : public Backend {
   bool supports(const Node& node) const override {
     if (writes_nothing(node)) return true;
     return runs_oracle(node) ? cpu::takes_oracle(node) : has_kernel(node);
+  }
+
+  bool multiplies(DType dtype) const override {
+    if (dtype == DType::bf16) return multiplies_bf16_;
+    return dtype != DType::f16 || multiplies_f16_;
   }
 
   bool accepts_epilogue(const Node& node, std::string_view entry,
@@ -299,16 +305,19 @@ class CpuBackend : public Backend {
     return cpu::takes_direct(node) && !cpu::prefers_primitive(*device_, node);
   }
 
-  /// Own kernels read and write any strides; a reshape of a slice would have to move it, and the zeros
-  /// of an unskew reach from one row into the next.
+  /// Own kernels read and write any strides; a reshape of a slice would have to move it, and the
+  /// zeros of an unskew reach from one row into the next.
   static bool is_strided(const Node& node) {
-    if (node.is("reshape") || node.is("unskew") || node.op().aliasing == Aliasing::update) return false;
+    if (node.is("reshape") || node.is("unskew") || node.op().aliasing == Aliasing::update)
+      return false;
     const auto types = node.result_types();
     return std::none_of(types.begin(), types.end(),
                         [](const Type& type) { return is_blocked(type.layout); });
   }
 
   std::shared_ptr<cpu::Device> device_ = std::make_shared<cpu::Device>();
+  bool multiplies_bf16_ = cpu::multiplies(*device_, DType::bf16);
+  bool multiplies_f16_ = cpu::multiplies(*device_, DType::f16);
 };
 
 }  // namespace

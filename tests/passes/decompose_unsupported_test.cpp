@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <set>
 
 #include "ir/error.h"
@@ -102,6 +103,59 @@ TEST(DecomposeUnsupported, ProgramsBecomeOps) {
   return "y" = %4
 )",
                  context_of(target));
+}
+
+/// A target that runs everything but what reads bf16, and casts.
+FakeTarget without_bf16() {
+  FakeTarget target;
+  target.supported = [](const Node& node) {
+    const auto operands = node.operands();
+    return node.is("cast") ||
+           std::none_of(operands.begin(), operands.end(),
+                        [](const Value& value) { return value.dtype() == DType::bf16; });
+  };
+  target.multiplied = [](DType dtype) { return dtype != DType::bf16; };
+  return target;
+}
+
+// The epilogue stays: the sum is rounded once, behind it. Operands of f32 are read as they are.
+TEST(DecomposeUnsupported, WhatReadsAnUnmultipliedDtypeIsComputedInF32) {
+  expect_rewrite(kPass, R"(
+  %0 = input() {name = "x", type = "bf16[N, 2, 2, 2]"} : bf16[N, 2, 2, 2]
+  %1 = parameter() {key = "weight", type = "bf16[2, 2, 1, 1]"} : bf16[2, 2, 1, 1]
+  %2 = parameter() {key = "bias", type = "f32[2]"} : f32[2]
+  %3 = conv(%0, %1, %2, %0) {epilogue = ["bias", "add", "relu"]} : bf16[N, 2, 2, 2] @ "conv"
+  return "y" = %3
+)",
+                 R"(
+  %0 = input() {name = "x", type = "bf16[N, 2, 2, 2]"} : bf16[N, 2, 2, 2]
+  %1 = parameter() {key = "weight", type = "bf16[2, 2, 1, 1]"} : bf16[2, 2, 1, 1]
+  %2 = parameter() {key = "bias", type = "f32[2]"} : f32[2]
+  %3 = cast(%0) {dtype = "f32"} : f32[N, 2, 2, 2] @ "conv"
+  %4 = cast(%1) {dtype = "f32"} : f32[2, 2, 1, 1] @ "conv"
+  %5 = cast(%0) {dtype = "f32"} : f32[N, 2, 2, 2] @ "conv"
+  %6 = conv(%3, %4, %2, %5) {epilogue = ["bias", "add", "relu"]} : f32[N, 2, 2, 2] @ "conv"
+  %7 = cast(%6) {dtype = "bf16"} : bf16[N, 2, 2, 2] @ "conv"
+  return "y" = %7
+)",
+                 context_of(without_bf16()));
+}
+
+// Results of f32 stay; each of the others is cast back.
+TEST(DecomposeUnsupported, EveryResultKeepsItsDtype) {
+  Graph graph = testing::parse_body(R"(
+  %0 = input() {name = "x", type = "bf16[4, 2, 3, 3]"} : bf16[4, 2, 3, 3]
+  %1 = parameter() {key = "scale", type = "f32[2]"} : f32[2]
+  %2:5 = batch_norm_train(%0, %1, %1, %1, %1) {epsilon = 1e-05, momentum = 0.1} : (bf16[4, 2, 3, 3], f32[2], f32[2], f32[2], f32[2])
+  return "y" = %2.0, "mean" = %2.1
+)");
+  const FakeTarget target = without_bf16();
+  PassContext context = context_of(target);
+  EXPECT_TRUE(decompose_unsupported(graph, context));
+  EXPECT_EQ(graph.outputs()[0].value.dtype(), DType::bf16);
+  EXPECT_EQ(graph.outputs()[1].value.dtype(), DType::f32);
+  EXPECT_TRUE(graph.outputs()[0].value.node->is("cast"));
+  EXPECT_TRUE(graph.outputs()[1].value.node->is("batch_norm_train"));
 }
 
 TEST(DecomposeUnsupported, LeavesWhatRuns) {

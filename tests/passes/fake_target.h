@@ -8,11 +8,12 @@
 
 namespace facet::testing {
 
-/// A target whose answers a test chooses. As it is made, it runs everything, takes every epilogue
-/// entry, wants row-major values and has no strided kernels.
+/// A target whose answers a test chooses. As it is made, it runs everything, multiplies every
+/// dtype, takes every epilogue entry, wants row-major values and has no strided kernels.
 class FakeTarget : public Target {
  public:
   std::function<bool(const Node&)> supported = [](const Node&) { return true; };
+  std::function<bool(DType)> multiplied = [](DType) { return true; };
   std::function<bool(const Node&, std::string_view entry, const Type* extra)> takes_entry =
       [](const Node&, std::string_view, const Type*) { return true; };
   std::function<LayoutChoice(const Node&)> layouts = [](const Node& node) {
@@ -24,6 +25,7 @@ class FakeTarget : public Target {
 
   std::string_view name() const override { return "fake"; }
   bool supports(const Node& node) const override { return supported(node); }
+  bool multiplies(DType dtype) const override { return multiplied(dtype); }
   bool accepts_epilogue(const Node& node, std::string_view entry,
                         const Type* extra) const override {
     return takes_entry(node, entry, extra);
