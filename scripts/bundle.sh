@@ -66,7 +66,7 @@ fi
 done
 cp -R "$root/tests/golden" "$root/tests/data" "$output/tests/"
 mkdir "$output/bench/peers"
-cp "$root/bench/compare.py" "$output/bench/"
+cp "$root"/bench/*.py "$output/bench/"
 cp "$root"/bench/peers/*.{py,txt} "$output/bench/peers/"
 mkdir "$output/gpu_check"
 cp "$root"/scripts/gpu_check/*.py "$output/gpu_check/"
