@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <initializer_list>
+#include <set>
 #include <vector>
 
 #include "ir/error.h"
@@ -138,6 +140,20 @@ void read_map(Sdpa& sdpa, const Ints& map) {
   }
 }
 
+void check_interleaved(const Sdpa& sdpa) {
+  if (!sdpa.interleaved) return;
+  if (sdpa.relative_value < 0 || sdpa.output_scale >= 0 || sdpa.output_shift >= 0) {
+    throw usage_error(
+        "an interleaved result takes relative_value, and neither output_scale nor output_shift");
+  }
+}
+
+std::vector<Type> operand_types(const Node& node) {
+  std::vector<Type> types;
+  for (const Value& value : node.operands()) types.push_back(value.type());
+  return types;
+}
+
 }  // namespace
 
 std::span<const std::string_view> sdpa_extras() { return kExtras; }
@@ -172,15 +188,67 @@ Sdpa parse_sdpa(const Attributes& attributes, std::span<const Type> operands) {
     sdpa.clamp = {clamp[0], clamp[1]};
   }
   number_extras(sdpa, attributes.strings("extras"), operands.size());
+  sdpa.interleaved = attributes.boolean("interleaved");
+  check_interleaved(sdpa);
   read_map(sdpa, attributes.ints("map"));
   check_extras(sdpa, operands);
   return sdpa;
 }
 
-Sdpa sdpa_of(const Node& node) {
-  std::vector<Type> types;
-  for (const Value& value : node.operands()) types.push_back(value.type());
-  return parse_sdpa(node.attributes(), types);
+Sdpa sdpa_of(const Node& node) { return parse_sdpa(node.attributes(), operand_types(node)); }
+
+bool are_disjoint(const Sdpa& sdpa) {
+  const std::array<HeadChannels, 3> places{sdpa.query, sdpa.key, sdpa.value};
+  std::set<std::int64_t> read;
+  for (const HeadChannels& place : places) {
+    for (std::int64_t head = 0; head < sdpa.heads; ++head) {
+      for (std::int64_t c = 0; c < place.size; ++c) {
+        if (!read.insert(place.first + head * place.step + c).second) return false;
+      }
+    }
+  }
+  return true;
+}
+
+SdpaBwd parse_sdpa_bwd(const Attributes& attributes, std::span<const Type> operands) {
+  SdpaBwd result;
+  result.sdpa = parse_sdpa(attributes, operands.subspan(1));
+  const Sdpa& s = result.sdpa;
+  if (s.output_scale >= 0 || s.output_shift >= 0) {
+    throw usage_error("sdpa_bwd takes neither output_scale nor output_shift");
+  }
+  Shape y = operands[1].shape;
+  (s.channels_last ? y.back() : y[1]) = s.result_channels();
+  if (!(operands[0].shape == y) || !is_float(operands[0].dtype)) {
+    throw usage_error(fmt::format("the cotangent {} does not fit the result {} of sdpa",
+                                  to_string(operands[0]), to_string(y)));
+  }
+  result.packed = attributes.boolean("packed");
+  const auto has_shape_of_q = [&](std::size_t i) { return operands[i].shape == operands[1].shape; };
+  if (result.packed && (!has_shape_of_q(2) || !has_shape_of_q(3) || !are_disjoint(s))) {
+    throw usage_error("a packed gradient takes queries, keys and values of disjoint channels");
+  }
+  if (!result.packed) {
+    result.key = 1;
+    result.value = 2;
+  }
+  int next = result.value + 1;
+  const bool has_bias = s.bias >= 0 && attributes.boolean("bias_gradient");
+  for (const auto& [present, number] : std::initializer_list<std::pair<bool, int*>>{
+           {s.score_scale >= 0, &result.score_scale},
+           {s.relative_query >= 0, &result.relative_query},
+           {s.relative_key >= 0, &result.relative_key},
+           {s.relative_height >= 0, &result.relative_height},
+           {s.relative_width >= 0, &result.relative_width},
+           {has_bias, &result.bias},
+           {s.relative_value >= 0, &result.relative_value}}) {
+    if (present) *number = next++;
+  }
+  return result;
+}
+
+SdpaBwd sdpa_bwd_of(const Node& node) {
+  return parse_sdpa_bwd(node.attributes(), operand_types(node));
 }
 
 }  // namespace facet

@@ -23,7 +23,9 @@
 ///   shift[c]
 ///
 /// where c counts the channels of all heads, g * value.size + the channel within the head. Parts
-/// whose operand is absent vanish; absent scales are 1 and an absent shift is 0.
+/// whose operand is absent vanish; absent scales are 1 and an absent shift is 0. An interleaved
+/// result keeps the two sums apart, as what normalises them separately reads them: its channel 2c
+/// is sum_j A v, its channel 2c + 1 is sum_j A relative_value.
 namespace facet {
 
 /// The channels of head g in an operand: first + g * step, ... size of them. Query, key and value
@@ -38,6 +40,7 @@ struct Sdpa {
   std::int64_t heads = 1;
   HeadChannels query, key, value;
   bool channels_last = false;  ///< operands are [N, K, C]; otherwise [N, C, K] or [N, C, H, W]
+  bool interleaved = false;    ///< with relative_value, without output_scale and output_shift
   double scale = 1;
   std::optional<std::pair<double, double>> clamp;
   std::int64_t queries = 0;  ///< tokens that ask
@@ -60,7 +63,35 @@ struct Sdpa {
   /// Parts of the scores: content, places of the query, places of the key.
   int terms() const { return 1 + (has_query_places() ? 1 : 0) + (relative_key >= 0 ? 1 : 0); }
   std::int64_t channels() const { return heads * value.size; }
+  std::int64_t result_channels() const { return interleaved ? 2 * channels() : channels(); }
   std::int64_t distances() const { return queries + keys - 1; }
+};
+
+/// What a node of the op `sdpa_bwd` computes. Its operands are the cotangent of the sdpa's result
+/// and the sdpa's own operands: operand i of the sdpa is operand i + 1 here. Its results are
+/// gradients of the type of their operand, those behind q, k and v in f32; with D = scale * dL/ds,
+/// zero where the clamp cuts,
+///
+///   dA[i, j] = dy[i] . (v[j] + relative_value[p])        dL/ds = A o (dA - rowsum(A o dA))
+///   dq[i] = sum_j D[i, j] (a0 k[j] + a1 relative_query[p])       dv[j] = sum_i A[i, j] dy[i]
+///   dk[j] = sum_i D[i, j] (a0 q[i] + a2 relative_key[p])
+///   da_t[g] = sum over n, i, j of D[i, j] times part t of the scores
+///
+/// and the tables' by the distance of the pairs, summed over images and heads. Channels of q, k and
+/// v that no head reads get 0.
+struct SdpaBwd {
+  Sdpa sdpa;
+  bool packed = false;  ///< q, k and v are one value of disjoint channels, with one gradient
+
+  // Result numbers, -1 for an absent one. Those of a packed q, k and v are all 0.
+  int query = 0, key = 0, value = 0;
+  int score_scale = -1;
+  int relative_query = -1;
+  int relative_key = -1;
+  int relative_height = -1;
+  int relative_width = -1;
+  int bias = -1;  ///< only where the attribute bias_gradient asks for it
+  int relative_value = -1;
 };
 
 /// Operand names behind q, k and v, in the order in which they must stand.
@@ -68,7 +99,14 @@ std::span<const std::string_view> sdpa_extras();
 
 /// Throws Error(usage) that says which attribute or operand does not fit.
 Sdpa parse_sdpa(const Attributes& attributes, std::span<const Type> operands);
-/// The same for a node that exists.
+/// The same for a node that exists: an sdpa.
 Sdpa sdpa_of(const Node& node);
+
+/// The same of an sdpa_bwd, `operands` included the cotangent. Throws Error(usage) for one of an
+/// sdpa with output_scale or output_shift too: those are differentiated as plain ops.
+SdpaBwd parse_sdpa_bwd(const Attributes& attributes, std::span<const Type> operands);
+SdpaBwd sdpa_bwd_of(const Node& node);
+/// Whether no channel of one operand is read by two of queries, keys and values of any head.
+bool are_disjoint(const Sdpa& sdpa);
 
 }  // namespace facet

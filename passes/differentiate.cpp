@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -19,7 +20,14 @@ namespace facet {
 namespace {
 
 /// A rule differentiates the product and its bias; what fusion put behind them is plain ops again.
+/// Likewise the scales and shifts behind an sdpa's sums, which its rule would have to make again.
 bool has_fused_epilogue(const Node& node) {
+  if (node.is("sdpa")) {
+    const Strings& extras = node.attributes().strings("extras");
+    return std::any_of(extras.begin(), extras.end(), [](const std::string& extra) {
+      return extra == "output_scale" || extra == "output_shift";
+    });
+  }
   if (!node.attributes().has("epilogue")) return false;
   const Strings& epilogue = node.attributes().strings("epilogue");
   return !epilogue.empty() && epilogue != Strings{"bias"};

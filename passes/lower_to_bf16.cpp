@@ -67,18 +67,24 @@ class Lowering {
   /// The operands that are multiplied with each other: the others are added to, or scale, what is
   /// accumulated in f32.
   static std::vector<int> factors(const Node& node) {
-    if (node.is("sdpa")) {
-      const Sdpa s = sdpa_of(node);
-      std::vector<int> list{0, 1, 2};
-      for (const int table : {s.relative_query, s.relative_key, s.relative_height, s.relative_width,
-                              s.relative_value}) {
-        if (table >= 0) list.push_back(table);
-      }
+    if (node.is("sdpa")) return factors(sdpa_of(node), 0);
+    if (node.is("sdpa_bwd")) {
+      std::vector<int> list = factors(sdpa_bwd_of(node).sdpa, 1);
+      list.push_back(0);
       return list;
     }
     std::vector<int> list(static_cast<std::size_t>(
         node.attributes().has("epilogue") ? kEpilogueStart : node.operand_count()));
     std::iota(list.begin(), list.end(), 0);
+    return list;
+  }
+
+  static std::vector<int> factors(const Sdpa& s, int first) {
+    std::vector<int> list{first, first + 1, first + 2};
+    for (const int table : {s.relative_query, s.relative_key, s.relative_height, s.relative_width,
+                            s.relative_value}) {
+      if (table >= 0) list.push_back(first + table);
+    }
     return list;
   }
 

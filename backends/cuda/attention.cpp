@@ -158,6 +158,7 @@ View token_result(const Node& node) {
 
 std::string attention_refusal(const Node& node) {
   if (!node.is("sdpa")) return fmt::format("'{}' is no sdpa", node.kind());
+  if (node.attributes().boolean("interleaved")) return "its result is interleaved";
   for (const std::string& extra : node.attributes().strings("extras")) {
     if (extra == "bias" || extra == "output_scale" || extra == "output_shift") continue;
     return "it has " + extra;

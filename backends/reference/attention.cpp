@@ -1,6 +1,7 @@
-// skew, unskew, sdpa.
+// skew, unskew, sdpa, sdpa_bwd.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "backends/reference/evaluators.h"
@@ -42,25 +43,23 @@ std::vector<HostTensor> unskew(const Call& call) {
   return {result};
 }
 
-/// One head of one image of `sdpa`, by the formula at the top of ir/sdpa.h.
+/// One head of one image of `sdpa` or `sdpa_bwd`, by the formulas at the top of ir/sdpa.h. Operand
+/// i of the sdpa is operand `first` + i of the call.
 class Head {
  public:
-  Head(const Call& call, const Sdpa& sdpa, std::int64_t image, std::int64_t head)
-      : call_(call), s_(sdpa), n_(image), g_(head) {}
+  Head(const Call& call, const Sdpa& sdpa, int first, std::int64_t image, std::int64_t head)
+      : call_(call), s_(sdpa), first_(first), n_(image), g_(head) {}
 
   void run(HostTensor& result) const {
     std::vector<double> row(static_cast<std::size_t>(s_.keys));
     for (std::int64_t i = 0; i < s_.queries; ++i) {
       for (std::int64_t j = 0; j < s_.keys; ++j) row[static_cast<std::size_t>(j)] = score(i, j);
       softmax(row);
-      for (std::int64_t c = 0; c < s_.value.size; ++c) {
-        const std::int64_t channel = g_ * s_.value.size + c;
-        result.as_mutable<double>()[place(result, i, channel)] = output(row, i, c, channel);
-      }
+      for (std::int64_t c = 0; c < s_.value.size; ++c) store(result, row, i, c);
     }
   }
 
- private:
+ protected:
   static void softmax(std::vector<double>& row) {
     const double largest = *std::max_element(row.begin(), row.end());
     double sum = 0;
@@ -71,56 +70,79 @@ class Head {
     for (double& value : row) value /= sum;
   }
 
+  const HostTensor& operand(int i) const { return call_.operand(first_ + i); }
   std::int64_t place(const HostTensor& tensor, std::int64_t token, std::int64_t channel) const {
     const std::int64_t image = tensor.element_count() / tensor.shape()[0];
     const std::int64_t channels = s_.channels_last ? tensor.shape().back() : tensor.shape()[1];
     return n_ * image +
            (s_.channels_last ? token * channels + channel : channel * (image / channels) + token);
   }
-  double of(int operand, const HeadChannels& heads, std::int64_t token, std::int64_t c) const {
-    const HostTensor& tensor = call_.operand(operand);
-    return tensor.as<double>()[place(tensor, token, heads.first + g_ * heads.step + c)];
+  std::int64_t channel_of(const HeadChannels& heads, std::int64_t c) const {
+    return heads.first + g_ * heads.step + c;
+  }
+  double of(int i, const HeadChannels& heads, std::int64_t token, std::int64_t c) const {
+    const HostTensor& tensor = operand(i);
+    return tensor.as<double>()[place(tensor, token, channel_of(heads, c))];
   }
   double q(std::int64_t i, std::int64_t c) const { return of(0, s_.query, i, c); }
   double k(std::int64_t j, std::int64_t c) const { return of(1, s_.key, j, c); }
   double v(std::int64_t j, std::int64_t c) const { return of(2, s_.value, j, c); }
   /// Element [row, column] of an extra operand that is a matrix.
-  double matrix(int operand, std::int64_t row, std::int64_t column) const {
-    const HostTensor& tensor = call_.operand(operand);
+  double matrix(int i, std::int64_t row, std::int64_t column) const {
+    const HostTensor& tensor = operand(i);
     return tensor.as<double>()[row * tensor.shape().back() + column];
   }
   std::int64_t distance(std::int64_t i, std::int64_t j) const { return i - j + s_.keys - 1; }
+  std::int64_t rows_between(std::int64_t i, std::int64_t j) const {
+    return i / s_.width - j / s_.width + s_.height - 1;
+  }
+  std::int64_t columns_between(std::int64_t i, std::int64_t j) const {
+    return i % s_.width - j % s_.width + s_.width - 1;
+  }
 
-  double score(std::int64_t i, std::int64_t j) const {
-    double content = 0, query_places = 0, key_places = 0;
+  /// Content, places of the query and places of the key, unscaled.
+  std::array<double, 3> parts(std::int64_t i, std::int64_t j) const {
+    std::array<double, 3> sums{};
     for (std::int64_t c = 0; c < s_.query.size; ++c) {
-      content += q(i, c) * k(j, c);
-      if (s_.has_query_places()) query_places += q(i, c) * query_place(i, j, c);
-      if (s_.relative_key >= 0) key_places += k(j, c) * matrix(s_.relative_key, distance(i, j), c);
+      sums[0] += q(i, c) * k(j, c);
+      if (s_.has_query_places()) sums[1] += q(i, c) * query_place(i, j, c);
+      if (s_.relative_key >= 0) sums[2] += k(j, c) * matrix(s_.relative_key, distance(i, j), c);
     }
-    int term = 0;
-    const auto scaled = [&](double part) {
-      return s_.score_scale >= 0 ? part * matrix(s_.score_scale, term++, g_) : part;
-    };
-    double sum = scaled(content);
-    if (s_.has_query_places()) sum += scaled(query_places);
-    if (s_.relative_key >= 0) sum += scaled(key_places);
-    sum *= s_.scale;
+    return sums;
+  }
+  /// The row of score_scale of a part, -1 for a part that is absent.
+  int row_of(int part) const {
+    if (part == 0) return 0;
+    if (part == 1) return s_.has_query_places() ? 1 : -1;
+    if (s_.relative_key < 0) return -1;
+    return s_.has_query_places() ? 2 : 1;
+  }
+  double score_scale(int part) const {
+    return s_.score_scale >= 0 ? matrix(s_.score_scale, row_of(part), g_) : 1;
+  }
+  double unclamped(std::int64_t i, std::int64_t j) const {
+    const std::array<double, 3> sums = parts(i, j);
+    double sum = 0;
+    for (int part = 0; part < 3; ++part) {
+      if (row_of(part) >= 0) sum += score_scale(part) * sums[static_cast<std::size_t>(part)];
+    }
+    return sum * s_.scale;
+  }
+  double score(std::int64_t i, std::int64_t j) const {
+    double sum = unclamped(i, j);
     if (s_.clamp) sum = std::clamp(sum, s_.clamp->first, s_.clamp->second);
-    return s_.bias >= 0 ? sum + bias(i, j) : sum;
+    return s_.bias >= 0 ? sum + operand(s_.bias).as<double>()[bias_place(i, j)] : sum;
   }
 
   double query_place(std::int64_t i, std::int64_t j, std::int64_t c) const {
     if (s_.relative_query >= 0) return matrix(s_.relative_query, distance(i, j), c);
-    const std::int64_t dy = i / s_.width - j / s_.width;
-    const std::int64_t dx = i % s_.width - j % s_.width;
-    return matrix(s_.relative_height, dy + s_.height - 1, c) +
-           matrix(s_.relative_width, dx + s_.width - 1, c);
+    return matrix(s_.relative_height, rows_between(i, j), c) +
+           matrix(s_.relative_width, columns_between(i, j), c);
   }
 
   /// Element [n, g, i, j] of the bias, whose extents of 1 repeat.
-  double bias(std::int64_t i, std::int64_t j) const {
-    const HostTensor& tensor = call_.operand(s_.bias);
+  std::int64_t bias_place(std::int64_t i, std::int64_t j) const {
+    const HostTensor& tensor = operand(s_.bias);
     const std::int64_t index[] = {n_, g_, i, j};
     std::int64_t at = 0;
     for (std::size_t axis = 0; axis < tensor.shape().size(); ++axis) {
@@ -128,38 +150,159 @@ class Head {
       const std::int64_t along = index[4 - tensor.shape().size() + axis];
       at = at * extent + (extent == 1 ? 0 : along);
     }
-    return tensor.as<double>()[at];
+    return at;
   }
 
-  double output(const std::vector<double>& row, std::int64_t i, std::int64_t c,
-                std::int64_t channel) const {
+  const Call& call_;
+  const Sdpa& s_;
+  int first_;
+  std::int64_t n_, g_;
+
+ private:
+  void store(HostTensor& result, const std::vector<double>& row, std::int64_t i,
+             std::int64_t c) const {
     double content = 0, places = 0;
     for (std::int64_t j = 0; j < s_.keys; ++j) {
       const double weight = row[static_cast<std::size_t>(j)];
       content += weight * v(j, c);
       if (s_.relative_value >= 0) places += weight * matrix(s_.relative_value, distance(i, j), c);
     }
+    const std::int64_t channel = g_ * s_.value.size + c;
+    auto* const to = result.as_mutable<double>();
+    if (s_.interleaved) {
+      to[place(result, i, 2 * channel)] = content;
+      to[place(result, i, 2 * channel + 1)] = places;
+      return;
+    }
     if (s_.output_scale >= 0) {
       content *= matrix(s_.output_scale, 0, channel);
       if (s_.relative_value >= 0) places *= matrix(s_.output_scale, 1, channel);
     }
     const double shift = s_.output_shift >= 0 ? matrix(s_.output_shift, 0, channel) : 0;
-    return content + places + shift;
+    to[place(result, i, channel)] = content + places + shift;
   }
-
-  const Call& call_;
-  const Sdpa& s_;
-  std::int64_t n_, g_;
 };
 
 std::vector<HostTensor> sdpa(const Call& call) {
   const Sdpa sdpa = sdpa_of(call.node);
   HostTensor result = call.result();
   for (std::int64_t image = 0; image < result.shape()[0]; ++image) {
-    for (std::int64_t head = 0; head < sdpa.heads; ++head)
-      Head(call, sdpa, image, head).run(result);
+    for (std::int64_t head = 0; head < sdpa.heads; ++head) {
+      Head(call, sdpa, 0, image, head).run(result);
+    }
   }
   return {result};
+}
+
+/// Adds one head of one image to the gradients.
+class HeadGradient : Head {
+ public:
+  HeadGradient(const Call& call, const SdpaBwd& bwd, std::int64_t image, std::int64_t head)
+      : Head(call, bwd.sdpa, 1, image, head), b_(bwd) {}
+
+  void run(std::vector<HostTensor>& results) {
+    results_ = &results;
+    std::vector<double> weights(static_cast<std::size_t>(s_.keys)), of_weights(weights);
+    for (std::int64_t i = 0; i < s_.queries; ++i) {
+      for (std::int64_t j = 0; j < s_.keys; ++j) {
+        weights[static_cast<std::size_t>(j)] = score(i, j);
+        of_weights[static_cast<std::size_t>(j)] = weight_cotangent(i, j);
+      }
+      softmax(weights);
+      double mean = 0;
+      for (std::size_t j = 0; j < weights.size(); ++j) mean += weights[j] * of_weights[j];
+      for (std::int64_t j = 0; j < s_.keys; ++j) {
+        const double weight = weights[static_cast<std::size_t>(j)];
+        add_values(i, j, weight);
+        add_scores(i, j, weight * (of_weights[static_cast<std::size_t>(j)] - mean));
+      }
+    }
+  }
+
+ private:
+  double dy(std::int64_t i, std::int64_t c, int part) const {
+    const HostTensor& tensor = call_.operand(0);
+    const std::int64_t channel = g_ * s_.value.size + c;
+    return tensor.as<double>()[place(tensor, i, s_.interleaved ? 2 * channel + part : channel)];
+  }
+  double weight_cotangent(std::int64_t i, std::int64_t j) const {
+    double sum = 0;
+    for (std::int64_t c = 0; c < s_.value.size; ++c) {
+      sum += dy(i, c, 0) * v(j, c);
+      if (s_.relative_value >= 0) {
+        sum += dy(i, c, 1) * matrix(s_.relative_value, distance(i, j), c);
+      }
+    }
+    return sum;
+  }
+
+  HostTensor& result(int number) const { return (*results_)[static_cast<std::size_t>(number)]; }
+  void add(int number, const HeadChannels& heads, std::int64_t token, std::int64_t c,
+           double value) {
+    HostTensor& tensor = result(number);
+    tensor.as_mutable<double>()[place(tensor, token, channel_of(heads, c))] += value;
+  }
+  void add_row(int number, std::int64_t row, std::int64_t column, double value) {
+    HostTensor& tensor = result(number);
+    tensor.as_mutable<double>()[row * tensor.shape().back() + column] += value;
+  }
+
+  void add_values(std::int64_t i, std::int64_t j, double weight) {
+    for (std::int64_t c = 0; c < s_.value.size; ++c) {
+      add(b_.value, s_.value, j, c, weight * dy(i, c, 0));
+      if (s_.relative_value < 0) continue;
+      add_row(b_.relative_value, distance(i, j), c, weight * dy(i, c, 1));
+    }
+  }
+
+  void add_scores(std::int64_t i, std::int64_t j, double gradient) {
+    if (b_.bias >= 0) result(b_.bias).as_mutable<double>()[bias_place(i, j)] += gradient;
+    const double sum = unclamped(i, j);
+    if (s_.clamp && (sum < s_.clamp->first || sum > s_.clamp->second)) return;
+    gradient *= s_.scale;
+    const std::array<double, 3> sums = parts(i, j);
+    for (int part = 0; part < 3 && b_.score_scale >= 0; ++part) {
+      if (row_of(part) < 0) continue;
+      add_row(b_.score_scale, row_of(part), g_, gradient * sums[static_cast<std::size_t>(part)]);
+    }
+    for (std::int64_t c = 0; c < s_.query.size; ++c) add_tokens(i, j, c, gradient);
+  }
+
+  void add_tokens(std::int64_t i, std::int64_t j, std::int64_t c, double gradient) {
+    const double content = gradient * score_scale(0);
+    add(b_.query, s_.query, i, c, content * k(j, c));
+    add(b_.key, s_.key, j, c, content * q(i, c));
+    if (s_.has_query_places()) {
+      const double places = gradient * score_scale(1);
+      add(b_.query, s_.query, i, c, places * query_place(i, j, c));
+      if (s_.relative_query >= 0) {
+        add_row(b_.relative_query, distance(i, j), c, places * q(i, c));
+      } else {
+        add_row(b_.relative_height, rows_between(i, j), c, places * q(i, c));
+        add_row(b_.relative_width, columns_between(i, j), c, places * q(i, c));
+      }
+    }
+    if (s_.relative_key >= 0) {
+      const double places = gradient * score_scale(2);
+      add(b_.key, s_.key, j, c, places * matrix(s_.relative_key, distance(i, j), c));
+      add_row(b_.relative_key, distance(i, j), c, places * k(j, c));
+    }
+  }
+
+  const SdpaBwd& b_;
+  std::vector<HostTensor>* results_ = nullptr;
+};
+
+std::vector<HostTensor> sdpa_bwd(const Call& call) {
+  const SdpaBwd bwd = sdpa_bwd_of(call.node);
+  std::vector<HostTensor> results;
+  for (const Extents& shape : call.result_shapes) results.emplace_back(DType::f64, shape);
+  for (std::int64_t image = 0; image < call.operand(0).shape()[0]; ++image) {
+    for (std::int64_t head = 0; head < bwd.sdpa.heads; ++head) {
+      HeadGradient(call, bwd, image, head).run(results);
+    }
+  }
+  return results;
 }
 
 }  // namespace
@@ -168,6 +311,7 @@ void add_attention_ops(EvaluatorTable& table) {
   table["skew"] = skew;
   table["unskew"] = unskew;
   table["sdpa"] = sdpa;
+  table["sdpa_bwd"] = sdpa_bwd;
 }
 
 }  // namespace facet::reference

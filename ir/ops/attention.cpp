@@ -150,6 +150,7 @@ std::vector<OpDef> attention_ops() {
       "distance.",
       infer_unskew, unskew_gradient, decompose_unskew, unskew_samples));
   list.push_back(sdpa_op());
+  list.push_back(sdpa_bwd_op());
   list.push_back(gate_op());
   return list;
 }

@@ -76,6 +76,7 @@ Values reverse_gradient(Builder& build, Node& node, Cotangents cotangents);
 Values expand_gradient(Builder& build, Node& node, Cotangents cotangents);
 Values skew_gradient(Builder& build, Node& node, Cotangents cotangents);
 Values unskew_gradient(Builder& build, Node& node, Cotangents cotangents);
+Values sdpa_gradient(Builder& build, Node& node, Cotangents cotangents);
 
 // training
 Values straight_through_gradient(Builder& build, Node& node, Cotangents cotangents);

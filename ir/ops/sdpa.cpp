@@ -1,6 +1,8 @@
 #include "ir/sdpa.h"
 
 #include "ir/ops/families.h"
+#include "ir/ops/gradients.h"
+#include "ir/ops/sdpa_plain.h"
 
 // sdpa: scaled dot-product attention with everything that stands around it in the networks, so that
 // no score matrix goes to memory. The formula is at the top of ir/sdpa.h.
@@ -12,119 +14,51 @@ std::vector<Type> infer_sdpa(const InferContext& context) {
   const Sdpa sdpa = parse_sdpa(context.attributes, context.operands);
   Type result = context.operand(0);
   result.dtype = result_dtype(context);
-  (sdpa.channels_last ? result.shape.back() : result.shape[1]) = sdpa.channels();
+  (sdpa.channels_last ? result.shape.back() : result.shape[1]) = sdpa.result_channels();
   return {result};
 }
 
-/// The parts of an sdpa in plain ops. Values "by token" are [N, heads, tokens, channels] with
-/// channels last and [N, heads, channels, tokens] otherwise.
-class Plain {
+/// The result in plain ops.
+class Plain : SdpaPlain {
  public:
-  Plain(Builder& build, Node& node) : build_(build), node_(node), s_(sdpa_of(node)) {}
+  Plain(Builder& build, Node& node) : SdpaPlain(build, node, sdpa_of(node), 0) {}
 
   Value run() {
-    const Value weights = build_("softmax", {scores()}, {{"axis", std::int64_t{-1}}});
-    Value y = by_channel(mix(weights, by_head(2, s_.value, s_.keys)));
+    const Value weights = this->weights(scores(parts(query(), key())));
+    Value y = by_channel(mix(weights, value()));
+    if (s_.interleaved) return image(interleaved(y, places(weights)));
     y = scaled_output(y, 0);
-    if (s_.relative_value >= 0) {
-      const Value spread = build_("unskew", {weights}, {{"distance", std::string("i-j")}});
-      const Value table = extra(s_.relative_value);
-      const Value places =
-          s_.channels_last ? build_("matmul", {spread, table}) : matmul(table, true, spread, true);
-      y = build_("add", {y, scaled_output(by_channel(places), 1)});
-    }
-    if (s_.output_shift >= 0) {
-      y = build_("add", {y, per_channel(extra(s_.output_shift))});
-    }
-    return s_.channels_last ? y : reshape(y, output_shape());
+    if (s_.relative_value >= 0) y = build_("add", {y, scaled_output(places(weights), 1)});
+    if (s_.output_shift >= 0) y = build_("add", {y, per_channel(extra(s_.output_shift))});
+    return image(y);
   }
 
  private:
-  Value extra(int operand) { return node_.operand(operand); }
-  Value reshape(Value x, Ints shape) {
-    return build_("reshape", {x}, {{"shape", std::move(shape)}});
+  Value places(Value weights) {
+    const Value spread = unskew(weights, "i-j");
+    const Value table = extra(s_.relative_value);
+    return by_channel(s_.channels_last ? matmul(spread, false, table, false)
+                                       : matmul(table, true, spread, true));
   }
-  Value transpose(Value x, Ints permutation) {
-    return build_("transpose", {x}, {{"permutation", std::move(permutation)}});
-  }
-  Value slice(Value x, std::int64_t axis, std::int64_t start, std::int64_t count) {
-    return build_("slice", {x}, {{"axis", axis}, {"start", start}, {"end", start + count}});
-  }
-  Value matmul(Value a, bool transpose_a, Value b, bool transpose_b) {
-    return build_("matmul", {a, b}, {{"transpose_a", transpose_a}, {"transpose_b", transpose_b}});
-  }
-
-  /// The heads of operand `i`, by token: first the channels that hold all steps, then the heads'.
-  Value by_head(int operand, const HeadChannels& place, std::int64_t tokens) {
-    Value x = node_.operand(operand);
-    const bool last = s_.channels_last;
-    if (!last && x.type().rank() != 3) x = reshape(x, {0, 0, tokens});
-    const std::int64_t channels = (last ? x.shape().back() : x.shape()[1]).factor;
-    const std::int64_t start = std::min(place.first, channels - s_.heads * place.step);
-    x = slice(x, last ? 2 : 1, start, s_.heads * place.step);
-    if (!last) {
-      x = reshape(x, {0, s_.heads, place.step, tokens});
-      return slice(x, 2, place.first - start, place.size);
-    }
-    x = transpose(reshape(x, {0, tokens, s_.heads, place.step}), {0, 2, 1, 3});
-    return slice(x, 3, place.first - start, place.size);
-  }
-
-  /// q . table for every query (or key) and row of the table, [N, heads, tokens, rows].
-  Value against_table(Value x, int table) {
-    return matmul(x, !s_.channels_last, extra(table), true);
-  }
-  Value skew(Value x, std::string distance) {
-    return build_("skew", {x}, {{"distance", std::move(distance)}});
-  }
-
-  /// Places of the query on a map. One axis at a time is next to the distances.
-  Value map_places(Value q) {
-    const std::int64_t h = s_.height, w = s_.width;
-    Value x = reshape(against_table(q, s_.relative_width), {0, 0, h, w, 2 * w - 1});
-    x = reshape(skew(x, "i-j"), {0, 0, h * w, 1, w});
-    Value y = reshape(against_table(q, s_.relative_height), {0, 0, h, w, 2 * h - 1});
-    y = skew(transpose(y, {0, 1, 3, 2, 4}), "i-j");
-    y = reshape(transpose(y, {0, 1, 3, 2, 4}), {0, 0, h * w, h, 1});
-    return reshape(build_("add", {x, y}), {0, 0, h * w, h * w});
-  }
-
-  Value scores() {
-    const Value q = by_head(0, s_.query, s_.queries);
-    const Value k = by_head(1, s_.key, s_.keys);
-    const bool last = s_.channels_last;
-    std::vector<Value> terms{matmul(q, !last, k, last)};
-    if (s_.relative_query >= 0) terms.push_back(skew(against_table(q, s_.relative_query), "i-j"));
-    if (s_.relative_height >= 0) terms.push_back(map_places(q));
-    if (s_.relative_key >= 0) {  // the rows are keys here, so i - j is column minus row
-      const Value by_key = skew(against_table(k, s_.relative_key), "j-i");
-      terms.push_back(transpose(by_key, {0, 1, 3, 2}));
-    }
-    Value sum;
-    for (std::size_t t = 0; t < terms.size(); ++t) {
-      Value term = terms[t];
-      if (s_.score_scale >= 0) {
-        const Value row = slice(extra(s_.score_scale), 0, static_cast<std::int64_t>(t), 1);
-        term = build_("mul", {term, reshape(row, {1, s_.heads, 1, 1})});
-      }
-      sum = t == 0 ? term : build_("add", {sum, term});
-    }
-    if (s_.scale != 1) sum = build_("mul", {sum, build_.scalar(s_.scale)});
-    if (s_.clamp) {
-      sum = build_("clamp", {sum}, {{"min", s_.clamp->first}, {"max", s_.clamp->second}});
-    }
-    return s_.bias >= 0 ? build_("add", {sum, extra(s_.bias)}) : sum;
-  }
-
   /// sum_j weights[i, j] v[j], by token.
   Value mix(Value weights, Value v) {
-    return s_.channels_last ? build_("matmul", {weights, v}) : matmul(v, false, weights, true);
+    return s_.channels_last ? matmul(weights, false, v, false) : matmul(v, false, weights, true);
   }
-
   /// By token -> [N, tokens, channels] or [N, channels, tokens].
   Value by_channel(Value y) {
     if (!s_.channels_last) return reshape(y, {0, s_.channels(), s_.queries});
     return reshape(transpose(y, {0, 2, 1, 3}), {0, s_.queries, s_.channels()});
+  }
+  /// Channels a and b in turn.
+  Value interleaved(Value a, Value b) {
+    const bool last = s_.channels_last;
+    const Ints apart =
+        last ? Ints{0, s_.queries, s_.channels(), 1} : Ints{0, s_.channels(), 1, s_.queries};
+    a = as_result(build_, node_, reshape(a, apart));  // a concat takes one dtype
+    b = as_result(build_, node_, reshape(b, apart));
+    const Value both = build_("concat", {a, b}, {{"axis", std::int64_t{last ? 3 : 2}}});
+    return reshape(both, last ? Ints{0, s_.queries, s_.result_channels()}
+                              : Ints{0, s_.result_channels(), s_.queries});
   }
   Value per_channel(Value x) {
     return reshape(x, s_.channels_last ? Ints{s_.channels()} : Ints{s_.channels(), 1});
@@ -133,31 +67,19 @@ class Plain {
     if (s_.output_scale < 0) return y;
     return build_("mul", {y, per_channel(slice(extra(s_.output_scale), 0, row, 1))});
   }
-  Ints output_shape() {
+  Value image(Value y) {
+    if (s_.channels_last) return y;
     Ints shape{0};
     for (const Dim& dim : node_.result_types()[0].shape) shape.push_back(dim.factor);
     shape.erase(shape.begin() + 1);
-    return shape;
+    return reshape(y, shape);
   }
-
-  Builder& build_;
-  Node& node_;
-  Sdpa s_;
 };
 
 std::vector<Value> decompose_sdpa(Builder& build, Node& node) { return {Plain(build, node).run()}; }
 
 /// Products of scores and outputs, one for every pair of tokens.
-double sdpa_flops(const Node& node) {
-  const Sdpa s = sdpa_of(node);
-  std::int64_t per_pair = (s.relative_key >= 0 ? 2 : 1) * s.query.size + s.value.size;
-  if (s.relative_query >= 0) per_pair += s.query.size;
-  if (s.relative_value >= 0) per_pair += s.value.size;
-  const std::int64_t map_rows = s.height > 0 ? 2 * s.height + 2 * s.width - 2 : 0;
-  const auto images = static_cast<double>(node.result_types()[0].shape[0].factor);
-  return 2 * images * static_cast<double>(s.heads * s.queries) *
-         static_cast<double>(s.keys * per_pair + map_rows * s.query.size);
-}
+double sdpa_flops(const Node& node) { return sdpa_products(sdpa_of(node), node.operand(0)); }
 
 Attributes sdpa_attributes(std::int64_t heads, Ints query, Ints key, Ints value,
                            std::int64_t channel_axis, Strings extras = {}) {
@@ -169,7 +91,7 @@ Attributes sdpa_attributes(std::int64_t heads, Ints query, Ints key, Ints value,
           {"extras", std::move(extras)}};
 }
 
-std::vector<Sample> sdpa_samples() {
+std::vector<Sample> samples_of_sdpa() {
   std::vector<Sample> samples;
   const auto add = [&](std::vector<Type> operands, Attributes attributes) {
     samples.push_back({std::move(operands), std::move(attributes)});
@@ -210,10 +132,42 @@ std::vector<Sample> sdpa_samples() {
   on_map.set("channel_axis", std::int64_t{-1});
   const Type rows = f32({2, 12, 32});
   add({rows, rows, rows, f32({5, 4}), f32({7, 4}), f32({12, 12})}, on_map);
+  // Content and places apart, in maps and in rows.
+  const auto apart = [&](std::vector<Type> operands, std::int64_t axis, bool with_key) {
+    Strings extras{"relative_value"};
+    operands.push_back(f32({23, 8}));
+    if (with_key) {
+      extras = {"score_scale", "relative_query", "relative_key", "relative_value"};
+      operands.insert(operands.end() - 1, {f32({3, 2}), f32({23, 4}), f32({23, 4})});
+    }
+    Attributes attributes =
+        sdpa_attributes(2, {0, 16, 4}, {4, 16, 4}, {8, 16, 8}, axis, std::move(extras));
+    attributes.set("interleaved", true);
+    add(std::move(operands), attributes);
+  };
+  apart({map, map, map}, 1, true);
+  apart({rows, rows, rows}, -1, false);
   return samples;
 }
 
 }  // namespace
+
+std::vector<AttributeSpec> sdpa_attribute_specs(std::vector<AttributeSpec> more) {
+  std::vector<AttributeSpec> list{{"heads", std::int64_t{1}, true},
+                                  {"query", Ints{}, true},
+                                  {"key", Ints{}, true},
+                                  {"value", Ints{}, true},
+                                  {"channel_axis", std::int64_t{1}},
+                                  {"scale", 1.0},
+                                  {"clamp", Doubles{}},
+                                  {"map", Ints{}},
+                                  {"interleaved", false},
+                                  {"extras", Strings{}}};
+  list.insert(list.end(), more.begin(), more.end());
+  return list;
+}
+
+std::vector<Sample> sdpa_samples() { return samples_of_sdpa(); }
 
 OpDef sdpa_op() {
   return OpDef{
@@ -221,19 +175,13 @@ OpDef sdpa_op() {
       .doc =
           "Attention of heads that lie in q, k, v [N, C, tokens...] or [N, tokens, C]: query, key "
           "and value are {first channel, step, size} of the heads, extras name the operands "
-          "behind v: tables of distances, scales, a bias. The formula is in ir/sdpa.h.",
+          "behind v: tables of distances, scales, a bias. An interleaved result keeps what comes "
+          "from "
+          "v and from relative_value in channels 2c and 2c + 1. The formula is in ir/sdpa.h.",
       .signature = Signature({"q", "k", "v", "extras..."}, {"y"}),
-      .attributes = {{"heads", std::int64_t{1}, true},
-                     {"query", Ints{}, true},
-                     {"key", Ints{}, true},
-                     {"value", Ints{}, true},
-                     {"channel_axis", std::int64_t{1}},
-                     {"scale", 1.0},
-                     {"clamp", Doubles{}},
-                     {"map", Ints{}},
-                     {"extras", Strings{}}},
+      .attributes = sdpa_attribute_specs(),
       .infer = infer_sdpa,
-      .gradient = Gradient::decomposed(),
+      .gradient = Gradient::rule(sdpa_gradient),
       .layout = LayoutRole::compute,
       .aliasing = Aliasing::fresh,
       .precision = PrecisionPolicy::low,

@@ -202,6 +202,15 @@ TEST_P(SdpaKernel, AllTermsOnAMapOf14) { check(all_terms(1, 14, 14, 2, 16, 32));
 TEST_P(SdpaKernel, AllTermsWithKeysThatFillNoPanel) { check(all_terms(2, 5, 7, 3, 5, 17)); }
 TEST_P(SdpaKernel, AllTermsWithKeysThatFillPanels) { check(all_terms(2, 4, 8, 2, 70, 65)); }
 
+TEST_P(SdpaKernel, InterleavedResults) {
+  for (const std::int64_t axis : {1, -1}) {
+    const Type qkv = axis == 1 ? f32({2, 3 * 32, 5, 7}) : f32({2, 35, 3 * 32});
+    Attributes attributes = packed(3, 8, 16, axis, {"relative_query", "relative_value"});
+    attributes.set("interleaved", true);
+    check(Attention({{qkv, qkv, qkv, f32({69, 8}), f32({69, 16})}, attributes}, /*same=*/true));
+  }
+}
+
 TEST_P(SdpaKernel, FewQueriesOnManyKeys) {
   for (const std::int64_t queries : {1, 3, 30}) {
     const std::int64_t keys = 75, d = 7, dv = 9;

@@ -103,7 +103,7 @@ void lay_out(SdpaPlan& p) {
   if (on_map) take(p.at.spread, rows * p.scores_row + kPanel);
   if (s.relative_key >= 0) take(p.at.key_sums, p.padded_keys / kPanel * p.key_sums_panel);
   if (s.bias >= 0) take(p.at.bias, s.keys);
-  take(p.at.output, 2 * rows * p.values_row);
+  take(p.at.output, (s.interleaved ? 3 : 2) * rows * p.values_row);
   p.at.thread = end;
 }
 
@@ -146,6 +146,10 @@ std::unique_ptr<Kernel> lower_sdpa(const Node& node, std::span<const View> opera
   plan.k = tokens_of(node, operands[1], s.channels_last, s.key);
   plan.v = tokens_of(node, operands[2], s.channels_last, s.value);
   plan.y = tokens_of(node, results[0], s.channels_last, {0, s.value.size, s.value.size});
+  if (s.interleaved) {
+    plan.between_parts = plan.y.matrix.channel;
+    plan.y.matrix.channel *= 2;
+  }
   plan.pairs = loops.pair_product != nullptr;
   for (std::size_t i = 0; i < 3; ++i) {
     plan.pairs = plan.pairs && operands[i].type.dtype == DType::bf16;

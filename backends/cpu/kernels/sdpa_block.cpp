@@ -89,7 +89,8 @@ class Worker {
     if (p_.pairs) narrow_weights();
     multiply_values();
     sum_outputs(sums);
-    store_outputs();
+    store_outputs(0);
+    if (s_.interleaved) store_outputs(1);
   }
 
  private:
@@ -226,7 +227,7 @@ class Worker {
     const float* const scales = tables_ + p_.at.outputs + head_ * s_.value.size;
     OutputSum sum;
     sum.y = output(0);
-    sum.add = s_.relative_value >= 0 ? output(1) : nullptr;
+    sum.add = s_.relative_value >= 0 && !s_.interleaved ? output(1) : nullptr;
     sum.row = p_.values_row;
     sum.rows = rows_;
     sum.columns = s_.value.size;
@@ -235,24 +236,29 @@ class Worker {
     sum.shift = scales + 2 * s_.channels();
     sum.sums = sums;
     p_.loops->sum_outputs(sum);
+    if (!s_.interleaved) return;
+    sum.y = output(1);
+    p_.loops->sum_outputs(sum);
   }
 
-  void store_outputs() const {
+  /// Part 1 of an interleaved result are the places, each one channel behind its content.
+  void store_outputs(std::int64_t part) const {
     const PackSource& y = p_.y.matrix;
     std::byte* const data =
-        addresses_.results[0] + offset_of(p_.y, image_, head_) * size_of(y.type);
+        addresses_.results[0] +
+        (offset_of(p_.y, image_, head_) + part * p_.between_parts) * size_of(y.type);
     const auto at = [&](std::int64_t token, std::int64_t channel) {
       return data + (y.at(token, channel) - y.data);
     };
     if (y.channel == 1 || y.row != 1 || y.line_rows < y.rows) {
       for (std::int64_t r = 0; r < rows_; ++r) {
-        store_floats(y.type, output(0) + r * p_.values_row, at(first_ + r, 0), y.channel,
+        store_floats(y.type, output(part) + r * p_.values_row, at(first_ + r, 0), y.channel,
                      s_.value.size);
       }
       return;
     }
-    float* const turned = output(1);
-    vector_loops().transpose32(output(0), p_.values_row, turned, rows_, rows_, s_.value.size);
+    float* const turned = output(s_.interleaved ? 2 : 1);
+    vector_loops().transpose32(output(part), p_.values_row, turned, rows_, rows_, s_.value.size);
     for (std::int64_t c = 0; c < s_.value.size; ++c) {
       store_floats(y.type, turned + c * rows_, at(first_, c), 1, rows_);
     }

@@ -45,8 +45,8 @@ struct SdpaScratch {
   std::int64_t spread = 0;      ///< the same for every key of a map
   std::int64_t key_sums = 0;    ///< products of the keys and their places, panel by panel
   std::int64_t bias = 0;        ///< one row
-  std::int64_t output = 0;      ///< of the block, twice: content and places
-  std::int64_t thread = 0;      ///< end of the part
+  std::int64_t output = 0;  ///< of the block: content, places and, interleaved, room to turn one
+  std::int64_t thread = 0;  ///< end of the part
 };
 
 /// One sdpa for fixed views.
@@ -63,7 +63,8 @@ struct SdpaPlan {
   std::int64_t images = 0;
   std::int64_t threads = 1;  ///< the scratch has room for
   SdpaTokens q, k, v, y;
-  std::vector<SdpaExtra> extras;           ///< by operand number - 3
+  std::int64_t between_parts = 0;  ///< elements of an interleaved y, whose channels are 2 apart
+  std::vector<SdpaExtra> extras;   ///< by operand number - 3
   std::vector<std::int64_t> bias_strides;  ///< over [N, heads, queries, keys]
 
   std::int64_t blocks = 0;          ///< of a head
