@@ -186,7 +186,8 @@ std::string AttentionWriter::begin(std::int64_t tiles) const {
     text += fmt::format("  {} += {}LL * image + {} * head + {};\n", names[i], x_[i].image,
                         heads[i]->step, heads[i]->first);
   }
-  text += fmt::format("  y += {}LL * image + {} * head;\n", y_.image, s_.value.size);
+  text +=
+      fmt::format("  y += {}LL * image + {} * head;\n", y_.image, s_.result_channels() / s_.heads);
   text += fmt::format(
       "  __shared__ facet::Four<float> shared_scores[{}];\n"
       "  float* const scores = shared_scores[0].values;\n",
@@ -388,6 +389,13 @@ std::string AttentionWriter::output() const {
       "      const int query = first + g + e / 2 * 8, to = 8 * n + 2 * t + e % 2;\n"
       "      if (query >= {0} || to >= {1}) continue;\n      float x = d[e];\n",
       s_.queries, size);
+  if (s_.interleaved) {
+    return text +
+           fmt::format(
+               "      facet::from_float(x, y[{0}LL * query + 2 * to]);\n"
+               "      facet::from_float(r[e], y[{0}LL * query + 2 * to + 1]);\n    }}\n  }}\n",
+               y_.token);
+  }
   if (s_.output_scale >= 0) {
     text += fmt::format("      x *= facet::to_float(output_scale[{} * head + to]);\n", size);
   }
@@ -410,7 +418,7 @@ std::string AttentionWriter::output() const {
 bool is_relative_attention(const Node& node) {
   if (!node.is("sdpa") || !is_float(node.operand(0).dtype())) return false;
   const Sdpa s = sdpa_of(node);
-  return !s.interleaved && s.query.size <= kMostChannels &&
+  return s.query.size <= kMostChannels &&
          Room(s, size_of(node.operand(0).dtype())).bytes <= kMostSharedBytes;
 }
 
