@@ -24,6 +24,13 @@ struct Candidate {
 
 class CpuEpilogue : public ::testing::TestWithParam<DType> {
  protected:
+  void SetUp() override {
+    if (!backend_->multiplies(GetParam())) {
+      GTEST_SKIP() << "this processor multiplies no " << to_string(GetParam())
+                   << ": OpMatrix runs what is computed in f32 in its place";
+    }
+  }
+
   std::unique_ptr<Backend> backend_ = make_cpu_backend();
 
   bool accepts(const Node& node, const Candidate& candidate) const {
@@ -42,6 +49,7 @@ Node* add_conv(Graph& graph, DType dtype, Dim batch, std::int64_t kernel) {
 }
 
 TEST_P(CpuEpilogue, ConvolutionsTakeWhatOneDnnRunsFast) {
+  const bool has_bf16 = backend_->multiplies(DType::bf16);
   for (const std::int64_t kernel : {1, 3}) {
     for (const Dim& batch : {Dim("N"), Dim(1), Dim(4)}) {
       Graph graph;
@@ -53,7 +61,7 @@ TEST_P(CpuEpilogue, ConvolutionsTakeWhatOneDnnRunsFast) {
       EXPECT_TRUE(accepts(*conv, {"relu", {}}));
       EXPECT_TRUE(accepts(*conv, {"sigmoid", {}}));
       EXPECT_TRUE(accepts(*conv, {"add", same}));
-      EXPECT_TRUE(accepts(*conv, {"add", same, DType::bf16}));
+      EXPECT_EQ(accepts(*conv, {"add", same, DType::bf16}), has_bf16);
       EXPECT_TRUE(accepts(*conv, {"mul", same}));
       EXPECT_TRUE(accepts(*conv, {"mul", {batch, 24, 1, 1}}));
       // A map over the pixels makes oneDNN fall back to plain loops.
@@ -134,7 +142,7 @@ TEST_P(CpuEpilogue, WhateverIsAcceptedIsRight) {
       accepted += number;
     }
   }
-  EXPECT_GT(accepted, 80);
+  EXPECT_GT(accepted, backend_->multiplies(DType::bf16) ? 80 : 60);
 }
 
 TEST_P(CpuEpilogue, LinearTakesBiasAndActivations) {

@@ -107,16 +107,19 @@ TEST(CpuKernel, NamesItsImplementation) {
   EXPECT_FALSE(conv.kernel->implementation().empty());
 }
 
-TEST(CpuKernel, RowMajorImagesAreCopiedNotComputedSlowly) {
+// By a primitive that is fast on them (AVX2 has one, by matrix products), else in copies.
+TEST(CpuKernel, RowMajorImagesAreNotComputedSlowly) {
   const auto backend = make_cpu_backend();
   const Conv conv(*backend);
   std::vector<View> views;
   for (const View& view : conv.views) views.push_back(dense_view(with_layout(view.type, "")));
   const View result = dense_view(with_layout(conv.result.type, ""));
   const auto kernel = backend->lower(*conv.node, views, std::span(&result, 1));
-  EXPECT_THAT(kernel->implementation(), ::testing::HasSubstr("copies"));
-  // Staged operands live in the scratch.
-  EXPECT_GT(kernel->scratch_bytes(), static_cast<std::size_t>(byte_size(result.type)));
+  EXPECT_THAT(kernel->implementation(), ::testing::Not(::testing::HasSubstr("ref")));
+  if (kernel->implementation().find("copies") != std::string::npos) {
+    // Staged operands live in the scratch.
+    EXPECT_GT(kernel->scratch_bytes(), static_cast<std::size_t>(byte_size(result.type)));
+  }
 }
 
 std::string message_of(const std::function<void()>& call) {

@@ -31,29 +31,40 @@ void expect_round_trip(const Backend& backend, const Type& plain, const Layout& 
   EXPECT_EQ(load(back).to_doubles(), values.to_doubles());
 }
 
-TEST(CpuLayouts, ChosenWeightLayoutsRoundTrip) {
-  const auto backend = make_cpu_backend();
+class CpuWeightLayouts : public ::testing::TestWithParam<DType> {
+ protected:
+  void SetUp() override {
+    if (!backend_->multiplies(GetParam())) {
+      GTEST_SKIP() << "this processor multiplies no " << to_string(GetParam());
+    }
+  }
+
+  std::unique_ptr<Backend> backend_ = make_cpu_backend();
+};
+
+INSTANTIATE_TEST_SUITE_P(Types, CpuWeightLayouts, ::testing::Values(DType::f32, DType::bf16),
+                         [](const auto& test) { return std::string(to_string(test.param)); });
+
+TEST_P(CpuWeightLayouts, RoundTrip) {
   struct Case {
     Shape x, weight;
     std::int64_t pad, groups;
   };
-  for (const DType dtype : {DType::f32, DType::bf16}) {
-    for (const Case& c :
-         {Case{{2, 64, 9, 9}, {48, 64, 3, 3}, 1, 1}, Case{{1, 3, 16, 16}, {64, 3, 3, 3}, 1, 1},
-          Case{{2, 96, 7, 7}, {6, 96, 1, 1}, 0, 1}, Case{{1, 2, 14, 14}, {1, 2, 7, 7}, 3, 1},
-          Case{{2, 32, 9, 9}, {32, 8, 3, 3}, 1, 4}, Case{{2, 24, 9, 9}, {24, 1, 3, 3}, 1, 24}}) {
-      Graph graph;
-      const Type weight{dtype, c.weight, {}};
-      const Node* node =
-          add_conv(graph, {dtype, c.x, {}}, weight, conv_attributes(c.pad, c.groups));
-      const LayoutChoice choice = backend->choose_layouts(*node);
-      ASSERT_EQ(choice.operands.size(), 2u);
-      expect_round_trip(*backend, weight, choice.operands[1]);
-      EXPECT_EQ(choice.operands[1].starts_with("g"), c.groups > 1 && !choice.operands[1].empty())
-          << choice.operands[1];
-      EXPECT_EQ(to_string(parse_type(to_string(with_layout(weight, choice.operands[1])))),
-                to_string(with_layout(weight, choice.operands[1])));
-    }
+  for (const Case& c :
+       {Case{{2, 64, 9, 9}, {48, 64, 3, 3}, 1, 1}, Case{{1, 3, 16, 16}, {64, 3, 3, 3}, 1, 1},
+        Case{{2, 96, 7, 7}, {6, 96, 1, 1}, 0, 1}, Case{{1, 2, 14, 14}, {1, 2, 7, 7}, 3, 1},
+        Case{{2, 32, 9, 9}, {32, 8, 3, 3}, 1, 4}, Case{{2, 24, 9, 9}, {24, 1, 3, 3}, 1, 24}}) {
+    Graph graph;
+    const Type weight{GetParam(), c.weight, {}};
+    const Node* node =
+        add_conv(graph, {GetParam(), c.x, {}}, weight, conv_attributes(c.pad, c.groups));
+    const LayoutChoice choice = backend_->choose_layouts(*node);
+    ASSERT_EQ(choice.operands.size(), 2u);
+    expect_round_trip(*backend_, weight, choice.operands[1]);
+    EXPECT_EQ(choice.operands[1].starts_with("g"), c.groups > 1 && !choice.operands[1].empty())
+        << choice.operands[1];
+    EXPECT_EQ(to_string(parse_type(to_string(with_layout(weight, choice.operands[1])))),
+              to_string(with_layout(weight, choice.operands[1])));
   }
 }
 
@@ -99,20 +110,19 @@ TEST(CpuLayouts, AttentionIsChannelsLastOnMapsAndWorksOnSlices) {
   EXPECT_TRUE(backend->writes_slices(*map, 0));
 }
 
-TEST(CpuLayouts, WeightsConvertAndPackInOneCopy) {
-  const auto backend = make_cpu_backend();
+TEST_P(CpuWeightLayouts, ConvertAndPackInOneCopy) {
   Graph graph;
-  const Type x{DType::bf16, {1, 32, 8, 8}, {}};
-  const Type weight{DType::bf16, {32, 32, 3, 3}, {}};
+  const Type x{GetParam(), {1, 32, 8, 8}, {}};
+  const Type weight{GetParam(), {32, 32, 3, 3}, {}};
   const Node* conv = add_conv(graph, x, weight, conv_attributes(1, 1));
-  const Layout layout = backend->choose_layouts(*conv).operands[1];
+  const Layout layout = backend_->choose_layouts(*conv).operands[1];
   const HostTensor values = uniform("w", {32, 32, 3, 3}, -1, 1);
   const Memory source = store(values, dense_view({DType::f32, weight.shape, {}}));
   Node* reorder = graph.create("reorder", {conv->operand(1)}, {{"layout", layout}});
   const Memory packed = allocate(dense_view(with_layout(weight, layout)));
-  run_kernel(*backend, *reorder, std::span(&source, 1), packed);
-  EXPECT_EQ(load(reordered(*backend, packed, "")).to_doubles(),
-            values.cast(DType::bf16).to_doubles());
+  run_kernel(*backend_, *reorder, std::span(&source, 1), packed);
+  EXPECT_EQ(load(reordered(*backend_, packed, "")).to_doubles(),
+            values.cast(GetParam()).to_doubles());
 }
 
 TEST(CpuLayouts, TextAndDescriptorAreInverse) {

@@ -12,6 +12,7 @@
 #include "ir/graph.h"
 #include "ir/host_tensor.h"
 #include "ir/op.h"
+#include "passes/pass.h"
 
 /// Runs graphs on a backend node by node, without any of the passes: what the CPU tests compare
 /// with the oracle.
@@ -167,16 +168,12 @@ inline Layout preferred_layout(const Node& node, const Type& type, Layouts layou
 }
 
 /// Runs the graph's nodes in order; between nodes values are row-major. A node the backend does not
-/// support is decomposed first; std::runtime_error names one that is still not supported.
+/// support is decomposed or widened first; Error(failure) names one that is still not supported.
 inline NodeRun run_graph(const Backend& backend, Graph& graph, const TensorMap& inputs,
                          Layouts layouts) {
-  bool changed = true;
-  while (changed) {
-    changed = false;
-    for (Node* node : graph.node_list()) {
-      if (!backend.supports(*node)) changed = decompose(graph, node) || changed;
-    }
-  }
+  PassContext context;
+  context.target = &backend;
+  decompose_unsupported(graph, context);
   std::map<Value, Memory> values;
   NodeRun run;
   for (Node* node : graph.node_list()) {
@@ -187,10 +184,6 @@ inline NodeRun run_graph(const Backend& backend, Graph& graph, const TensorMap& 
                                                    : node->attributes().tensor("value");
       values[result] = store(tensor, dense);
       continue;
-    }
-    if (!backend.supports(*node)) {
-      throw std::runtime_error("the backend supports no " + std::string(node->kind()) +
-                               ", and it does not decompose");
     }
     LayoutChoice choice;
     // Branches run in the layouts of their one kernel or not at all.
@@ -213,8 +206,8 @@ inline NodeRun run_graph(const Backend& backend, Graph& graph, const TensorMap& 
     }
     std::vector<Memory> made;
     for (int i = 0; i < node->result_count(); ++i) {
-      made.push_back(allocate(dense_view(with_layout(
-          node->result(i).type(), choice.results[static_cast<std::size_t>(i)]))));
+      made.push_back(allocate(dense_view(
+          with_layout(node->result(i).type(), choice.results[static_cast<std::size_t>(i)]))));
     }
     run.implementations.push_back(run_kernel(backend, *node, operands, made));
     for (int i = 0; i < node->result_count(); ++i) {
