@@ -67,7 +67,7 @@ TEST_F(Embed, TablesAreWrittenAsRowsCome) {
   EXPECT_THAT(text, HasSubstr("photos/p, \"\"1\"\".png\","));
   EXPECT_EQ(std::ranges::count(text, '\n'), 6);
   // Every number reads back to the bit.
-  ASSERT_EQ(embed(quoted(folder_ / "photos"), "e.npy").code, 0);
+  ASSERT_EQ(embed(quoted(folder_ / "photos"), "e.npy", "--batch 2").code, 0);
   const HostTensor table = read_npy(folder_ / "e.npy");
   const std::string last = text.substr(text.rfind(','));
   EXPECT_EQ(std::stof(last.substr(1)), table.as<float>()[29]);

@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "backends/cpu/cpu_backend.h"
 #include "passes/pass.h"
 #include "tests/cli/command.h"
 
@@ -174,6 +175,12 @@ std::map<std::string, std::vector<std::string>> origins_of(const std::string& mo
 
 TEST(Explain, AMergedConvolutionNamesAllItsBranches) {
   const auto merged = origins_of("lscnn", "merge-branches");
+  if (!cpu_features().avx512) {  // no convolution writes several results: 13 near misses
+    EXPECT_TRUE(merged.empty());
+    EXPECT_THAT(facet_command("explain lscnn").out,
+                HasSubstr("13 x 3 convs side by side: the cpu target has no wide form of them"));
+    return;
+  }
   EXPECT_EQ(merged.size(), 13U);
   const std::string layer = "lscnn_D3.DenseBlock_4.DenseLayer_4.";
   ASSERT_TRUE(merged.contains(layer + "branch1_1x1.conv"));
