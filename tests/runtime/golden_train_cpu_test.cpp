@@ -5,6 +5,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "backends/cpu/cpu_backend.h"
 #include "passes/vector_jacobian.h"
 #include "runtime/compile.h"
 #include "runtime/weights.h"
@@ -29,18 +30,39 @@ constexpr double kNoise = 1e-6;
 /// What float32 makes of them must stay below this part of the largest.
 constexpr double kSmall = 1e-3;
 
-/// The tolerances of one case.
-struct Tolerances {
-  double outputs, statistics, input_gradients, parameter_gradients;
+/// How far tensors may be away: all but a tenth of them `usual`, and none farther than `most`.
+struct Tolerance {
+  double usual, most;
 };
 
+/// The tolerances of one case.
+struct Tolerances {
+  Tolerance outputs, statistics, input_gradients, parameter_gradients;
+};
+
+nlohmann::json read_noise(const std::string& table, const std::string& file) {
+  std::ifstream stream(testing::test_data() / "golden" / table);
+  return nlohmann::json::parse(stream).at(file);
+}
+
 Tolerances tolerances_of(const std::string& file) {
-  std::ifstream stream(testing::test_data() / "golden/float32_noise.json");
-  const nlohmann::json noise = nlohmann::json::parse(stream).at(file);
-  const auto of = [&](const char* name) { return 5 * noise.at(name).get<double>(); };
-  return {std::max(1e-4, of("train_outputs")), std::max(1e-4, of("running_stats")),
-          std::max(1e-2, of("grad_inputs")),
-          std::max({1e-2, of("grad_params_worst"), of("grad_params_l2_worst")})};
+  const nlohmann::json noise = read_noise("float32_noise.json", file);
+  const auto at_least = [&](double least, const char* name) {
+    const double usual = std::max(least, 5 * noise.at(name).get<double>());
+    return Tolerance{usual, usual};
+  };
+  Tolerances tolerances{at_least(1e-4, "train_outputs"), at_least(1e-4, "running_stats"),
+                        at_least(1e-2, "grad_inputs"), at_least(1e-2, "grad_params_worst")};
+  if (testing::device_options().device == Device::cpu && cpu_features().avx512) return tolerances;
+  // The table was taken with AVX-512: in another order of sums other ReLUs flip, and the gradients
+  // of what lies ahead of them are as far away as PyTorch's are in its other orders.
+  const nlohmann::json elsewhere = read_noise("float32_noise_avx2.json", file);
+  const auto widen = [&](Tolerance& tolerance, const char* name) {
+    tolerance.most = std::max(tolerance.most, 2 * elsewhere.at(name).get<double>());
+  };
+  widen(tolerances.input_gradients, "grad_inputs");
+  widen(tolerances.parameter_gradients, "grad_params_worst");
+  return tolerances;
 }
 
 std::int64_t element_count(const testing::Digest& digest) {
@@ -99,8 +121,9 @@ class GoldenTrainCpu : public ::testing::TestWithParam<ZooCase> {
   /// `found` holds each of `digests` under `prefix` and its name, no farther away than `tolerance`;
   /// what is below `noise` is only small.
   void expect(const TensorMap& found, const Digests& digests, const std::string& prefix,
-              double tolerance, double noise) const {
+              const Tolerance& tolerance, double noise) const {
     double worst = 0;
+    std::vector<std::string> unusual;
     for (const auto& [name, digest] : digests) {
       ASSERT_TRUE(found.contains(prefix + name)) << prefix << name;
       const HostTensor& tensor = found.at(prefix + name);
@@ -110,9 +133,11 @@ class GoldenTrainCpu : public ::testing::TestWithParam<ZooCase> {
       }
       const double error =
           testing::digest_error(digest, tensor).worst() * digest.l2 / scale_of(digests, name);
-      EXPECT_LE(error, tolerance) << prefix << name;
+      EXPECT_LE(error, tolerance.most) << prefix << name;
+      if (error > tolerance.usual) unusual.push_back(name);
       worst = std::max(worst, error);
     }
+    EXPECT_LE(unusual.size(), (digests.size() + 9) / 10) << ::testing::PrintToString(unusual);
     const std::string what = prefix.empty() ? "parameter:" : prefix;
     RecordProperty("worst_" + what.substr(0, what.size() - 1), std::to_string(worst));
   }
