@@ -7,6 +7,7 @@
 #include "backends/cuda/attention.h"
 #include "backends/cuda/batch_norm.h"
 #include "backends/cuda/convolution.h"
+#include "backends/cuda/kernels/attention_gradient.h"
 #include "backends/cuda/kernels/batch_norm.h"
 #include "backends/cuda/kernels/batch_norm_apply.h"
 #include "backends/cuda/kernels/copy.h"
@@ -209,6 +210,15 @@ Lowered lower_relative_attention(const LoweringContext&, const Node& node, Views
   return lowered(relative_attention_kernels(node, operands, results[0]));
 }
 
+bool supports_attention_gradient(const LoweringContext&, const Node& node) {
+  return is_attention_gradient(node) && is_of_floats(node);
+}
+
+Lowered lower_attention_gradient(const LoweringContext&, const Node& node, Views operands,
+                                 Views results) {
+  return lowered(attention_gradient_kernels(node, operands, results));
+}
+
 bool supports_elementwise(const LoweringContext&, const Node& node) {
   return is_elementwise(node) && is_of_floats(node);
 }
@@ -342,6 +352,8 @@ const std::vector<LoweringFamily>& lowering_families() {
       {"attention", supports_attention, attention_layouts, lower_attention},
       {"relative attention", supports_relative_attention, relative_attention_layouts,
        lower_relative_attention},
+      {"attention gradient", supports_attention_gradient, attention_gradient_layouts,
+       lower_attention_gradient},
       {"gate", supports_gate, gate_layouts, lower_gate},
       {"elementwise", supports_elementwise, nullptr, lower_elementwise, true},
       {"reduction", supports_reduction, nullptr, lower_reduction, true},

@@ -10,6 +10,7 @@
 
 #include "backends/cuda/attention.h"
 #include "backends/cuda/convolution.h"
+#include "backends/cuda/kernels/attention_gradient.h"
 #include "backends/cuda/kernels/batch_norm.h"
 #include "backends/cuda/kernels/batch_norm_apply.h"
 #include "backends/cuda/kernels/copy.h"
@@ -118,8 +119,12 @@ const std::vector<Family>& families() {
        [](const Node& node, Views x, Views y) {
          return cuda::batch_norm_apply_kernels(node, x, y[0]);
        }},
-      {"relative_attention", cuda::is_relative_attention, [](const Node& node, Views x, Views y) {
+      {"relative_attention", cuda::is_relative_attention,
+       [](const Node& node, Views x, Views y) {
          return cuda::relative_attention_kernels(node, x, y[0]);
+       }},
+      {"attention_gradient", cuda::is_attention_gradient, [](const Node& node, Views x, Views y) {
+         return cuda::attention_gradient_kernels(node, x, y);
        }}};
   return list;
 }
@@ -153,6 +158,7 @@ void optimize(Graph& graph) {
     if (cuda::is_gate(node)) return cuda::gate_layouts(node);
     if (cuda::attention_refusal(node).empty()) return cuda::attention_layouts(node);
     if (cuda::is_relative_attention(node)) return cuda::relative_attention_layouts(node);
+    if (cuda::is_attention_gradient(node)) return cuda::attention_gradient_layouts(node);
     return LayoutChoice{std::vector<Layout>(static_cast<std::size_t>(node.operand_count())),
                         std::vector<Layout>(static_cast<std::size_t>(node.result_count()))};
   };

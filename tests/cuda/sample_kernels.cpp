@@ -72,6 +72,7 @@ void SampleKernels::add(const OpDef& op, Sample sample, DType dtype, const Layou
   const Views views = views_of(family_, node, layout);
   Case c;
   c.what = testing::describe(op, sample) + " " + layout;
+  c.dtype = dtype;
   c.sequence = family_.make(node, views.operands, views.results);
   for (std::size_t i = 0; i < views.operands.size(); ++i) {
     c.operands.push_back(lay_out(reference.inputs.at(fmt::format("x{}", i)), views.operands[i]));
@@ -113,7 +114,7 @@ std::vector<HostTensor> SampleKernels::run(Case& c) const {
   return found;
 }
 
-void SampleKernels::check(const std::function<double(DType)>& slack) {
+void SampleKernels::check(const std::function<double(DType)>& slack, Slack of) {
   std::printf("%zu cases\n", cases_.size());
   kernels_.compile();
   std::map<DType, double> worst;  // in units of what was allowed
@@ -124,7 +125,9 @@ void SampleKernels::check(const std::function<double(DType)>& slack) {
       const DType dtype = c.results[r].type.dtype;
       for (std::int64_t i = 0; i < found[r].element_count(); ++i) {
         const double expected = c.expected[r].at(i);
-        const double bound = tolerance(expected, dtype) + slack(dtype) * (1 + std::fabs(expected));
+        const double bound =
+            tolerance(expected, dtype) +
+            slack(of == Slack::by_result ? dtype : c.dtype) * (1 + std::fabs(expected));
         ASSERT_NEAR(found[r].at(i), expected, bound) << c.what << " result " << r << " at " << i;
         double& share = worst[dtype];
         share = std::max(share, std::fabs(found[r].at(i) - expected) / bound);

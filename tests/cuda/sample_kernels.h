@@ -39,12 +39,15 @@ class SampleKernels {
   std::size_t size() const { return cases_.size(); }
 
   /// Compiles all and compares them. A result may be off by `tolerance` of kernel_case.h, and by
-  /// `slack(dtype)` times 1 + its size.
-  void check(const std::function<double(DType)>& slack);
+  /// `slack(dtype)` times 1 + its size: the type of the result or, where results of f32 come from
+  /// rounded products, that of the operands.
+  enum class Slack { by_result, by_operands };
+  void check(const std::function<double(DType)>& slack, Slack of = Slack::by_result);
 
  private:
   struct Case {
     std::string what;
+    DType dtype = DType::f32;  ///< of the operands
     cuda::KernelSequence sequence;
     std::vector<std::size_t> numbers;  ///< of its kernels
     std::vector<std::vector<std::byte>> operands;

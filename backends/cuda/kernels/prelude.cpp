@@ -214,6 +214,33 @@ FACET_DEVICE Four<T> convert_four(const S* at, int left) {
   for (int i = 0; i < 4; ++i) from_float(i < left ? to_float(at[i]) : 0.0f, four.values[i]);
   return four;
 }
+template <class T>
+FACET_DEVICE void assign(T x, T& y) { y = x; }
+template <class S, class T>
+FACET_DEVICE void assign(S x, T& y) { from_float(to_float(x), y); }
+/// Every second one from `at` + kPart on, as `T`, of which `left` are there.
+template <class T, bool kWhole, int kPart, class S>
+FACET_DEVICE Four<T> half_of_eight(const S* at, int left) {
+  Four<T> four;
+  if (kWhole && left >= 4) {
+    const Pack<S, 8> all = *(const Pack<S, 8>*)at;
+    for (int i = 0; i < 4; ++i) assign(all.values[2 * i + kPart], four.values[i]);
+    return four;
+  }
+  for (int i = 0; i < 4; ++i) {
+    if (i < left) assign(at[2 * i + kPart], four.values[i]);
+    else from_float(0.0f, four.values[i]);
+  }
+  return four;
+}
+/// Four from floats that are there, at 16 bytes.
+template <class T>
+FACET_DEVICE Four<T> round_four(const float* at) {
+  const Four<float> from = *(const Four<float>*)at;
+  Four<T> four;
+  for (int i = 0; i < 4; ++i) from_float(from.values[i], four.values[i]);
+  return four;
+}
 
 #ifdef __CUDACC_RTC__
 FACET_DEVICE unsigned pair_bits(unsigned short low, unsigned short high) { return low | (unsigned)high << 16; }

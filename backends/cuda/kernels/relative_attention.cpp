@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
 
+#include "backends/cuda/kernels/attention_tokens.h"
 #include "backends/cuda/kernels/loops.h"
 #include "backends/cuda/kernels/parameters.h"
 #include "ir/error.h"
@@ -23,8 +23,6 @@ constexpr std::int64_t kMostChannels = 128;
 constexpr std::int64_t kMostSharedBytes = 48 << 10;
 /// Of a row of products by key: 16 rows of 32 in shared memory without bank conflicts.
 constexpr std::int64_t kByKeyStep = 37;
-
-std::int64_t rounded_up(std::int64_t x, std::int64_t to) { return (x + to - 1) / to * to; }
 
 /// How many elements what a block keeps in shared memory has.
 struct Room {
@@ -53,29 +51,6 @@ struct Room {
   std::int64_t shared_places = 0;  ///< bytes; first the places, then the weights by distance
   std::int64_t bytes = 0;
 };
-
-/// An operand's or the result's tokens.
-struct Tokens {
-  DType dtype = DType::f32;
-  std::int64_t image = 0, token = 0;  ///< strides; channels are side by side
-};
-
-Tokens tokens_of(const Sdpa& s, const View& view) {
-  const std::vector<std::int64_t>& strides = view.strides;
-  const std::vector<std::int64_t> extents = static_extents(view.type.shape);
-  const auto refuse = [&] {
-    return failure(fmt::format("the GPU attends to tokens whose channels are side by side, not {}",
-                               to_string(view.type)));
-  };
-  if (strides.size() != extents.size()) throw refuse();
-  const std::size_t channel = s.channels_last ? extents.size() - 1 : 1;
-  if (extents[channel] > 1 && strides[channel] != 1) throw refuse();
-  if (s.channels_last) return {view.type.dtype, strides[0], strides[1]};
-  if (extents.size() == 3) return {view.type.dtype, strides[0], strides[2]};
-  const std::int64_t token = extents[3] > 1 ? strides[3] : strides[2];
-  if (extents[2] > 1 && extents[3] > 1 && strides[2] != token * extents[3]) throw refuse();
-  return {view.type.dtype, strides[0], token};
-}
 
 class AttentionWriter {
  public:
@@ -128,29 +103,14 @@ class AttentionWriter {
   }
   const View& view(int operand) const { return operands_[static_cast<std::size_t>(operand)]; }
 
-  /// Text of four neighbours of a row at `at`, of which `left` are there, in the type of products.
-  std::string four(DType dtype, std::int64_t step, std::int64_t first, std::string_view at,
-                   std::string_view left) const {
-    if (type_name(dtype) != type_) {
-      return fmt::format("facet::convert_four<{}>({}, {})", type_, at, left);
-    }
-    return fmt::format("facet::load_four<{}>({}, {})", step % 4 == 0 && first % 4 == 0, at, left);
-  }
   /// Of a row of a table of places, or zeros if `is_there` does not hold.
   std::string table_four(int operand, std::string_view name, std::string_view row,
                          std::string_view is_there) const {
-    const std::int64_t d = s_.query.size;
-    return four(view(operand).type.dtype, d, 0,
-                fmt::format("{} + {} * ({}) + 16 * m + 4 * t", name, d, row),
-                fmt::format("{} ? {} - 16 * m - 4 * t : 0", is_there, d));
+    return table_four_text(type_, view(operand).type.dtype, s_.query.size, name, row, is_there);
   }
   std::string token_four(std::size_t operand, const HeadChannels& head, std::string_view name,
                          std::string_view token, std::int64_t tokens) const {
-    const Tokens& x = x_[operand];
-    const std::int64_t step = std::gcd(std::gcd(x.token, x.image), head.step);
-    return four(x.dtype, step, head.first,
-                fmt::format("{} + {}LL * ({}) + 16 * m + 4 * t", name, x.token, token),
-                fmt::format("{} < {} ? {} - 16 * m - 4 * t : 0", token, tokens, head.size));
+    return token_four_text(type_, x_[operand], head, name, token, tokens);
   }
 
   std::string begin(std::int64_t tiles) const;
@@ -426,13 +386,10 @@ LayoutChoice relative_attention_layouts(const Node& node) {
   const Sdpa s = sdpa_of(node);
   LayoutChoice choice{std::vector<Layout>(static_cast<std::size_t>(node.operand_count())),
                       std::vector<Layout>(1)};
-  const auto tokens_first = [&](const Type& type) {
-    return s.channels_last ? Layout{} : type.rank() == 4 ? Layout{"acdb"} : Layout{"acb"};
-  };
   for (std::size_t i = 0; i < 3; ++i) {
-    choice.operands[i] = tokens_first(node.operand(static_cast<int>(i)).type());
+    choice.operands[i] = tokens_first(s, node.operand(static_cast<int>(i)).type());
   }
-  choice.results[0] = tokens_first(node.result_types()[0]);
+  choice.results[0] = tokens_first(s, node.result_types()[0]);
   return choice;
 }
 
