@@ -19,7 +19,8 @@ bool is_differentiable(const Graph& graph, const Node& node) {
 }
 
 std::string name_of(const Node& node) {
-  return node.is("input") ? "input:" + node.attributes().text("name") : node.attributes().text("key");
+  return node.is("input") ? "input:" + node.attributes().text("name")
+                          : node.attributes().text("key");
 }
 
 }  // namespace
@@ -35,9 +36,7 @@ Graph vector_jacobian_product(const Graph& given, const std::vector<std::string>
     if (is_differentiable(graph, *node)) wrt.push_back(node->result());
   }
   std::vector<Seed> seeds;
-  std::vector<Output> outputs;
   for (const Output& output : graph.outputs()) {
-    outputs.push_back({"output:" + output.name, output.value});
     if (std::find(seeded.begin(), seeded.end(), output.name) == seeded.end()) continue;
     Type type = output.value.type();
     Node* cotangent = graph.create(
@@ -45,6 +44,10 @@ Graph vector_jacobian_product(const Graph& given, const std::vector<std::string>
     seeds.push_back({output.value, cotangent->result()});
   }
   const std::vector<Value> gradients = differentiate(graph, seeds, wrt);
+  std::vector<Output> outputs;  // differentiation replaces nodes that it decomposes
+  for (const Output& output : graph.outputs()) {
+    outputs.push_back({"output:" + output.name, output.value});
+  }
   for (std::size_t i = 0; i < wrt.size(); ++i) {
     if (gradients[i]) outputs.push_back({name_of(*wrt[i].node), gradients[i]});
   }

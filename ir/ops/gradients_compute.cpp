@@ -73,7 +73,9 @@ Value right_cotangent(Builder& build, const Products& product, Value a, bool tra
     a = flatten_rows(build, a);
     dy = flatten_rows(build, dy);
   }
-  return transpose_b ? product(dy, true, a, transpose_a) : product(a, !transpose_a, dy, false);
+  const Value db =
+      transpose_b ? product(dy, true, a, transpose_a) : product(a, !transpose_a, dy, false);
+  return one_product && b.shape().size() > 2 ? reshape_to(build, db, b.shape()) : db;
 }
 
 }  // namespace

@@ -10,8 +10,10 @@
 #include "ir/op.h"
 #include "passes/pass.h"
 #include "passes/training_mode.h"
+#include "passes/vector_jacobian.h"
 #include "tests/ir/error_of.h"
 #include "tests/ir/networks.h"
+#include "tests/passes/pass_case.h"
 
 // What differentiation does with the graph around the rules. gradient_check_test.cpp checks the
 // rules.
@@ -225,6 +227,13 @@ TEST(Differentiate, OneProductForOneMatrixAgainstMany) {
   EXPECT_EQ(count(graph, "matmul"), 1);
 }
 
+TEST(Differentiate, TheGradientOfOneMatrixHasItsAxes) {
+  Graph graph;
+  const Value a = input(graph, "a", "f32[1, 1, 4, 5]"), b = input(graph, "b", "f32[1, 1, 5, 6]");
+  const Value db = gradients(graph, node(graph, "matmul", {a, b}), {b})[0];
+  EXPECT_EQ(to_string(db.type()), "f32[1, 1, 5, 6]");
+}
+
 /// One batch norm over [4, 1], applied `times` in a row.
 Graph repeated_norm(int times) {
   Network net("repeated");
@@ -234,6 +243,23 @@ Graph repeated_norm(int times) {
     x = shared.batch_norm("bn", x + static_cast<double>(i), {.epsilon = 1});
   net.output("y", x);
   return net.finish();
+}
+
+TEST(VectorJacobian, AnOutputWhoseNodeIsReplacedIsStillGiven) {
+  const Graph graph = testing::parse_body(R"(
+  %0 = input() {name = "x", type = "f32[2, 5, 4]"} : f32[2, 5, 4]
+  %1 = input() {name = "shift", type = "f32[4]"} : f32[4]
+  %2 = sdpa(%0, %0, %0, %1) {channel_axis = -1, extras = ["output_shift"], heads = 1, key = [0, 4, 4], query = [0, 4, 4], value = [0, 4, 4]} : f32[2, 5, 4]
+  return "y" = %2
+)");
+  const Graph product = vector_jacobian_product(graph, {"y"});
+  TensorMap inputs{{"x", testing::uniform("x", {2, 5, 4}, -1, 1)},
+                   {"shift", testing::uniform("shift", {4}, -1, 1)}};
+  const HostTensor y = evaluate(graph, inputs, {}).at("y");
+  inputs["cotangent:y"] = y;
+  const TensorMap found = evaluate(product, inputs, {});
+  EXPECT_LT(testing::max_difference(found.at("output:y"), y), 1e-12);
+  EXPECT_TRUE(found.contains("input:x"));
 }
 
 TEST(TrainingMode, ABatchNormAppliedThreeTimesMovesItsStatisticsThreeTimesInOrder) {
