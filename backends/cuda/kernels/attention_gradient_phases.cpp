@@ -131,19 +131,17 @@ std::string SideWriter::pairs(std::string_view to, const TokenVectors& own,
                     fmt::arg("factor", scaled(term)), fmt::arg("sum", sum));
 }
 
-/// Scores become weights, and gradients of weights those of scores.
+/// Scores become weights, and gradients of weights those of scores. Rows of queries have their sums
+/// here: of exp(s), and of its product with the gradients of weights; between the passes a negative
+/// power marks a score that the clamp cut.
 std::string SideWriter::weights() const {
-  std::string score = "scores[at + j]";
+  std::string score = "scores[at + j]", is_cut;
   if (s_.scale != 1) score = fmt::format("{} * {}", float_literal(s_.scale), score);
-  std::string biased = score, clamped;
   if (s_.clamp) {
     const std::string low = float_literal(s_.clamp->first);
     const std::string high = float_literal(s_.clamp->second);
-    biased = fmt::format("facet::clamp({}, {}, {})", score, low, high);
-    clamped = fmt::format(
-        "          const float s = {};\n"
-        "          if (s < {} || s > {}) change = 0.0f;\n",
-        score, low, high);
+    is_cut = fmt::format("{0} < {1} || {0} > {2}", score, low, high);
+    score = fmt::format("facet::clamp({}, {}, {})", score, low, high);
   }
   const std::string query = is_queries_ ? "(first + a)" : "j";
   const std::string key = is_queries_ ? "j" : "(first + a)";
@@ -151,7 +149,7 @@ std::string SideWriter::weights() const {
   if (s_.bias >= 0) {
     const Stream bias =
         broadcast_stream(view(s_.bias), {plan_.images, s_.heads, s_.queries, s_.keys});
-    biased +=
+    score +=
         fmt::format(" + facet::to_float(bias[{}LL * image + {}LL * head + {}LL * {} + {}LL * {}])",
                     bias.strides[0], bias.strides[1], bias.strides[2], query, bias.strides[3], key);
     if (is_queries_ && d_.bias >= 0) {
@@ -177,39 +175,48 @@ std::string SideWriter::weights() const {
         for (int j = lane; j < {end}; j += facet::kLanes) scores[at + j] = changes[at + j] = 0.0f;
         continue;
       }}
-      const auto score = [&](int j) {{ return {score}; }};
 )",
       fmt::arg("logarithms", of_queries(plan_.logarithms)),
       fmt::arg("dots", of_queries(plan_.dots)), fmt::arg("own", kOwnTokens),
       fmt::arg("warps", kGradientWarps), fmt::arg("row", room_.row), fmt::arg("tokens", own_),
-      fmt::arg("end", room_.others), fmt::arg("score", biased));
+      fmt::arg("end", room_.others));
   if (is_queries_) {
     text += fmt::format(
         R"(      float most = facet::bits_to_float(0xff800000u);
-      for (int j = lane; j < {others}; j += facet::kLanes) most = facet::maximum(most, score(j));
+      for (int j = lane; j < {others}; j += facet::kLanes) most = facet::maximum(most, {score});
       most = facet::warp_maximum(most);
-      float sum = 0.0f;
-      for (int j = lane; j < {others}; j += facet::kLanes) sum += facet::exp(score(j) - most);
-      const float logarithm = most + facet::log(facet::warp_sum(sum));
-      float dot = 0.0f;
+      float sum = 0.0f, dot = 0.0f;
       for (int j = lane; j < {others}; j += facet::kLanes) {{
-        dot += facet::exp(score(j) - logarithm) * changes[at + j];
+        const float power = facet::exp({score} - most);
+        sum += power;
+        dot += power * changes[at + j];
+        scores[at + j] = {power};
       }}
-      dot = facet::warp_sum(dot);
+      sum = facet::warp_sum(sum);
+      const float share = 1.0f / sum;
+      dot = facet::warp_sum(dot) * share;
       if (lane == 0) {{
-        logarithms[first + a] = logarithm;
+        logarithms[first + a] = most + facet::log(sum);
         dots[first + a] = dot;
       }}
 )",
-        fmt::arg("others", others_));
+        fmt::arg("others", others_), fmt::arg("score", score),
+        fmt::arg("power", s_.clamp ? is_cut + " ? -power : power" : "power"));
   }
+  std::string weight = fmt::format("facet::exp({} - logarithms[j])", score);
+  if (is_queries_) {
+    weight = s_.clamp ? "facet::abs(scores[at + j]) * share" : "scores[at + j] * share";
+    is_cut = "scores[at + j] < 0.0f";
+  }
+  const std::string cut =
+      s_.clamp ? fmt::format("          if ({}) change = 0.0f;\n", is_cut) : std::string();
   return text + fmt::format(
                     R"(      for (int j = lane; j < {end}; j += facet::kLanes) {{
         float weight = 0.0f, change = 0.0f;
         if (j < {others}) {{
-          weight = facet::exp(score(j) - {logarithm});
+          weight = {weight};
           change = weight * (changes[at + j] - {dot});
-{kept}{clamped}        }}
+{kept}{cut}        }}
         scores[at + j] = weight;
         changes[at + j] = change;
       }}
@@ -217,9 +224,8 @@ std::string SideWriter::weights() const {
     __syncthreads();
 )",
                     fmt::arg("end", room_.others), fmt::arg("others", others_),
-                    fmt::arg("logarithm", is_queries_ ? "logarithm" : "logarithms[j]"),
-                    fmt::arg("dot", is_queries_ ? "dot" : "dots[j]"), fmt::arg("kept", kept),
-                    fmt::arg("clamped", clamped));
+                    fmt::arg("weight", weight), fmt::arg("dot", is_queries_ ? "dot" : "dots[j]"),
+                    fmt::arg("kept", kept), fmt::arg("cut", cut));
 }
 
 /// places[own][place] = the sum of `from` over the others that are there.
@@ -231,27 +237,26 @@ std::string SideWriter::spread(std::string_view from, const PlaceTables& tables)
       const std::string other =
           is_queries_ ? fmt::format("a - p + {}", s_.keys - 1) : std::string("a + p - 15");
       sum = fmt::format(
-          "      const int other = {};\n"
-          "      const float x = other >= 0 && other < {} ? {}[{} * a + other] : 0.0f;\n",
+          "        const int other = {};\n"
+          "        const float x = other >= 0 && other < {} ? {}[{} * a + other] : 0.0f;\n",
           other, others_, from, room_.row);
     } else {
       const bool is_height = table.kind == PlaceTable::Kind::height;
       const std::int64_t extent = is_height ? s_.height : s_.width;
       sum = fmt::format(
-          "      const int line = (first + a) {0} {1} - p + {2};\n      float x = 0.0f;\n"
-          "      for (int i = 0; i < {3} && line >= 0 && line < {4}; ++i) {{\n"
-          "        x += {5}[{6} * a + {7}];\n      }}\n",
+          "        const int line = (first + a) {0} {1} - p + {2};\n        float x = 0.0f;\n"
+          "        for (int i = 0; i < {3} && line >= 0 && line < {4}; ++i) {{\n"
+          "          x += {5}[{6} * a + {7}];\n        }}\n",
           is_height ? '/' : '%', s_.width, extent - 1, is_height ? s_.width : s_.height, extent,
           from, room_.row,
           is_height ? fmt::format("{} * line + i", s_.width)
                     : fmt::format("{} * i + line", s_.width));
     }
     text += fmt::format(
-        "    for (int at = threadIdx.x; at < {0}; at += {1}) {{\n"
-        "      const int a = at / {2}, p = at % {2};\n{3}      places[{4} * a + {5} + p] = x;\n"
-        "    }}\n",
-        kOwnTokens * rounded_up(table.places, 16), 32 * kGradientWarps,
-        rounded_up(table.places, 16), sum, room_.place_row, table.at);
+        "    for (int a = warp; a < {0}; a += {1}) {{\n"
+        "      for (int p = lane; p < {2}; p += facet::kLanes) {{\n{3}"
+        "        places[{4} * a + {5} + p] = x;\n      }}\n    }}\n",
+        kOwnTokens, kGradientWarps, rounded_up(table.places, 16), sum, room_.place_row, table.at);
   }
   return tables.empty() ? text : text + "    __syncthreads();\n";
 }
@@ -332,30 +337,36 @@ std::string SideWriter::table_sums(const TableSums& sums, const TokenVectors& x)
   const std::string is_there = fmt::format("own < {} && c < {}", own_, x.head.size);
   const std::string take =
       type_name(x.lie.dtype) == type_
-          ? fmt::format("b.values[i] = {} ? {} : {}();", is_there, at, type_)
-          : fmt::format("facet::from_float({} ? facet::to_float({}) : 0.0f, b.values[i]);",
+          ? fmt::format("b[n].values[i] = {} ? {} : {}();", is_there, at, type_)
+          : fmt::format("facet::from_float({} ? facet::to_float({}) : 0.0f, b[n].values[i]);",
                         is_there, at);
   return fmt::format(
-      R"(    for (int m = warp; m < {rows}; m += {warps}) {{
-      facet::Four<{type}> a0, a1;
-      for (int i = 0; i < 4; ++i) {{
-        const float* const from = places + {row} * (4 * t + i) + {at} + 16 * m + g;
-        facet::from_float(from[0], a0.values[i]);
-        facet::from_float(from[8], a1.values[i]);
-      }}
-      facet::Four<float>* const sums = (facet::Four<float>*)(scratch + {scratch}LL + {size}LL * blockIdx.x) + {tiles} * m + lane;
-#pragma unroll 4
+      R"(    {{
+      facet::Four<{type}> b[{columns}];
+#pragma unroll
       for (int n = 0; n < {columns}; ++n) {{
         const int c = 8 * n + g;
-        facet::Four<{type}> b;
         for (int i = 0; i < 4; ++i) {{
           const int own = first + 4 * t + i;
           {take}
         }}
-        facet::Four<float> d = {{}};
-        if (image != slice) d = sums[32 * n];
-        facet::multiply(d.values, a0, a1, b);
-        sums[32 * n] = d;
+      }}
+      facet::Four<float>* const all = (facet::Four<float>*)(scratch + {scratch}LL + {size}LL * blockIdx.x) + lane;
+      for (int m = warp; m < {rows}; m += {warps}) {{
+        facet::Four<{type}> a0, a1;
+        for (int i = 0; i < 4; ++i) {{
+          const float* const from = places + {row} * (4 * t + i) + {at} + 16 * m + g;
+          facet::from_float(from[0], a0.values[i]);
+          facet::from_float(from[8], a1.values[i]);
+        }}
+        facet::Four<float>* const sums = all + {tiles} * m;
+#pragma unroll
+        for (int n = 0; n < {columns}; ++n) {{
+          facet::Four<float> d = {{}};
+          if (image != slice) d = sums[32 * n];
+          facet::multiply(d.values, a0, a1, b[n]);
+          sums[32 * n] = d;
+        }}
       }}
     }}
 )",
