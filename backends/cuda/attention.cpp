@@ -22,20 +22,25 @@ struct TokenStrides {
 /// Writes the tensors of one attention.
 class AttentionWriter {
  public:
-  AttentionWriter(const Node& node, std::span<const View> operands, const View& result)
-      : s_(sdpa_of(node)), operands_(operands), result_(result) {
-    images_ = result.type.shape[0].factor;
+  /// `operands` are those of the sdpa, and its first one is operand `first` of the node; `outcome`
+  /// is the view of y and dy.
+  AttentionWriter(Sdpa sdpa, std::span<const View> operands, const View& outcome, int first = 0)
+      : s_(std::move(sdpa)), operands_(operands), result_(outcome), first_(first) {
+    images_ = outcome.type.shape[0].factor;
   }
 
   const Sdpa& sdpa() const { return s_; }
   GraphWriter& graph() { return graph_; }
 
-  /// The heads of operand 0, 1 or 2 as [N, heads, tokens, channels], at a place where they lie as
-  /// in the operand.
-  GraphTensor heads(int operand, Place place, int index) const {
+  /// The heads of operand 0, 1 or 2 as [N, heads, tokens, channels].
+  GraphTensor heads(int operand) const {
+    return heads(operand, operands_[static_cast<std::size_t>(operand)], Place::operand,
+                 first_ + operand);
+  }
+  /// The same of another value with these channels.
+  GraphTensor heads(int operand, const View& view, Place place, int index) const {
     const HeadChannels& at = operand == 0 ? s_.query : operand == 1 ? s_.key : s_.value;
-    const std::int64_t tokens = operand == 0 ? s_.queries : s_.keys;
-    return tensor(operands_[static_cast<std::size_t>(operand)], at, tokens, place, index);
+    return tensor(view, at, operand == 0 ? s_.queries : s_.keys, place, index);
   }
   /// y or dy [N, heads, queries, channels].
   GraphTensor outcome(Place place, int index) const {
@@ -46,16 +51,17 @@ class AttentionWriter {
     const View& view = operands_[static_cast<std::size_t>(operand)];
     const std::int64_t all = s_.channels();
     return {Place::operand,
-            operand,
+            first_ + operand,
             0,
             view.type.dtype,
             {1, s_.heads, 1, s_.value.size},
             {all, s_.value.size, all, 1}};
   }
-  GraphTensor bias(Place place, int index) const {
+  GraphTensor bias() const {
     const View& view = operands_[static_cast<std::size_t>(s_.bias)];
     const Extents extents = static_extents(view.type.shape);
-    GraphTensor tensor{place, index, 0, view.type.dtype, {1, 1, 1, 1}, {0, 0, 0, 1}};
+    GraphTensor tensor{Place::operand,  first_ + s_.bias, 0,
+                       view.type.dtype, {1, 1, 1, 1},     {0, 0, 0, 1}};
     const std::size_t missing = 4 - extents.size();
     std::int64_t stride = 1;
     for (std::size_t i = 4; i-- > 0;) {
@@ -88,7 +94,7 @@ class AttentionWriter {
       v = graph_.step_by(GraphOp::maximum, v, s_.clamp->first);
       v = graph_.step_by(GraphOp::minimum, v, s_.clamp->second);
     }
-    if (s_.bias >= 0) v = graph_.step(GraphOp::add, {v, graph_.add(bias(Place::operand, s_.bias))});
+    if (s_.bias >= 0) v = graph_.step(GraphOp::add, {v, graph_.add(bias())});
     return v;
   }
 
@@ -121,6 +127,7 @@ class AttentionWriter {
   Sdpa s_;
   std::span<const View> operands_;
   View result_;
+  int first_ = 0;
   std::int64_t images_ = 0;
   GraphWriter graph_;
 };
@@ -135,23 +142,19 @@ View token_view(Type type, bool channels_last) {
   return device_view(std::move(type));
 }
 
-std::vector<View> token_views(const Node& node) {
-  const bool last = sdpa_of(node).channels_last;
-  std::vector<View> views;
-  for (int i = 0; i < node.operand_count(); ++i) {
-    Type type = node.operand(i).type();
-    if (i < 3) {
-      views.push_back(token_view(type, last));
-    } else {
-      type.layout = {};
-      views.push_back(dense_view(type));
-    }
-  }
-  return views;
+View plain_view(Type type) {
+  type.layout = {};
+  return dense_view(type);
 }
 
-View token_result(const Node& node) {
-  return token_view(node.result_types()[0], sdpa_of(node).channels_last);
+/// The first `count` operands are tokens.
+std::vector<View> token_views(const Node& node, const Sdpa& s, int count) {
+  std::vector<View> views;
+  for (int i = 0; i < node.operand_count(); ++i) {
+    const Type& type = node.operand(i).type();
+    views.push_back(i < count ? token_view(type, s.channels_last) : plain_view(type));
+  }
+  return views;
 }
 
 }  // namespace
@@ -167,35 +170,40 @@ std::string attention_refusal(const Node& node) {
 }
 
 LayoutChoice attention_layouts(const Node& node) {
+  const Sdpa s = sdpa_of(node);
   LayoutChoice choice;
-  for (const View& view : token_views(node)) choice.operands.push_back(view.type.layout);
-  choice.results.push_back(token_result(node).type.layout);
+  for (const View& view : token_views(node, s, 3)) choice.operands.push_back(view.type.layout);
+  choice.results.push_back(token_view(node.result_types()[0], s.channels_last).type.layout);
   return choice;
 }
 
-std::optional<OperationGraph> attention_graph(const Node& node, std::span<const View> operands,
-                                              std::span<const View> results,
-                                              SoftmaxStatistics statistics) {
-  if (!attention_refusal(node).empty()) return std::nullopt;
-  AttentionWriter writer(node, operands, results[0]);
+namespace {
+
+/// Where the result and the logarithms of the forward pass go.
+struct Outcome {
+  Place y = Place::result;
+  int y_index = 0;
+  Place logarithms = Place::scratch;
+  int logarithms_index = 0;
+};
+
+OperationGraph forward_graph(AttentionWriter& writer, DType dtype, const Outcome& to) {
   GraphWriter& graph = writer.graph();
   const Sdpa& s = writer.sdpa();
-  const int q = graph.add(writer.heads(0, Place::operand, 0));
-  const int k = graph.add(writer.transposed(writer.heads(1, Place::operand, 1)));
-  const int v = graph.add(writer.heads(2, Place::operand, 2));
+  const int q = graph.add(writer.heads(0));
+  const int k = graph.add(writer.transposed(writer.heads(1)));
+  const int v = graph.add(writer.heads(2));
   const int scores = writer.scores(q, k);
   const int largest = graph.inside(writer.per_query());
   graph.step(GraphOp::reduce_max, {scores}, largest);
   const int powers = graph.step(GraphOp::exp, {graph.step(GraphOp::subtract, {scores, largest})});
   const int sum = graph.inside(writer.per_query());
   graph.step(GraphOp::reduce_sum, {powers}, sum);
-  const bool kept = statistics == SoftmaxStatistics::kept;
-  const int logarithm =
-      graph.add(writer.per_query(kept ? Place::result : Place::scratch, kept ? 1 : 0));
+  const int logarithm = graph.add(writer.per_query(to.logarithms, to.logarithms_index));
   graph.step(GraphOp::add, {largest, graph.step(GraphOp::log, {sum})}, logarithm);
-  const int weights = graph.inside(writer.pairs(), operands[2].type.dtype);
+  const int weights = graph.inside(writer.pairs(), dtype);
   graph.step(GraphOp::divide, {powers, sum}, weights);
-  const GraphTensor outcome = writer.outcome(Place::result, 0);
+  const GraphTensor outcome = writer.outcome(to.y, to.y_index);
   int y = graph.inside(outcome.extents);
   graph.step(GraphOp::matmul, {weights, v}, y);
   if (s.output_scale >= 0) {
@@ -207,28 +215,20 @@ std::optional<OperationGraph> attention_graph(const Node& node, std::span<const 
   return graph.finish_in(y, graph.add(outcome));
 }
 
-std::optional<OperationGraph> attention_graph(const Node& node, SoftmaxStatistics statistics) {
-  if (!node.is("sdpa")) return std::nullopt;
-  const std::vector<View> results{token_result(node)};
-  return attention_graph(node, token_views(node), results, statistics);
-}
-
-std::optional<OperationGraph> attention_gradient_graph(const Node& node,
-                                                       std::span<const View> operands,
-                                                       const View& result) {
-  if (!attention_refusal(node).empty()) return std::nullopt;
-  AttentionWriter writer(node, operands, result);
+/// Reads y, the logarithms and room for sum(dy * y) from scratch 0, 1 and 2.
+OperationGraph backward_graph(AttentionWriter& writer, const SdpaBwd& gradient, DType dtype,
+                              std::span<const View> results) {
   const Sdpa& s = writer.sdpa();
-  if (s.clamp || s.output_scale >= 0 || s.output_shift >= 0) return std::nullopt;
   GraphWriter& graph = writer.graph();
-  const int given = static_cast<int>(operands.size());
-  const DType dtype = operands[0].type.dtype;
-  const int q = graph.add(writer.heads(0, Place::operand, 0));
-  const int k = graph.add(writer.transposed(writer.heads(1, Place::operand, 1)));
-  const int v = graph.add(writer.transposed(writer.heads(2, Place::operand, 2)));
-  const int y = graph.add(writer.outcome(Place::operand, given));
-  const int dy = graph.add(writer.outcome(Place::operand, given + 1));
-  const int logarithm = graph.add(writer.per_query(Place::operand, given + 2));
+  const auto result = [&](int number) -> const View& {
+    return results[static_cast<std::size_t>(number)];
+  };
+  const int q = graph.add(writer.heads(0));
+  const int k = graph.add(writer.transposed(writer.heads(1)));
+  const int v = graph.add(writer.transposed(writer.heads(2)));
+  const int y = graph.add(writer.outcome(Place::scratch, 0));
+  const int dy = graph.add(writer.outcome(Place::operand, 0));
+  const int logarithm = graph.add(writer.per_query(Place::scratch, 1));
 
   // sum(dy * y), what a weight's gradient is compared with. Engines know it with a factor behind
   // it.
@@ -239,7 +239,7 @@ std::optional<OperationGraph> attention_gradient_graph(const Node& node,
   GraphStep once;
   once.op = GraphOp::multiply;
   once.operands = {reduced};
-  once.result = graph.add(writer.per_query(Place::scratch, 0));
+  once.result = graph.add(writer.per_query(Place::scratch, 2));
   once.settings = {1};
   graph.step(once);
 
@@ -255,30 +255,95 @@ std::optional<OperationGraph> attention_gradient_graph(const Node& node,
   turned = writer.transposed(turned);
   const int weights_by_key = graph.add(turned);
   graph.step(GraphOp::transpose, {weights}, weights_by_key);
-  graph.step(GraphOp::matmul, {weights_by_key, dy}, graph.add(writer.heads(2, Place::result, 2)));
+  graph.step(GraphOp::matmul, {weights_by_key, dy},
+             graph.add(writer.heads(2, result(gradient.value), Place::result, gradient.value)));
 
   const int dweights = graph.inside(writer.pairs());
   graph.step(GraphOp::matmul, {dy, v}, dweights);
   int dscores = graph.step(GraphOp::multiply,
                            {graph.step(GraphOp::subtract, {dweights, once.result}), weights});
-  if (s.bias >= 0) {
-    graph.step(GraphOp::reduce_sum, {dscores}, graph.add(writer.bias(Place::result, 3)));
-  }
   if (s.scale != 1) dscores = graph.step_by(GraphOp::multiply, dscores, s.scale);
   const int dscores_by_key = graph.add(turned);
   graph.step(GraphOp::transpose, {dscores}, dscores_by_key);
-  graph.step(GraphOp::matmul, {dscores_by_key, q}, graph.add(writer.heads(1, Place::result, 1)));
-  GraphTensor keys = writer.heads(1, Place::inside, 0);
+  graph.step(GraphOp::matmul, {dscores_by_key, q},
+             graph.add(writer.heads(1, result(gradient.key), Place::result, gradient.key)));
+  GraphTensor keys = writer.heads(1);
+  keys.place = Place::inside;
+  keys.index = 0;
   keys.offset = 0;
   const int k_by_token = graph.add(keys);
   graph.step(GraphOp::transpose, {k}, k_by_token);
-  graph.step(GraphOp::matmul, {dscores, k_by_token}, graph.add(writer.heads(0, Place::result, 0)));
+  graph.step(GraphOp::matmul, {dscores, k_by_token},
+             graph.add(writer.heads(0, result(gradient.query), Place::result, gradient.query)));
   return graph.finish();
 }
 
-std::optional<OperationGraph> attention_gradient_graph(const Node& node) {
+/// Whether heads read every channel of queries, keys and values: a graph writes no others.
+bool reads_all(const SdpaBwd& gradient, std::span<const View> qkv) {
+  const Sdpa& s = gradient.sdpa;
+  const std::int64_t sizes[] = {s.query.size, s.key.size, s.value.size};
+  std::int64_t together = 0;
+  for (std::size_t i = 0; i < 3; ++i) {
+    const std::vector<std::int64_t> extents = static_extents(qkv[i].type.shape);
+    const std::int64_t channels = s.channels_last ? extents.back() : extents[1];
+    together += s.heads * sizes[i];
+    if (!gradient.packed && s.heads * sizes[i] != channels) return false;
+    if (gradient.packed && i == 2 && together != channels) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::optional<OperationGraph> attention_graph(const Node& node, std::span<const View> operands,
+                                              std::span<const View> results) {
+  if (!attention_refusal(node).empty()) return std::nullopt;
+  AttentionWriter writer(sdpa_of(node), operands, results[0]);
+  return forward_graph(writer, operands[2].type.dtype, {});
+}
+
+std::optional<OperationGraph> attention_graph(const Node& node) {
   if (!node.is("sdpa")) return std::nullopt;
-  return attention_gradient_graph(node, token_views(node), token_result(node));
+  const Sdpa s = sdpa_of(node);
+  const std::vector<View> results{token_view(node.result_types()[0], s.channels_last)};
+  return attention_graph(node, token_views(node, s, 3), results);
+}
+
+std::optional<AttentionGradientGraphs> attention_gradient_graphs(const Node& node,
+                                                                 std::span<const View> operands,
+                                                                 std::span<const View> results) {
+  if (!node.is("sdpa_bwd")) return std::nullopt;
+  const SdpaBwd gradient = sdpa_bwd_of(node);
+  const Sdpa& s = gradient.sdpa;
+  const std::span<const View> forward = operands.subspan(1);
+  for (const std::string& extra : node.attributes().strings("extras")) {
+    if (extra != "bias") return std::nullopt;
+  }
+  if (s.clamp || s.interleaved || gradient.bias >= 0) return std::nullopt;
+  if (!reads_all(gradient, forward)) return std::nullopt;
+  const DType dtype = forward[0].type.dtype;
+  AttentionGradientGraphs graphs;
+  AttentionWriter again(s, forward, operands[0], 1);
+  graphs.forward = forward_graph(again, dtype, {Place::scratch, 0, Place::scratch, 1});
+  AttentionWriter back(s, forward, operands[0], 1);
+  graphs.backward = backward_graph(back, gradient, dtype, results);
+  const std::int64_t numbers = operands[0].type.shape[0].factor * s.heads * s.queries;
+  const auto aligned = [](std::int64_t bytes) { return (bytes + 255) / 256 * 256; };
+  graphs.scratch = {0, aligned(byte_size(operands[0].type))};
+  graphs.scratch.push_back(graphs.scratch[1] + aligned(4 * numbers));
+  graphs.scratch_bytes = graphs.scratch[2] + aligned(4 * numbers);
+  return graphs;
+}
+
+std::optional<AttentionGradientGraphs> attention_gradient_graphs(const Node& node) {
+  if (!node.is("sdpa_bwd")) return std::nullopt;
+  const SdpaBwd gradient = sdpa_bwd_of(node);
+  std::vector<View> results;
+  for (const Type& type : node.result_types()) {
+    const bool is_tokens = results.size() < (gradient.packed ? 1U : 3U);
+    results.push_back(is_tokens ? token_view(type, gradient.sdpa.channels_last) : plain_view(type));
+  }
+  return attention_gradient_graphs(node, token_views(node, gradient.sdpa, 4), results);
 }
 
 }  // namespace facet::cuda

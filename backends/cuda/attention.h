@@ -23,32 +23,31 @@ std::string attention_refusal(const Node& node);
 /// Layouts in which the channels of a token lie side by side.
 LayoutChoice attention_layouts(const Node& node);
 
-/// What becomes of the logarithms [N, heads, queries, 1], f32.
-enum class SoftmaxStatistics {
-  dropped,  ///< they are in scratch 0
-  kept      ///< they are result 1
+/// The graph of an sdpa; the logarithms [N, heads, queries, 1], f32, are in scratch 0. Nothing for
+/// a node with a refusal. Throws Error(failure) for views in which the channels of a token are not
+/// side by side.
+std::optional<OperationGraph> attention_graph(const Node& node, std::span<const View> operands,
+                                              std::span<const View> results);
+/// The same for dense values in `attention_layouts`.
+std::optional<OperationGraph> attention_graph(const Node& node);
+
+/// An sdpa_bwd: its sdpa once more, then its gradients, which read of the first y in scratch 0 and
+/// the logarithms in scratch 1 and leave sum(dy * y) [N, heads, queries, 1], f32, in scratch 2.
+struct AttentionGradientGraphs {
+  OperationGraph forward, backward;
+  std::vector<std::int64_t> scratch;  ///< where each part begins, in bytes
+  std::int64_t scratch_bytes = 0;
 };
 
-/// The graph of an sdpa. Nothing for a node with a refusal. Throws Error(failure) for views in
-/// which the channels of a token are not side by side.
-std::optional<OperationGraph> attention_graph(
-    const Node& node, std::span<const View> operands, std::span<const View> results,
-    SoftmaxStatistics statistics = SoftmaxStatistics::dropped);
-/// The same for dense values in `attention_layouts`.
-std::optional<OperationGraph> attention_graph(
-    const Node& node, SoftmaxStatistics statistics = SoftmaxStatistics::dropped);
-
-/// The graph of the gradients of an sdpa without clamp, scale and shift per channel. Its operands
-/// are those of the sdpa, then y, dy and the logarithms that `SoftmaxStatistics::kept` left; its
-/// results are dq, dk, dv and, with a bias, dbias. Scratch 0 takes sum(dy * y) [N, heads, queries,
-/// 1], f32. The weights are computed anew. `operands` are the sdpa's views, in which dq, dk and dv
-/// lie as well, `result` is the view of y and dy. Nothing for an sdpa that is no such graph.
+/// Nothing for another node, for an sdpa that is no such graph or is clamped, where the gradient of
+/// a bias is wanted (which engines round to 16 bits), and where q, k or v have channels that no
+/// head reads. Throws as `attention_graph`.
 ///
 /// The form is the one that keeps dq in one piece, which engines add up in a fixed order.
-std::optional<OperationGraph> attention_gradient_graph(const Node& node,
-                                                       std::span<const View> operands,
-                                                       const View& result);
-/// The same for dense values in `attention_layouts`.
-std::optional<OperationGraph> attention_gradient_graph(const Node& node);
+std::optional<AttentionGradientGraphs> attention_gradient_graphs(const Node& node,
+                                                                 std::span<const View> operands,
+                                                                 std::span<const View> results);
+/// The same for dense values whose tokens' channels are side by side.
+std::optional<AttentionGradientGraphs> attention_gradient_graphs(const Node& node);
 
 }  // namespace facet::cuda

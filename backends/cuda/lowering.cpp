@@ -170,6 +170,35 @@ Lowered lower_attention(const LoweringContext&, const Node& node, Views operands
   return lowered(attention_graph(node, operands, results).value());
 }
 
+/// The graphs, where the device has engines for both.
+std::optional<AttentionGradientGraphs> planned_gradient(
+    const LoweringContext& context, std::optional<AttentionGradientGraphs> graphs) {
+  for (const bool is_forward : {true, false}) {
+    if (!graphs) return std::nullopt;
+    const OperationGraph& graph = is_forward ? graphs->forward : graphs->backward;
+    if (!where_planned(context.planner, graph, context.rules)) return std::nullopt;
+  }
+  return graphs;
+}
+
+bool supports_attention_gradient(const LoweringContext& context, const Node& node) {
+  return node.is("sdpa_bwd") && is_of_floats(node) &&
+         (is_attention_gradient(node) ||
+          planned_gradient(context, attention_gradient_graphs(node)).has_value());
+}
+
+Lowered lower_attention_gradient(const LoweringContext& context, const Node& node, Views operands,
+                                 Views results) {
+  auto graphs = planned_gradient(context, attention_gradient_graphs(node, operands, results));
+  if (!graphs) return lowered(attention_gradient_kernels(node, operands, results));
+  Lowered result;
+  result.launches.emplace_back(std::move(graphs->forward));
+  result.launches.emplace_back(std::move(graphs->backward));
+  result.scratch_bytes = graphs->scratch_bytes;
+  result.scratch = std::move(graphs->scratch);
+  return result;
+}
+
 // Matrix products.
 
 bool supports_matmul(const LoweringContext&, const Node& node) {
@@ -208,15 +237,6 @@ bool supports_relative_attention(const LoweringContext&, const Node& node) {
 Lowered lower_relative_attention(const LoweringContext&, const Node& node, Views operands,
                                  Views results) {
   return lowered(relative_attention_kernels(node, operands, results[0]));
-}
-
-bool supports_attention_gradient(const LoweringContext&, const Node& node) {
-  return is_attention_gradient(node) && is_of_floats(node);
-}
-
-Lowered lower_attention_gradient(const LoweringContext&, const Node& node, Views operands,
-                                 Views results) {
-  return lowered(attention_gradient_kernels(node, operands, results));
 }
 
 bool supports_elementwise(const LoweringContext&, const Node& node) {

@@ -13,6 +13,7 @@
 #include "backends/cuda/batch_norm.h"
 #include "backends/cuda/cublaslt.h"
 #include "backends/cuda/device_views.h"
+#include "backends/cuda/kernels/attention_gradient.h"
 #include "backends/cuda/kernels/batch_norm.h"
 #include "backends/cuda/kernels/pooling.h"
 #include "backends/cuda/matmul.h"
@@ -135,6 +136,28 @@ void plan_products(const Node& node, Plans& plans) {
   }
 }
 
+/// Attention's gradient: graphs, or kernels.
+void plan_gradient(const Node& node, Plans& plans) {
+  const auto graphs = cuda::attention_gradient_graphs(node);
+  if (graphs && plans.takes(node, graphs->forward)) {
+    EXPECT_TRUE(plans.takes(node, graphs->backward));
+    return;
+  }
+  std::vector<View> operands, results;
+  const LayoutChoice layouts = cuda::attention_gradient_layouts(node);
+  const auto lay = [](Type type, const Layout& layout) {
+    type.layout = layout;
+    return dense_view(type);
+  };
+  for (std::size_t i = 0; i < layouts.operands.size(); ++i) {
+    operands.push_back(lay(node.operand(static_cast<int>(i)).type(), layouts.operands[i]));
+  }
+  for (std::size_t i = 0; i < layouts.results.size(); ++i) {
+    results.push_back(lay(node.result_types()[i], layouts.results[i]));
+  }
+  plans.count_kernels(node, cuda::attention_gradient_kernels(node, operands, results));
+}
+
 /// Plans each node of these families that runs.
 void plan_all(const Graph& graph, Plans& plans) {
   const PreparedSet prepared(graph);
@@ -155,6 +178,7 @@ void plan_all(const Graph& graph, Plans& plans) {
       const std::string left = refusal.empty() ? "no engine" : refusal;
       ++plans.counts["sdpa " + node->provenance().scope + (taken ? "" : " left: " + left)];
     }
+    if (node->is("sdpa_bwd")) plan_gradient(*node, plans);
     if (cuda::is_matmul(*node)) plan_products(*node, plans);
   }
 }

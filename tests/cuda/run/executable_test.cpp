@@ -9,6 +9,7 @@
 #include "passes/vector_jacobian.h"
 #include "runtime/weights.h"
 #include "tests/cuda/run/cuda_run.h"
+#include "tests/passes/pass_case.h"
 #include "tests/support/fill.h"
 
 // Whole networks through the runtime and the GPU backend, on a driver that computes on the host:
@@ -125,6 +126,26 @@ TEST_P(CudaExecutable, ComputesGradients) {
   // Rounding moves maxima from one element to another and with them whole gradients: directions
   // count.
   EXPECT_GT(cosine(found, expected), 0.98);
+}
+
+/// Attention without tables, whose steps in bf16 are graphs, and in f32 kernels.
+TEST_P(CudaExecutable, ComputesAttentionsGradients) {
+  Graph graph = testing::parse_body(R"(
+  %0 = input() {name = "x", type = "f32[3, 20, 48]"} : f32[3, 20, 48]
+  %1 = sdpa(%0, %0, %0) {channel_axis = -1, heads = 2, key = [16, 8, 8], query = [0, 8, 8], scale = 0.5, value = [32, 8, 8]} : f32[3, 20, 16]
+  return "y" = %1
+)");
+  graph = vector_jacobian_product(graph, {"y"});
+  const auto driver = std::make_shared<test::FakeDriver>();
+  CompileOptions options;
+  options.precision = GetParam();
+  const auto executable = test::compile_on(driver, graph, {}, options, 1);
+  const TensorMap inputs = inputs_for(graph, 1);
+  const TensorMap found = executable->make_context()->run(inputs);
+  const bool is_f32 = GetParam() == Precision::f32;
+  EXPECT_THAT(driver->log,
+              is_f32 ? Contains("launch facet_attention_rows") : Contains("run matmul"));
+  expect_close(found, on_reference(graph, {}, inputs), is_f32 ? 2e-5 : 3e-2);
 }
 
 INSTANTIATE_TEST_SUITE_P(Precisions, CudaExecutable,

@@ -99,9 +99,71 @@ class HostGraph {
         return batch_norm(step);
       case GraphOp::batch_norm_gradient:
         return batch_norm_gradient(step);
+      case GraphOp::matmul:
+        return multiply(step);
+      case GraphOp::transpose:
+        return transpose(step);
+      case GraphOp::reduce_sum:
+      case GraphOp::reduce_max:
+        return reduce(step);
       default:
         return pointwise(step);
     }
+  }
+
+  void multiply(const GraphStep& step) {
+    const Extents& result = extents(step.result);
+    const auto inner = static_cast<std::size_t>(extents(step.operands[0]).back());
+    const auto rows = static_cast<std::size_t>(result.end()[-2]);
+    const auto columns = static_cast<std::size_t>(result.back());
+    const Values& a = values(step.operands[0]);
+    const Values& b = values(step.operands[1]);
+    Values& to = values(step.result);
+    for (std::size_t i = 0; i < to.size(); ++i) {
+      const std::size_t row = i / columns, matrix = row / rows;
+      double sum = 0;
+      for (std::size_t k = 0; k < inner; ++k) {
+        sum += static_cast<double>(a[row * inner + k]) *
+               b[(matrix * inner + k) * columns + i % columns];
+      }
+      to[i] = static_cast<float>(sum);
+    }
+  }
+
+  void transpose(const GraphStep& step) {
+    const Extents& result = extents(step.result);
+    const auto rows = static_cast<std::size_t>(result.end()[-2]);
+    const auto columns = static_cast<std::size_t>(result.back());
+    const Values& from = values(step.operands[0]);
+    Values& to = values(step.result);
+    for (std::size_t i = 0; i < to.size(); ++i) {
+      const std::size_t matrix = i / (rows * columns);
+      to[i] = from[(matrix * columns + i % columns) * rows + i / columns % rows];
+    }
+  }
+
+  /// Over the axes along which the result has one element.
+  void reduce(const GraphStep& step) {
+    const bool is_sum = step.op == GraphOp::reduce_sum;
+    const Values& from = values(step.operands[0]);
+    Values& to = values(step.result);
+    std::fill(to.begin(), to.end(), is_sum ? 0.0F : -INFINITY);
+    each(extents(step.operands[0]), strides_over(step.result, extents(step.operands[0])),
+         [&](std::size_t i, std::int64_t offset) {
+           float& at = to[static_cast<std::size_t>(offset)];
+           at = is_sum ? at + from[i] : std::max(at, from[i]);
+         });
+  }
+
+  /// Strides of value `number` along axes of these extents, 0 where it has one element.
+  Extents strides_over(int number, const Extents& along) const {
+    const Extents& given = extents(number);
+    Extents strides(along.size(), 0);
+    std::int64_t stride = 1;
+    for (std::size_t axis = along.size(); axis-- > 0; stride *= given[axis]) {
+      strides[axis] = given[axis] == 1 ? 0 : stride;
+    }
+    return strides;
   }
 
   /// All three directions are one sum over the products that a convolution is made of:
@@ -180,24 +242,18 @@ class HostGraph {
 
   void pointwise(const GraphStep& step) {
     const Extents& result = extents(step.result);
-    const auto strides_in = [&](int operand) {
-      const Extents& given = extents(operand);
-      Extents strides(result.size(), 0);
-      std::int64_t stride = 1;
-      for (std::size_t axis = result.size(); axis-- > 0; stride *= given[axis]) {
-        strides[axis] = given[axis] == 1 ? 0 : stride;
-      }
-      return strides;
-    };
     Values made(static_cast<std::size_t>(count_of(result)));
-    each(result, strides_in(step.operands[0]), [&](std::size_t i, std::int64_t offset) {
+    each(result, strides_over(step.operands[0], result), [&](std::size_t i, std::int64_t offset) {
       made[i] = values(step.operands[0])[static_cast<std::size_t>(offset)];
     });
     if (step.operands.size() > 1) {
-      each(result, strides_in(step.operands[1]), [&](std::size_t i, std::int64_t offset) {
+      each(result, strides_over(step.operands[1], result), [&](std::size_t i, std::int64_t offset) {
         made[i] =
             binary(step.op, made[i], values(step.operands[1])[static_cast<std::size_t>(offset)]);
       });
+    } else if (!step.settings.empty()) {
+      const auto number = static_cast<float>(step.settings[0]);
+      for (float& value : made) value = binary(step.op, value, number);
     } else {
       for (float& value : made) value = unary(step.op, value);
     }
@@ -208,6 +264,7 @@ class HostGraph {
     if (op == GraphOp::add) return a + b;
     if (op == GraphOp::subtract) return a - b;
     if (op == GraphOp::multiply) return a * b;
+    if (op == GraphOp::divide) return a / b;
     throw failure(fmt::format("the host does not compute '{}'", to_string(op)));
   }
 
@@ -215,6 +272,8 @@ class HostGraph {
     if (op == GraphOp::relu) return a > 0 ? a : 0;
     if (op == GraphOp::sigmoid) return 1 / (1 + std::exp(-a));
     if (op == GraphOp::negate) return -a;
+    if (op == GraphOp::exp) return std::exp(a);
+    if (op == GraphOp::log) return std::log(a);
     if (op == GraphOp::copy) return a;
     throw failure(fmt::format("the host does not compute '{}'", to_string(op)));
   }
