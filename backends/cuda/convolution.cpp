@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "backends/cuda/device_views.h"
+#include "backends/cuda/kernels/elementwise.h"
 #include "ir/epilogue.h"
 #include "ir/error.h"
 #include "ir/layout.h"
@@ -154,6 +155,39 @@ ConvolutionPlan plan_convolution(CudnnPlanner& planner, const Node& node,
   if (refused == nullptr) return plan;
   throw failure(fmt::format("cuDNN has no engine on this device for {} '{}', the graph\n{}",
                             node.kind(), node.provenance().scope, to_text(*refused)));
+}
+
+UnfusedConvolution unfused_convolution(const Node& node, std::span<const View> operands,
+                                       std::span<const View> results, DType sums) {
+  View sum = results[0];
+  sum.type.dtype = sums;
+  sum.strides = dense_strides(sum.type);
+  GraphWriter graph;
+  const int x = graph.operand(0, operands[0]);
+  const int w = graph.operand(1, operands[1]);
+  graph.step(GraphOp::convolution, {x, w}, graph.scratch(0, sum), window_of(node));
+
+  const std::vector<EpilogueEntry> entries = epilogue_of(node);
+  std::vector<PlacedView> inputs{{{KernelArgument::Place::scratch, 0}, sum}};
+  for (const EpilogueEntry& entry : entries) {
+    if (entry.operand < 0) continue;
+    const View& extra = operands[static_cast<std::size_t>(entry.operand)];
+    const bool is_vector = extra.type.rank() == 1;
+    inputs.push_back({{KernelArgument::Place::operand, entry.operand},
+                      is_vector ? along_channels(extra, sum.type.rank()) : extra});
+  }
+  std::vector<ElementwiseInstruction> program;
+  std::size_t next_input = 1;
+  for (const EpilogueEntry& entry : entries) {
+    ElementwiseInstruction instruction;
+    instruction.op = entry.name == "bias" ? "add" : entry.name;
+    instruction.arguments.push_back(
+        {false, 0, program.empty() ? 0 : inputs.size() + program.size() - 1});
+    if (entry.operand >= 0) instruction.arguments.push_back({false, 0, next_input++});
+    program.push_back(std::move(instruction));
+  }
+  const PlacedView result{{KernelArgument::Place::result, 0}, results[0]};
+  return {graph.finish(), elementwise_kernel(program, inputs, result), byte_size(sum.type)};
 }
 
 std::vector<OperationGraph> graphs_with_entry(const Node& node, std::string_view entry,

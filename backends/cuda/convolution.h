@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "backends/cuda/cudnn_planner.h"
+#include "backends/cuda/kernels/kernel_source.h"
 #include "backends/cuda/operation_graph.h"
 #include "passes/target.h"
 
@@ -43,6 +44,16 @@ struct ConvolutionPlan {
 /// The graphs for which the device has engines within the rules: sums of gradients are kept if they
 /// can be. Throws Error(failure) with the graph that has none.
 ConvolutionPlan plan_convolution(CudnnPlanner& planner, const Node& node, const EngineRules& rules);
+
+/// A conv and its epilogue apart, for a device that builds no plan for both at once: the graph
+/// writes its sums as `sums` to scratch 0, from where the kernel goes on.
+struct UnfusedConvolution {
+  OperationGraph graph;
+  KernelSource epilogue;
+  std::int64_t scratch_bytes = 0;
+};
+UnfusedConvolution unfused_convolution(const Node& node, std::span<const View> operands,
+                                       std::span<const View> results, DType sums);
 
 /// The graphs of a conv with `entry` behind its epilogue; `extra` is the type of the operand that
 /// the entry reads, null for one that reads none. Empty if the entry does not fit the node's

@@ -27,6 +27,13 @@ struct Candidate {
   Descriptor configuration;
 };
 
+bool transforms(cudnnBackendNumericalNote_t note) {
+  return note == CUDNN_NUMERICAL_NOTE_FFT || note == CUDNN_NUMERICAL_NOTE_WINOGRAD ||
+         note == CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_4x4 ||
+         note == CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_6x6 ||
+         note == CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13;
+}
+
 Engine describe_engine(const Descriptor& configuration) {
   const std::vector<Descriptor> engines = configuration.get_descriptors(
       CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1);
@@ -39,6 +46,7 @@ Engine describe_engine(const Descriptor& configuration) {
     engine.tensor_cores |= note == CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
     engine.rounds_inputs |= note == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS;
     engine.rounds_sums |= note == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION;
+    engine.transforms |= transforms(note);
     engine.is_deterministic &= note != CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC;
   }
   for (const auto note : source.get_list<cudnnBackendBehaviorNote_t>(
@@ -64,7 +72,7 @@ DType factors_of(const OperationGraph& graph) {
 bool allows(const EngineRules& rules, const Engine& engine, DType factors) {
   if (engine.rounds_sums) return false;
   if (rules.deterministic && !engine.is_deterministic) return false;
-  const bool shortens = engine.rounds_inputs || engine.tensor_cores;
+  const bool shortens = engine.rounds_inputs || engine.tensor_cores || engine.transforms;
   return factors != DType::f32 || rules.tf32 || !shortens;
 }
 

@@ -15,8 +15,9 @@ namespace facet::cuda {
 
 /// What an engine may do to the numbers.
 struct EngineRules {
-  /// f32 factors may be rounded to 10 bits of mantissa for the tensor cores. 16-bit factors use
-  /// them anyway; their products are exact and sums are f32.
+  /// f32 factors may be rounded to 10 bits of mantissa for the tensor cores, and transformed
+  /// (Winograd, FFT), which costs bits, too. 16-bit factors use tensor cores anyway; their products
+  /// are exact and sums are f32.
   bool tf32 = false;
   /// The same bits in every run.
   bool deterministic = true;
@@ -30,6 +31,7 @@ struct Engine {
   bool tensor_cores = false;
   bool rounds_inputs = false;  ///< it rounds factors to a shorter type
   bool rounds_sums = false;    ///< it adds in less than f32
+  bool transforms = false;     ///< by Winograd or FFT: sums and differences are multiplied
   bool is_deterministic = true;
   bool compiles_at_run_time =
       false;  ///< its kernel is made for the graph; loading it needs the driver

@@ -27,6 +27,8 @@
 #include "backends/cuda/kernels/softmax.h"
 #include "backends/cuda/matmul.h"
 #include "backends/cuda/pooling.h"
+#include "ir/epilogue.h"
+#include "ir/error.h"
 #include "ir/layout.h"
 
 namespace facet::cuda {
@@ -112,15 +114,40 @@ bool supports_empty(const LoweringContext&, const Node& node) {
 
 Lowered lower_nothing(const LoweringContext&, const Node&, Views, Views) { return {}; }
 
+// cuDNN's list of engines promises a plan; whether there is one only building it on the device
+// shows.
+
+bool builds(const LoweringContext& context, const OperationGraph& graph) {
+  try {
+    context.driver.plan(graph, context.rules);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+bool builds(const LoweringContext& context, const Lowered& lowered) {
+  return std::ranges::all_of(lowered.launches, [&](const Launch& launch) {
+    const auto* graph = std::get_if<OperationGraph>(&launch);
+    return graph == nullptr || builds(context, *graph);
+  });
+}
+
+/// The graph, where there is one that runs on the device.
+std::optional<OperationGraph> where_built(const LoweringContext& context,
+                                          std::optional<OperationGraph> graph) {
+  graph = where_planned(context.planner, std::move(graph), context.rules);
+  if (graph && !builds(context, *graph)) graph.reset();
+  return graph;
+}
+
 // Convolutions. Branches are no better in one node: they are graphs of their own anyway.
 
 bool supports_convolution(const LoweringContext&, const Node& node) {
   return is_convolution(node) && !node.is("conv_branches") && is_of_floats(node);
 }
 
-Lowered lower_convolution(const LoweringContext& context, const Node& node, Views operands,
-                          Views results) {
-  const WeightSums sums = plan_convolution(context.planner, node, context.rules).sums;
+Lowered lower_fused(const Node& node, Views operands, Views results, WeightSums sums) {
   Lowered result;
   for (OperationGraph& graph : convolution_graphs(node, operands, results, sums)) {
     result.launches.emplace_back(std::move(graph));
@@ -137,6 +164,34 @@ Lowered lower_convolution(const LoweringContext& context, const Node& node, View
   return result;
 }
 
+Lowered lower_unfused(const Node& node, Views operands, Views results, DType sums) {
+  UnfusedConvolution parts = unfused_convolution(node, operands, results, sums);
+  Lowered result;
+  result.scratch_bytes = parts.scratch_bytes;
+  result.launches.emplace_back(std::move(parts.graph));
+  result.launches.emplace_back(std::move(parts.epilogue));
+  return result;
+}
+
+Lowered lower_convolution(const LoweringContext& context, const Node& node, Views operands,
+                          Views results) {
+  const WeightSums sums = plan_convolution(context.planner, node, context.rules).sums;
+  Lowered best = lower_fused(node, operands, results, sums);
+  if (builds(context, best)) return best;
+  std::vector<Lowered> others;
+  const bool rounds = results[0].type.dtype != operands[1].type.dtype;
+  if (node.is("conv_bwd_weights") && rounds && sums == WeightSums::kept) {
+    others.push_back(lower_fused(node, operands, results, WeightSums::rounded));
+  }
+  if (node.is("conv") && !epilogue_of(node).empty()) {
+    others.push_back(lower_unfused(node, operands, results, DType::f32));
+    others.push_back(lower_unfused(node, operands, results, operands[0].type.dtype));
+  }
+  const auto other =
+      std::ranges::find_if(others, [&](const Lowered& one) { return builds(context, one); });
+  return other != others.end() ? std::move(*other) : best;  // whose plan says what is missing
+}
+
 // Norms, pooling and attention: a cuDNN graph where the device has an engine, else kernels.
 
 bool supports_batch_norm(const LoweringContext&, const Node& node) {
@@ -145,8 +200,7 @@ bool supports_batch_norm(const LoweringContext&, const Node& node) {
 
 Lowered lower_batch_norm(const LoweringContext& context, const Node& node, Views operands,
                          Views results) {
-  auto graph =
-      where_planned(context.planner, batch_norm_graph(node, operands, results), context.rules);
+  auto graph = where_built(context, batch_norm_graph(node, operands, results));
   return graph ? lowered(*std::move(graph)) : lowered(batch_norm_kernels(node, operands, results));
 }
 
@@ -156,8 +210,7 @@ bool supports_pooling(const LoweringContext&, const Node& node) {
 
 Lowered lower_pooling(const LoweringContext& context, const Node& node, Views operands,
                       Views results) {
-  auto graph =
-      where_planned(context.planner, pooling_graph(node, operands, results), context.rules);
+  auto graph = where_built(context, pooling_graph(node, operands, results));
   return graph ? lowered(*std::move(graph)) : lowered(pooling_kernels(node, operands, results));
 }
 

@@ -60,12 +60,24 @@ TEST(CudnnPlanner, StrictF32KeepsAwayFromTensorCores) {
   EXPECT_TRUE(std::ranges::any_of(tf32, uses_tensor_cores));
 }
 
+TEST(CudnnPlanner, StrictF32KeepsAwayFromTransforms) {
+  const OperationGraph graph = convolution("f32");
+  const auto transforms = [](const Engine& engine) { return engine.transforms; };
+  EXPECT_TRUE(
+      std::ranges::none_of(test::h200_planner().engines(graph, {.tf32 = false}), transforms));
+}
+
 TEST(CudnnPlanner, RulesNameWhatAnEngineMayDo) {
   const EngineRules strict;
   const EngineRules loose{.tf32 = true, .deterministic = false};
   Engine engine;
   EXPECT_TRUE(cuda::allows(strict, engine, DType::f32));
   engine.tensor_cores = true;
+  EXPECT_FALSE(cuda::allows(strict, engine, DType::f32));
+  EXPECT_TRUE(cuda::allows(strict, engine, DType::bf16));
+  EXPECT_TRUE(cuda::allows(loose, engine, DType::f32));
+  engine.tensor_cores = false;
+  engine.transforms = true;
   EXPECT_FALSE(cuda::allows(strict, engine, DType::f32));
   EXPECT_TRUE(cuda::allows(strict, engine, DType::bf16));
   EXPECT_TRUE(cuda::allows(loose, engine, DType::f32));

@@ -156,7 +156,7 @@ void FakeDriver::synchronize(cuda::EventHandle event) {
 
 void FakeDriver::synchronize(cuda::StreamHandle stream) {
   drain(at(stream));
-  log.emplace_back("synchronize");
+  log.emplace_back("synchronize stream");
 }
 
 double FakeDriver::milliseconds(cuda::EventHandle, cuda::EventHandle) { return 1.5; }
@@ -190,6 +190,8 @@ void FakeDriver::clear(cuda::StreamHandle stream, std::byte* to, std::int64_t by
 }
 
 cuda::FunctionHandle FakeDriver::load(const cuda::KernelSource& kernel) {
+  if (while_making) while_making();
+  const std::lock_guard lock(making_);
   // Here a function knows its grid.
   const std::string key = fmt::format("{} {}\n{}", kernel.blocks, kernel.threads, kernel.text);
   for (Function& known : functions_) {
@@ -220,8 +222,13 @@ void FakeDriver::launch(cuda::StreamHandle stream, cuda::FunctionHandle function
   });
 }
 
-std::shared_ptr<const cuda::GraphPlan> FakeDriver::plan(const cuda::OperationGraph&,
+std::shared_ptr<const cuda::GraphPlan> FakeDriver::plan(const cuda::OperationGraph& graph,
                                                         const cuda::EngineRules&) {
+  if (while_making) while_making();
+  const std::lock_guard lock(making_);
+  if (refuses_plan && refuses_plan(graph)) {
+    throw failure(fmt::format("cuDNN builds no plan: refused; the graph is\n{}", to_text(graph)));
+  }
   return std::make_shared<const FakePlan>();
 }
 

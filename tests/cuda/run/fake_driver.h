@@ -5,6 +5,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,8 @@ namespace facet::test {
 /// A GPU that is not there. Its memory is the host's; generated kernels run as the host's compiler
 /// makes them, cuDNN's graphs by plain loops. Work on a stream is as late as the program allows: it
 /// is done when someone waits for it, so what is read too early or overwritten too early shows.
-/// Launches on addresses that were not allocated throw. One thread.
+/// Launches on addresses that were not allocated throw. One thread; several may load kernels and
+/// ask for plans.
 class FakeDriver final : public cuda::DriverApi {
  public:
   explicit FakeDriver(std::int64_t bytes = std::int64_t{1} << 30);
@@ -27,6 +29,10 @@ class FakeDriver final : public cuda::DriverApi {
   std::vector<std::string> log;
   /// The launch of a kernel or plan whose entry in the log contains this is refused in a capture.
   std::string refuses_capture_of;
+  /// Graphs that no engine builds a plan for; empty: none.
+  std::function<bool(const cuda::OperationGraph&)> refuses_plan;
+  /// Called in every `load` and `plan`, on the caller's thread.
+  std::function<void()> while_making;
   std::int64_t live_bytes() const;
   std::size_t live_blocks() const { return blocks_.size(); }
 
@@ -102,6 +108,7 @@ class FakeDriver final : public cuda::DriverApi {
   void compile_pending();
 
   cuda::DeviceFacts facts_;
+  std::mutex making_;
   std::map<const std::byte*, std::int64_t> blocks_;  ///< of the device, by address
   std::map<const std::byte*, std::int64_t> pinned_;
   std::list<Stream> streams_;
