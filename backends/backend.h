@@ -4,11 +4,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "backends/ceilings.h"
 #include "backends/device_queue.h"
+#include "ir/error.h"
 #include "ir/layout.h"
 #include "passes/target.h"
 
@@ -48,6 +51,22 @@ class Backend : public Target {
   /// names the node and the reason when no implementation exists.
   virtual std::unique_ptr<Kernel> lower(const Node& node, std::span<const View> operands,
                                         std::span<const View> results) const = 0;
+  /// Whether `lower_together` takes both nodes, of which none needs what the other makes; of a node
+  /// and itself: whether it may be among such nodes. Holds for all pairs of a, b, c where it holds
+  /// for a and b, and for b and c.
+  virtual bool runs_together(const Node&, const Node&) const { return false; }
+  /// One kernel for nodes that write state in place and of which `runs_together` holds. `bind`
+  /// takes the operands of the first node, then those of the second and so on; results likewise.
+  /// Throws as `lower`.
+  virtual std::unique_ptr<Kernel> lower_together(std::span<const Node* const>) const {
+    throw failure("this device runs no nodes together");
+  }
+  /// Threads that lower nodes at the same time, each node by one of them: more than 1 where it
+  /// takes a compiler's time.
+  virtual int lowering_threads() const { return 1; }
+  /// The device's ceilings, measured now, which takes below a second; nothing where that is not
+  /// done here (the host: backends/cpu/peaks.h) or the device's memory has no room for it.
+  virtual std::optional<Ceilings> measure_ceilings() const { return std::nullopt; }
   /// An order of work for one thread's runs of kernels of this backend, which it may outlive.
   virtual std::shared_ptr<DeviceQueue> make_queue() const { return host_queue(); }
 };

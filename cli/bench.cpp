@@ -65,11 +65,25 @@ struct Row {
   double fastest() const { return *std::ranges::min_element(times); }
 };
 
+/// 0 where it is not known.
+double peak_flops(Precision precision, const Ceilings& ceilings) {
+  switch (precision) {
+    case Precision::bf16:
+      return ceilings.bf16_flops;
+    case Precision::f16:
+      return ceilings.f16_flops;
+    case Precision::tf32:
+      return ceilings.tf32_flops;
+    default:
+      return ceilings.f32_flops;
+  }
+}
+
 /// Each compute step's plain arithmetic (36 products for 2 x 2 results of a 3 x 3 window) and bytes at
 /// the machine's ceilings. Only an algorithm with fewer products, such as Winograd's, gets below.
 std::optional<double> floor_ms(const Row& row, const Ceilings& ceilings) {
-  if (row.executable->options().device != Device::cpu) return std::nullopt;
-  const double peak = row.precision == Precision::bf16 ? ceilings.bf16_flops : ceilings.f32_flops;
+  const double peak = peak_flops(row.precision, ceilings);
+  if (row.executable->options().device == Device::reference || peak == 0) return std::nullopt;
   double seconds = 0;
   for (const StepInfo& step : row.program().steps) {
     if (step.is_compute) seconds += std::max(step.flops / peak, step.bytes / ceilings.bandwidth_bytes);
@@ -160,12 +174,17 @@ std::vector<Row> prepare(const BenchArguments& arguments, const CompileOptions& 
 Ceilings measure(std::vector<Row>& rows, double seconds) {
   Ceilings best;
   const double slice = seconds * 1e3 / kRounds;
+  const Device device = rows.front().executable->options().device;
   Progress progress("bench", static_cast<std::int64_t>(rows.size()) * kRounds, "slices");
   for (int round = 0; round < kRounds; ++round) {
-    const Ceilings now = measure_ceilings(thread_count());
-    best.f32_flops = std::max(best.f32_flops, now.f32_flops);
-    best.bf16_flops = std::max(best.bf16_flops, now.bf16_flops);
-    best.bandwidth_bytes = std::max(best.bandwidth_bytes, now.bandwidth_bytes);
+    const Ceilings now = device == Device::cuda
+                             ? rows.front().executable->measure_ceilings().value_or(Ceilings{})
+                             : measure_ceilings(thread_count());
+    for (double Ceilings::*const one :
+         {&Ceilings::f32_flops, &Ceilings::bf16_flops, &Ceilings::f16_flops, &Ceilings::tf32_flops,
+          &Ceilings::bandwidth_bytes}) {
+      best.*one = std::max(best.*one, now.*one);
+    }
     for (Row& row : rows) {
       const int repeats = static_cast<int>(std::clamp(slice / std::max(row.estimate, 1e-3), 1.0, 1e6));
       // The first run of a slice finds the caches full of another row's data.
@@ -219,12 +238,17 @@ nlohmann::ordered_json known(std::int64_t bytes) {
 }
 
 nlohmann::ordered_json row_json(const Row& row, const Ceilings& ceilings, std::int64_t baseline_rss,
+nlohmann::ordered_json measured(double rate) {
+  return rate > 0 ? nlohmann::ordered_json(rate) : nlohmann::ordered_json();
+}
+
                                 bool fusion, const char* mode) {
   const std::optional<double> floor = floor_ms(row, ceilings);
   const ProgramInfo& program = row.program();
-  const bool bf16 = row.precision == Precision::bf16;
+  // The oracle prepares nothing.
+  const bool prepares = row.executable->options().device != Device::reference;
   const std::int64_t prepared =
-      floor ? program.prepared_bytes : parameter_bytes(row.executable->graph());
+      prepares ? program.prepared_bytes : parameter_bytes(row.executable->graph());
   return {{"model", row.model},
           {"device", to_string(row.executable->options().device)},
           {"precision", to_string(row.precision)},
@@ -250,8 +274,8 @@ nlohmann::ordered_json row_json(const Row& row, const Ceilings& ceilings, std::i
           {"baseline_rss_bytes", known(baseline_rss)},
           {"peak_rss_bytes", known(row.peak_rss)},
           {"runs", row.times.size()},
-          {"peak_flops", bf16 ? ceilings.bf16_flops : ceilings.f32_flops},
-          {"bandwidth_bytes", ceilings.bandwidth_bytes}};
+          {"peak_flops", measured(peak_flops(row.precision, ceilings))},
+          {"bandwidth_bytes", measured(ceilings.bandwidth_bytes)}};
 }
 
 /// What the policy did to a training step; empty without one.

@@ -12,6 +12,7 @@
 #include "runtime/compile_internal.h"
 #include "runtime/device_modules.h"
 
+#include "runtime/threads.h"
 namespace facet {
 namespace {
 
@@ -52,7 +53,8 @@ ExecutableBackends backends_for(const CompileOptions& options) {
   if (options.device == Device::reference) return {};
   if (options.device == Device::cpu) return {make_cpu_backend(), nullptr};
   require_device(to_string(options.device));
-  const DeviceOptions device{options.memory_limit, options.precision == Precision::tf32};
+  const DeviceOptions device{options.memory_limit, options.precision == Precision::tf32,
+                             thread_count()};
   return {device_module(to_string(options.device)).make_backend(device), make_cpu_backend()};
 }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backends/ceilings.h"
 #include "ir/graph.h"
 #include "ir/host_tensor.h"
 #include "passes/pass.h"
@@ -95,6 +96,8 @@ class Executable {
   /// The program for this batch size; compiles it if needed. For a graph without symbols, pass 1.
   virtual const ProgramInfo& program(std::int64_t batch) const = 0;
   /// The state as the weights at compile time have it; empty for a graph without updates.
+  /// What the device can do at best, as Backend::measure_ceilings has it.
+  virtual std::optional<Ceilings> measure_ceilings() const { return std::nullopt; }
   virtual std::shared_ptr<State> make_state() const = 0;
   /// The same without a copy: the bytes that `compile` was given become the state's, so training holds
   /// its parameters and moments once. They must be writable (no mapped file) and read by nobody else.

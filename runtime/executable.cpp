@@ -10,6 +10,7 @@
 #include <list>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -59,6 +60,7 @@ class CompiledExecutable final : public Executable,
   const ProgramInfo& program(std::int64_t batch) const override {
     return shared_program(batch)->info();
   }
+  std::optional<Ceilings> measure_ceilings() const override { return device().measure_ceilings(); }
   std::shared_ptr<State> make_state() const override {
     const std::lock_guard lock(mutex_);
     check_not_taken();

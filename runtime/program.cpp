@@ -12,6 +12,8 @@
 #include "ir/op.h"
 #include "ir/text.h"
 #include "passes/prepared.h"
+#include "runtime/step_groups.h"
+#include "runtime/threads.h"
 
 namespace facet {
 namespace {
@@ -27,11 +29,6 @@ std::int64_t scratch_bytes(const Backend& backend, const Node& node) {
   std::vector<View> results;
   for (const Type& type : node.result_types()) results.push_back(dense_view(type));
   return static_cast<std::int64_t>(backend.lower(node, operands, results)->scratch_bytes());
-}
-
-/// "conv layer1.0.conv1".
-std::string label(const Node& node) {
-  return fmt::format("{} {}", node.kind(), node.provenance().scope);
 }
 
 double view_bytes(const Type& type) { return static_cast<double>(byte_size(type)); }
@@ -83,7 +80,7 @@ Program::Program(const Graph& graph, std::int64_t batch, const Backends& backend
   }
   info_.remarks.insert(info_.remarks.end(), context.remarks.begin(), context.remarks.end());
   info_.recomputed = context.recomputed;
-  split_nodes();
+  split_nodes(backends.device);
   for (const Output& update : graph_.updates()) state_keys_.push_back(update.name);
   check_updates();
   lower_steps(backends.device, options);
@@ -96,11 +93,16 @@ Program::Program(const Graph& graph, std::int64_t batch, const Backends& backend
   info_.graph_text = to_text(graph_, {.parameters = false});
 }
 
-void Program::split_nodes() {
+void Program::split_nodes(const Backend& backend) {
   const PreparedSet prepared(graph_);
+  std::vector<Node*> steps;
   for (Node* node : graph_.node_list()) {
     if (node->is("input") || is_state(*node)) continue;
-    (prepared.contains(node) ? prepared_nodes_ : step_nodes_).push_back(node);
+    (prepared.contains(node) ? prepared_nodes_ : steps).push_back(node);
+  }
+  for (const std::vector<Node*>& group : group_steps(steps, backend)) {
+    step_nodes_.insert(step_nodes_.end(), group.begin(), group.end());
+    group_sizes_.push_back(group.size());
   }
 }
 
@@ -155,31 +157,42 @@ Address Program::address_of(Value value) const {
   return {nullptr, buffer.offset + it->second.offset};
 }
 
+void Program::lower_step(const Backend& backend, std::size_t index) {
+  ProgramStep& step = steps_[index];
+  if (step.nodes > 1) {
+    step.kernel = backend.lower_together(std::span(step_nodes_).subspan(index, step.nodes));
+    return;
+  }
+  Node* const node = step_nodes_[index];
+  if (storage_.free_steps.contains(node)) return;
+  std::vector<View> operands;
+  for (const Value& value : node->operands()) operands.push_back(view_of(value));
+  std::vector<View> results;
+  for (int r = 0; r < node->result_count(); ++r) results.push_back(view_of(node->result(r)));
+  step.kernel = backend.lower(*node, operands, results);
+}
+
 void Program::lower_steps(const Backend& backend, const CompileOptions& options) {
   StorageOptions storage_options;
   storage_options.in_place = storage_options.concat_slices = options.optimize;
   storage_ = assign_storage(graph_, step_nodes_, backend, storage_options);
+  steps_.resize(step_nodes_.size());
+  std::vector<std::size_t> groups;
+  for (const std::size_t size : group_sizes_) {
+    groups.push_back(groups.empty() ? 0 : groups.back() + steps_[groups.back()].nodes);
+    steps_[groups.back()].nodes = size;
+  }
+  for_each_in_threads(groups.size(), backend.lowering_threads(),
+                      [&](std::size_t group) { lower_step(backend, groups[group]); });
   std::vector<int> scratch_buffers;
-  for (std::size_t i = 0; i < step_nodes_.size(); ++i) {
-    const Node& node = *step_nodes_[i];
-    ProgramStep step;
-    std::int64_t scratch = 0;
-    if (!storage_.free_steps.contains(&node)) {
-      std::vector<View> operands;
-      for (const Value& value : node.operands()) operands.push_back(view_of(value));
-      std::vector<View> results;
-      for (int r = 0; r < node.result_count(); ++r) {
-        results.push_back(view_of({const_cast<Node*>(&node), r}));
-      }
-      step.kernel = backend.lower(node, operands, results);
-      scratch = static_cast<std::int64_t>(step.kernel->scratch_bytes());
-    }
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    const Kernel* const kernel = steps_[i].kernel.get();
+    const auto scratch = kernel != nullptr ? static_cast<std::int64_t>(kernel->scratch_bytes()) : 0;
     scratch_buffers.push_back(scratch > 0 ? static_cast<int>(storage_.buffers.size()) : -1);
-    if (scratch > 0) {
-      const int at = static_cast<int>(i);
-      storage_.buffers.push_back({scratch, at, at, node.provenance().scope + " (scratch)", -1});
-    }
-    steps_.push_back(std::move(step));
+    if (scratch == 0) continue;
+    const int at = static_cast<int>(i);
+    storage_.buffers.push_back(
+        {scratch, at, at, step_nodes_[i]->provenance().scope + " (scratch)", -1});
   }
   const ArenaPlan plan = place_buffers(storage_.buffers);
   check_memory_plan(graph_, step_nodes_, storage_, plan.bytes);
@@ -237,9 +250,13 @@ void Program::describe_steps() {
     step.origins = node.provenance().origins;
     step.implementation = steps_[i].kernel->implementation();
     step.result_type = to_string(node.result_types()[0]);
-    step.flops = node.op().cost.flops(node);
     step.is_compute = node.op().cost.is_compute();
-    step.bytes = moved_bytes(node);
+    for (const Node* one : nodes_of(i)) {
+      step.flops += one->op().cost.flops(*one);
+      step.bytes += moved_bytes(*one);
+      if (one == &node) continue;
+      step.origins.push_back(one->provenance().scope);
+    }
     info_.reorders += node.is("reorder") ? 1 : 0;
     info_.steps.push_back(std::move(step));
   }
@@ -303,18 +320,18 @@ std::string Program::describe_non_finite(std::size_t step, DeviceQueue& queue, s
   std::size_t running = 0;
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     if (steps_[i].kernel == nullptr || running++ != step) continue;
-    Node* node = step_nodes_[i];
-    for (int r = 0; r < node->result_count(); ++r) {
-      const Address& address = steps_[i].results[static_cast<std::size_t>(r)];
-      const View view = view_of(node->result(r));
-      const std::shared_ptr<const std::byte> at(std::shared_ptr<void>(),
-                                                pointer(address, arena, state));
-      const auto values = queue.fetch(at, spanned_bytes(view));
-      const std::int64_t bad = count_non_finite(values.get(), view);
-      if (bad == 0) continue;
-      return fmt::format("{} {}: {} of {} values of {} are not finite", node->kind(),
-                         node->provenance().scope, bad, element_count(view.type.shape).factor,
-                         to_string(view.type));
+    for (Node* node : nodes_of(i)) {
+      for (int r = 0; r < node->result_count(); ++r) {
+        const View view = view_of(node->result(r));
+        const std::shared_ptr<const std::byte> at(
+            std::shared_ptr<void>(), pointer(address_of(node->result(r)), arena, state));
+        const auto values = queue.fetch(at, spanned_bytes(view));
+        const std::int64_t bad = count_non_finite(values.get(), view);
+        if (bad == 0) continue;
+        return fmt::format("{} {}: {} of {} values of {} are not finite", node->kind(),
+                           node->provenance().scope, bad, element_count(view.type.shape).factor,
+                           to_string(view.type));
+      }
     }
   }
   return {};
@@ -328,10 +345,16 @@ std::vector<QueuedStep> Program::bind(DeviceQueue& queue, std::byte* arena,
     if (step.kernel == nullptr) continue;
     std::vector<std::byte*> operands;
     std::vector<std::byte*> results;
-    for (const Address& address : step.operands) operands.push_back(pointer(address, arena, state));
-    for (const Address& address : step.results) results.push_back(pointer(address, arena, state));
-    bound.push_back({label(*step_nodes_[i]), step.kernel->bind(queue, operands, results,
-                                                               arena + step.scratch_offset)});
+    for (std::size_t k = i; k < i + step.nodes; ++k) {
+      for (const Address& address : steps_[k].operands) {
+        operands.push_back(pointer(address, arena, state));
+      }
+      for (const Address& address : steps_[k].results) {
+        results.push_back(pointer(address, arena, state));
+      }
+    }
+    bound.push_back(
+        {label(i), step.kernel->bind(queue, operands, results, arena + step.scratch_offset)});
   }
   return bound;
 }
@@ -348,6 +371,18 @@ std::vector<QueuedStep> Program::bind_commit(DeviceQueue& queue, std::byte* aren
                      }});
   }
   return bound;
+}
+
+/// "conv layer1.0.conv1", "sgd_update conv1.weight and 61 more".
+std::string Program::label(std::size_t step) const {
+  const Node& node = *step_nodes_[step];
+  const std::size_t others = steps_[step].nodes - 1;
+  return fmt::format("{} {}{}", node.kind(), node.provenance().scope,
+                     others == 0 ? "" : fmt::format(" and {} more", others));
+}
+
+std::span<Node* const> Program::nodes_of(std::size_t step) const {
+  return std::span(step_nodes_).subspan(step, steps_[step].nodes);
 }
 
 std::string Program::describe_peak() const {
@@ -370,9 +405,10 @@ std::string Program::describe_peak() const {
     named.push_back(fmt::format("{} {:.1f} MB", buffers[i]->name,
                                 static_cast<double>(buffers[i]->bytes) * 1e-6));
   }
-  return fmt::format("the arena is fullest at step {} of {} ({}), where {} take most of its {:.1f} MB",
-                     at + 1, live.size(), label(*step_nodes_[static_cast<std::size_t>(at)]),
-                     fmt::join(named, ", "), static_cast<double>(info_.arena_bytes) * 1e-6);
+  return fmt::format(
+      "the arena is fullest at step {} of {} ({}), where {} take most of its {:.1f} MB", at + 1,
+      live.size(), label(static_cast<std::size_t>(at)), fmt::join(named, ", "),
+      static_cast<double>(info_.arena_bytes) * 1e-6);
 }
 
 }  // namespace facet

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "backends/backend.h"
@@ -29,7 +30,9 @@ struct Address {
 
 /// One lowered step with its addresses.
 struct ProgramStep {
-  std::unique_ptr<Kernel> kernel;  ///< null: nothing to do (a view, a concat written in place)
+  /// Null: nothing to do (a view, a concat written in place), or a step before it does it.
+  std::unique_ptr<Kernel> kernel;
+  std::size_t nodes = 1;  ///< that the kernel runs: the step's and those behind it
   std::vector<Address> operands;
   std::vector<Address> results;
   std::int64_t scratch_offset = 0;
@@ -70,12 +73,16 @@ class Program {
   std::string describe_peak() const;
 
  private:
-  void split_nodes();
+  void split_nodes(const Backend& backend);
   void lower_steps(const Backend& backend, const CompileOptions& options);
+  void lower_step(const Backend& backend, std::size_t index);
   void prepare(const Backend& host, WeightStore& weights);
   void find_updates();
   void check_updates() const;
   void describe_steps();
+  std::string label(std::size_t step) const;
+  /// That the step's kernel runs.
+  std::span<Node* const> nodes_of(std::size_t step) const;
   Address address_of(Value value) const;
   View view_of(Value value) const;
 
@@ -91,6 +98,7 @@ class Program {
   std::vector<Commit> commits_;
   std::vector<Node*> prepared_nodes_;
   std::vector<Node*> step_nodes_;
+  std::vector<std::size_t> group_sizes_;  ///< of neighbours in `step_nodes_` that one kernel runs
   std::map<Value, PreparedValue> prepared_;
   Storage storage_;
   std::vector<ProgramStep> steps_;

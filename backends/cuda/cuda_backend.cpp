@@ -8,6 +8,7 @@
 #include "backends/cuda/cuda_queue.h"
 #include "backends/cuda/launch_kernel.h"
 #include "backends/cuda/lowering.h"
+#include "backends/cuda/peaks.h"
 #include "ir/error.h"
 
 namespace facet::cuda {
@@ -55,6 +56,31 @@ std::unique_ptr<Kernel> CudaBackend::lower(const Node& node, std::span<const Vie
   } catch (Error& error) {
     error.add_context(fmt::format("lowering {} '{}'", node.kind(), node.provenance().scope));
     throw;
+  }
+}
+
+bool CudaBackend::runs_together(const Node& a, const Node& b) const {
+  const LoweringFamily* const family = find_family(context(), a);
+  return family != nullptr && family->together != nullptr && family->together(a, b) &&
+         find_family(context(), b) == family;
+}
+
+std::unique_ptr<Kernel> CudaBackend::lower_together(std::span<const Node* const> nodes) const {
+  const LoweringFamily& family = *find_family(context(), *nodes.front());
+  return std::make_unique<LaunchKernel>(family.name, family.lower_together(nodes), *driver_,
+                                        rules_);
+}
+
+std::optional<Ceilings> CudaBackend::measure_ceilings() const {
+  EngineRules strict = rules_;
+  strict.tf32 = false;
+  EngineRules loose = rules_;
+  loose.tf32 = true;
+  try {
+    return measure_peaks(CudaBackend(driver_, memory_, planner_, strict),
+                         CudaBackend(driver_, memory_, planner_, loose));
+  } catch (const Error&) {
+    return std::nullopt;
   }
 }
 

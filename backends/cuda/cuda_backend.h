@@ -15,13 +15,14 @@ namespace facet::cuda {
 /// driver until they are gone.
 class CudaBackend final : public Backend {
  public:
-  /// `planner` plans for `driver`'s device.
+  /// `planner` plans for `driver`'s device; `threads` compile kernels and build plans.
   CudaBackend(std::shared_ptr<DriverApi> driver, std::shared_ptr<DeviceMemory> memory,
-              std::shared_ptr<CudnnPlanner> planner, const EngineRules& rules)
+              std::shared_ptr<CudnnPlanner> planner, const EngineRules& rules, int threads = 1)
       : driver_(std::move(driver)),
         memory_(std::move(memory)),
         planner_(std::move(planner)),
-        rules_(rules) {}
+        rules_(rules),
+        threads_(threads) {}
 
   std::string_view name() const override { return "cuda"; }
   bool supports(const Node& node) const override;
@@ -33,6 +34,10 @@ class CudaBackend final : public Backend {
   std::int64_t address_alignment() const override { return 16; }
   std::unique_ptr<Kernel> lower(const Node& node, std::span<const View> operands,
                                 std::span<const View> results) const override;
+  bool runs_together(const Node& a, const Node& b) const override;
+  std::unique_ptr<Kernel> lower_together(std::span<const Node* const> nodes) const override;
+  int lowering_threads() const override { return threads_; }
+  std::optional<Ceilings> measure_ceilings() const override;
   std::shared_ptr<DeviceQueue> make_queue() const override;
 
  private:
@@ -42,6 +47,7 @@ class CudaBackend final : public Backend {
   std::shared_ptr<DeviceMemory> memory_;
   std::shared_ptr<CudnnPlanner> planner_;
   EngineRules rules_;
+  int threads_ = 1;
 };
 
 }  // namespace facet::cuda

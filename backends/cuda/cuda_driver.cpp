@@ -6,7 +6,7 @@
 #include <array>
 #include <cstdlib>
 #include <filesystem>
-#include <map>
+#include <list>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -15,6 +15,7 @@
 #include "backends/cuda/cudnn_plan.h"
 #include "backends/cuda/driver_library.h"
 #include "backends/cuda/nvrtc.h"
+#include "backends/cuda/once_cache.h"
 #include "ir/error.h"
 
 namespace facet::cuda {
@@ -45,6 +46,28 @@ std::string describe_device(cudnnHandle_t handle) {
   return device.get_text(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION);
 }
 
+/// A handle of cuDNN, which is for one thread at a time.
+struct CudnnHandle {
+  std::mutex mutex;
+  cudnnHandle_t raw = nullptr;
+};
+
+/// A plan with the handle that it was built by.
+class DevicePlan final : public GraphPlan {
+ public:
+  DevicePlan(std::shared_ptr<const CudnnPlan> plan, CudnnHandle& handle)
+      : plan_(std::move(plan)), handle_(handle) {}
+
+  std::int64_t workspace_bytes() const override { return plan_->workspace_bytes(); }
+  std::int64_t engine() const override { return plan_->engine(); }
+  const CudnnPlan& plan() const { return *plan_; }
+  CudnnHandle& handle() const { return handle_; }
+
+ private:
+  std::shared_ptr<const CudnnPlan> plan_;
+  CudnnHandle& handle_;
+};
+
 class CudaDriver final : public DriverApi {
  public:
   CudaDriver() : library_(load_driver_library()), kernels_(kernel_folder(), kKernelCacheBytes) {
@@ -64,11 +87,7 @@ class CudaDriver final : public DriverApi {
     std::size_t bytes = 0;
     library_.device_bytes(&bytes, device);
     facts_.bytes = static_cast<std::int64_t>(bytes);
-    const cudnnStatus_t status = cudnnCreate(&cudnn_);
-    if (status != CUDNN_STATUS_SUCCESS) {
-      throw failure(fmt::format("cuDNN does not start: {}", describe(status)));
-    }
-    facts_.description = describe_device(cudnn_);
+    facts_.description = describe_device(take_handle().handle.raw);
     planner_ = std::make_shared<CudnnPlanner>(facts_.description);
     matmuls_ = open_cublaslt();
   }
@@ -172,16 +191,15 @@ class CudaDriver final : public DriverApi {
   }
 
   FunctionHandle load(const KernelSource& kernel) override {
-    const std::lock_guard lock(mutex_);
-    FunctionHandle& known = functions_[kernel.name + "\n" + kernel.text];
-    if (known != nullptr) return known;
-    const CompiledKernel compiled = kernels_.get(kernel, facts_.capability);
-    enter();
-    CUmodule module = nullptr;
-    check(library_.load_module(&module, compiled.code.data()), "loading a kernel");
-    CUfunction function = nullptr;
-    check(library_.get_function(&function, module, kernel.name.c_str()), "finding a kernel");
-    return known = reinterpret_cast<FunctionHandle>(function);
+    return functions_.get(kernel.name + "\n" + kernel.text, [&] {
+      const CompiledKernel compiled = kernels_.get(kernel, facts_.capability);
+      enter();
+      CUmodule module = nullptr;
+      check(library_.load_module(&module, compiled.code.data()), "loading a kernel");
+      CUfunction function = nullptr;
+      check(library_.get_function(&function, module, kernel.name.c_str()), "finding a kernel");
+      return reinterpret_cast<FunctionHandle>(function);
+    });
   }
   void launch(StreamHandle stream, FunctionHandle function, std::int64_t blocks, int threads,
               std::span<std::byte* const> addresses) override {
@@ -199,20 +217,23 @@ class CudaDriver final : public DriverApi {
     enter();
     const std::string key =
         fmt::format("{} {}\n{}", rules.tf32, rules.deterministic, to_text(graph));
-    const std::lock_guard lock(mutex_);
-    std::shared_ptr<const GraphPlan>& known = plans_[key];
-    if (known == nullptr) known = planner_->make_plan(graph, rules, cudnn_);
-    return known;
+    return plans_.get(key, [&]() -> std::shared_ptr<const GraphPlan> {
+      const TakenHandle taken = take_handle();
+      return std::make_shared<const DevicePlan>(planner_->make_plan(graph, rules, taken.handle.raw),
+                                                taken.handle);
+    });
   }
   void run(StreamHandle stream, const GraphPlan& plan, const OperationGraph& graph,
            std::span<std::byte* const> addresses, std::byte* workspace) override {
     enter();
-    const std::lock_guard lock(mutex_);  // a handle is for one thread at a time
-    const cudnnStatus_t status = cudnnSetStream(cudnn_, stream_of(stream));
+    const auto& built = static_cast<const DevicePlan&>(plan);
+    const std::lock_guard lock(built.handle().mutex);
+    const cudnnHandle_t handle = built.handle().raw;
+    const cudnnStatus_t status = cudnnSetStream(handle, stream_of(stream));
     if (status != CUDNN_STATUS_SUCCESS) {
       throw failure(fmt::format("cuDNN does not take the stream: {}", describe(status)));
     }
-    static_cast<const CudnnPlan&>(plan).run(cudnn_, graph, addresses, workspace);
+    built.plan().run(handle, graph, addresses, workspace);
   }
 
   std::optional<MatmulAlgorithm> choose(const Matmul& matmul) override {
@@ -263,16 +284,36 @@ class CudaDriver final : public DriverApi {
                               words != nullptr ? words : "unknown", static_cast<int>(result)));
   }
 
+  struct TakenHandle {
+    CudnnHandle& handle;
+    std::unique_lock<std::mutex> lock;
+  };
+  /// A handle that nobody uses: a new one where all are in use.
+  TakenHandle take_handle() {
+    const std::lock_guard lock(mutex_);
+    for (CudnnHandle& handle : handles_) {
+      std::unique_lock own(handle.mutex, std::try_to_lock);
+      if (own.owns_lock()) return {handle, std::move(own)};
+    }
+    CudnnHandle& handle = handles_.emplace_back();
+    const cudnnStatus_t status = cudnnCreate(&handle.raw);
+    if (status != CUDNN_STATUS_SUCCESS) {
+      handles_.pop_back();
+      throw failure(fmt::format("cuDNN does not start: {}", describe(status)));
+    }
+    return {handle, std::unique_lock(handle.mutex)};
+  }
+
   DriverLibrary library_;
   CUcontext context_ = nullptr;
-  cudnnHandle_t cudnn_ = nullptr;
   DeviceFacts facts_;
   std::shared_ptr<CudnnPlanner> planner_;
   std::unique_ptr<MatmulLibrary> matmuls_;
   std::mutex mutex_;
+  std::list<CudnnHandle> handles_;  ///< stay as long as the program: plans run by theirs
   KernelCache kernels_;
-  std::map<std::string, FunctionHandle> functions_;
-  std::map<std::string, std::shared_ptr<const GraphPlan>> plans_;
+  OnceCache<FunctionHandle> functions_;
+  OnceCache<std::shared_ptr<const GraphPlan>> plans_;
 };
 
 }  // namespace

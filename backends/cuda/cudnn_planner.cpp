@@ -132,7 +132,9 @@ class CudnnPlanner::Implementation {
   /// handle engines that compile at run time do not count.
   std::shared_ptr<const CudnnPlan> first_plan(const OperationGraph& graph, const EngineRules& rules,
                                               cudnnHandle_t handle, std::string& refusal) {
-    const std::lock_guard lock(mutex_);
+    // The device's description is shared, a handle is the caller's alone.
+    std::unique_lock lock(mutex_, std::defer_lock);
+    if (handle == nullptr) lock.lock();
     const CudnnGraph built(graph, handle);
     for (const cudnnBackendHeurMode_t mode : kModes) {
       std::vector<Candidate> listed = candidates(built, mode, factors_of(graph), rules, handle);

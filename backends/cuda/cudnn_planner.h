@@ -72,7 +72,8 @@ class CudnnPlanner {
 
   /// A plan to run on the device of `handle`, a cudnnHandle_t: of the best engine whose plan can be
   /// built, those for the case that none of the first list works included. Throws Error(failure)
-  /// with the graph's text and cuDNN's last reason if there is none.
+  /// with the graph's text and cuDNN's last reason if there is none. Plans of several handles are
+  /// built at the same time.
   std::shared_ptr<const CudnnPlan> make_plan(const OperationGraph& graph, const EngineRules& rules,
                                              cudnnContext* handle);
 

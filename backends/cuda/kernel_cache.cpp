@@ -104,8 +104,9 @@ void KernelCache::write(const std::filesystem::path& path, const std::string& ke
   append_text(bytes, kernel.code);
   std::error_code error;
   std::filesystem::create_directories(folder_, error);
-  // Another process may write the same file: each writes its own and renames it.
-  const std::filesystem::path own = path.string() + fmt::format(".{}", ::getpid());
+  // Others may write the same file: each writes its own and renames it.
+  static std::atomic<int> written = 0;
+  const std::filesystem::path own = path.string() + fmt::format(".{}.{}", ::getpid(), written++);
   {
     std::ofstream file(own, std::ios::binary | std::ios::trunc);
     file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));

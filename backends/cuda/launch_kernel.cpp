@@ -97,17 +97,24 @@ struct TableRow {
   int first_block = 0;
 };
 
-/// The table for a node's own tensors on the device: its states come first, then the new value's
-/// source.
+/// The table on the device, a row for each of the nodes, whose operands and results are as many: of
+/// the operands the states come first, then the new value's source.
 std::shared_ptr<std::byte> make_table(const UpdateKernel& update, const Addresses& at,
                                       DeviceQueue& queue) {
-  TableRow row;
-  std::copy(at.results.begin(), at.results.end(), row.states.begin());
-  row.source = at.operands.at(at.results.size());
-  row.count = update.rows.at(0).count;
-  row.first_block = update.rows.at(0).first_block;
-  std::shared_ptr<std::byte> table = queue.allocate(sizeof(row), "tables");
-  queue.write(table.get(), reinterpret_cast<const std::byte*>(&row), sizeof(row));
+  const std::size_t nodes = update.rows.size();
+  const std::size_t operands = at.operands.size() / nodes;
+  const std::size_t states = at.results.size() / nodes;
+  std::vector<TableRow> rows(nodes);
+  for (std::size_t i = 0; i < nodes; ++i) {
+    TableRow& row = rows[i];
+    for (std::size_t s = 0; s < states; ++s) row.states.at(s) = at.results[i * states + s];
+    row.source = at.operands[i * operands + states];
+    row.count = update.rows[i].count;
+    row.first_block = update.rows[i].first_block;
+  }
+  const auto bytes = static_cast<std::int64_t>(rows.size() * sizeof(TableRow));
+  std::shared_ptr<std::byte> table = queue.allocate(bytes, "tables");
+  queue.write(table.get(), reinterpret_cast<const std::byte*>(rows.data()), bytes);
   return table;
 }
 

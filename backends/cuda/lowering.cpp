@@ -398,11 +398,15 @@ bool supports_update(const LoweringContext&, const Node& node) {
   return is_update(node) && is_of_floats(node);
 }
 
-Lowered lower_update(const LoweringContext&, const Node& node, Views, Views) {
-  const Node* const nodes[] = {&node};
+Lowered lower_updates(std::span<const Node* const> nodes) {
   Lowered result;
   result.launches.emplace_back(update_kernel(nodes));
   return result;
+}
+
+Lowered lower_update(const LoweringContext&, const Node& node, Views, Views) {
+  const Node* const nodes[] = {&node};
+  return lower_updates(nodes);
 }
 
 bool supports_copy(const LoweringContext&, const Node& node) { return is_copy(node); }
@@ -438,7 +442,7 @@ const std::vector<LoweringFamily>& lowering_families() {
       {"maximum gradient", supports_reduce_max_bwd, nullptr, lower_reduce_max_bwd},
       {"dropout", supports_dropout, nullptr, lower_dropout, true},
       {"labels", supports_labels, nullptr, lower_labels},
-      {"update", supports_update, nullptr, lower_update},
+      {"update", supports_update, nullptr, lower_update, false, updates_together, lower_updates},
       {"update of its own", supports_single_update, nullptr, lower_single_update},
       {"copy", supports_copy, nullptr, lower_copy, true},
   };

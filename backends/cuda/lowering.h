@@ -50,6 +50,10 @@ struct LoweringFamily {
                    std::span<const View> results);
   /// Operands and results may be slices of wider values, with gaps.
   bool is_strided = false;
+  /// Whether `lower_together` takes both nodes; null: never.
+  bool (*together)(const Node& a, const Node& b) = nullptr;
+  /// Nodes of which `together` holds, whose operands are numbered one node behind the other.
+  Lowered (*lower_together)(std::span<const Node* const> nodes) = nullptr;
 };
 
 /// All families; a node belongs to the first that supports it.

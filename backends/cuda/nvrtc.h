@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <filesystem>
 #include <optional>
@@ -39,7 +40,8 @@ std::string kernel_ptx(const KernelSource& kernel, int architecture);
 /// Compiled kernels in a folder, shared by processes. A file's name is a hash of everything that
 /// decides the code (source, architecture, options, compiler's version), which the file repeats, so
 /// that an equal hash of something else is seen. Files appear whole or not at all. Behind every new
-/// file those used longest ago are deleted until `limit` bytes are kept.
+/// file those used longest ago are deleted until `limit` bytes are kept. Safe from several threads,
+/// which compile at the same time.
 class KernelCache {
  public:
   /// `folder` is made when it is first written to.
@@ -61,7 +63,7 @@ class KernelCache {
 
   std::filesystem::path folder_;
   std::size_t limit_;
-  int compiled_ = 0;
+  std::atomic<int> compiled_ = 0;
 };
 
 }  // namespace facet::cuda

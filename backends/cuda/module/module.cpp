@@ -39,7 +39,8 @@ class CudaModule final : public DeviceModule {
     memory->set_limit(options.memory_limit);
     EngineRules rules;
     rules.tf32 = options.tf32;
-    return std::make_unique<CudaBackend>(opened->driver, memory, opened->planner, rules);
+    return std::make_unique<CudaBackend>(opened->driver, memory, opened->planner, rules,
+                                         options.threads);
   }
 };
 

@@ -99,10 +99,9 @@ class CudaExecutable : public ::testing::TestWithParam<Precision> {};
 TEST_P(CudaExecutable, RunsANetworkOfAnyBatch) {
   const Graph graph = small_network();
   const TensorMap weights = trial_weights(graph, 1);
-  const auto driver = std::make_shared<test::FakeDriver>();
   CompileOptions options;
   options.precision = GetParam();
-  const auto executable = test::compile_on(driver, graph, weights, options, 2);
+  const auto executable = test::compile_on_gpu(graph, weights, options, 2);
   const auto context = executable->make_context();
   const double tolerance = GetParam() == Precision::bf16 ? 2e-2 : 2e-5;
   for (const std::int64_t batch : {2, 3, 2}) {
@@ -115,10 +114,9 @@ TEST_P(CudaExecutable, ComputesGradients) {
   Graph graph = small_network();
   graph = vector_jacobian_product(graph.with_symbol("N", 2), {"logits", "shares"});
   const TensorMap weights = trial_weights(graph, 1);
-  const auto driver = std::make_shared<test::FakeDriver>();
   CompileOptions options;
   options.precision = GetParam();
-  const auto executable = test::compile_on(driver, graph, weights, options, 1);
+  const auto executable = test::compile_on_gpu(graph, weights, options, 1);
   const TensorMap inputs = inputs_for(graph, 1);
   const TensorMap found = executable->make_context()->run(inputs);
   const TensorMap expected = on_reference(graph, weights, inputs);
