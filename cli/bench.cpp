@@ -102,8 +102,9 @@ TensorMap weights_to_time(const Model& model) {
   return model.weights.empty() ? trial_weights(model.graph, 0) : model.weights;
 }
 
-Subject training_subject(const Model& model, std::int64_t batch) {
+Subject training_subject(const Model& model, std::int64_t batch, Precision precision) {
   StepOptions step;
+  step.scale_loss = precision == Precision::f16;
   const auto& outputs = model.graph.outputs();
   const bool has_logits = std::ranges::any_of(
       outputs, [](const Output& output) { return output.name.ends_with("logits"); });
@@ -148,7 +149,7 @@ std::vector<Row> prepare(const BenchArguments& arguments, const CompileOptions& 
       CompileOptions options = base;
       options.precision = parse_precision(precision);
       for (const std::int64_t batch : arguments.train ? arguments.batches : std::vector<std::int64_t>()) {
-        Subject subject = training_subject(model, batch);
+        Subject subject = training_subject(model, batch, options.precision);
         const auto executable = compile(subject.graph, subject.weights, options, 1);
         subject.weights.clear();
         rows.push_back({model.name, options.precision, batch, 1, executable,
@@ -173,8 +174,8 @@ std::vector<Row> prepare(const BenchArguments& arguments, const CompileOptions& 
 /// The rows take turns in short slices, so that whatever else the machine does disturbs all alike.
 Ceilings measure(std::vector<Row>& rows, double seconds) {
   Ceilings best;
-  const double slice = seconds * 1e3 / kRounds;
   const Device device = rows.front().executable->options().device;
+  const double slice = seconds * 1e3 / kRounds;
   Progress progress("bench", static_cast<std::int64_t>(rows.size()) * kRounds, "slices");
   for (int round = 0; round < kRounds; ++round) {
     const Ceilings now = device == Device::cuda
@@ -237,11 +238,11 @@ nlohmann::ordered_json known(std::int64_t bytes) {
   return bytes > 0 ? nlohmann::ordered_json(bytes) : nlohmann::ordered_json();
 }
 
-nlohmann::ordered_json row_json(const Row& row, const Ceilings& ceilings, std::int64_t baseline_rss,
 nlohmann::ordered_json measured(double rate) {
   return rate > 0 ? nlohmann::ordered_json(rate) : nlohmann::ordered_json();
 }
 
+nlohmann::ordered_json row_json(const Row& row, const Ceilings& ceilings, std::int64_t baseline_rss,
                                 bool fusion, const char* mode) {
   const std::optional<double> floor = floor_ms(row, ceilings);
   const ProgramInfo& program = row.program();
@@ -379,7 +380,9 @@ void add_bench_command(CLI::App& app) {
       ->delimiter(',')
       ->allow_extra_args(false)
       ->capture_default_str();
-  command->add_option("--precision", arguments->precisions, "f32, bf16 or f32,bf16")
+  command
+      ->add_option("--precision", arguments->precisions,
+                   "f32, bf16 or f32,bf16; on cuda f16 and tf32, too")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->capture_default_str();

@@ -125,6 +125,15 @@ Value add_to_accumulated(Appender& append, const Stepped& one) {
   return append.made_at(rank, append.behind(rank, one.key)("add", {sum, one.gradient}));
 }
 
+/// The gradients of the loss itself, directly behind those of its multiple.
+void divide_by(Value loss_scale, Appender& append, std::vector<Stepped>& list) {
+  for (Stepped& one : list) {
+    const int rank = append.latest({one.gradient.node});
+    one.gradient =
+        append.made_at(rank, append.behind(rank, one.key)("div", {one.gradient, loss_scale}));
+  }
+}
+
 class OptimizerWriter {
  public:
   OptimizerWriter(Graph& graph, const OptimizerOptions& options)
@@ -133,9 +142,11 @@ class OptimizerWriter {
   AppendedOptimizer run(std::vector<Stepped> list) {
     make_inputs();
     AppendedOptimizer result;
+    if (options_.loss_scale) divide_by(options_.loss_scale, append_, list);
     if (options_.accumulate > 1) {
       for (Stepped& one : list) one.gradient = accumulated(one);
     }
+    result.nothing = guard(list);
     if (options_.clip_norm > 0 || options_.measure_norm) result.gradient_norm = clip(list);
     for (const Stepped& one : list) step(one);
     return result;
@@ -146,16 +157,40 @@ class OptimizerWriter {
   void make_inputs() {
     Builder build = append_.behind(-1, "optimizer");
     lr_ = build("input", {}, {{"name", std::string("lr")}, {"type", std::string("f32[1]")}});
-    if (options_.guard) {
-      const int rank = append_.latest({options_.guard.node});
-      Builder behind = append_.behind(rank, "optimizer");
-      const Value nothing = behind("mul", {options_.guard, behind.scalar(0)});  // or not a number
-      lr_ = append_.made_at(rank, behind("add", {lr_, nothing}));
-    }
     if (options_.kind != Kind::adam && options_.kind != Kind::adamw) return;
     const Value steps = append_.state("optimizer.step", lr_.type());
     step_ = build("add", {steps, build.scalar(1)});
     append_.graph().add_update("optimizer.step", step_);
+  }
+
+  /// Makes the learning rate no number where the guard, or with a scaled loss a gradient, is none.
+  Value guard(const std::vector<Stepped>& list) {
+    std::vector<Node*> nodes;
+    std::vector<Value> watched;
+    if (options_.guard) {
+      nodes.push_back(options_.guard.node);
+      watched.push_back(options_.guard);
+    }
+    if (options_.loss_scale) {
+      for (const Stepped& one : list) {
+        nodes.push_back(one.gradient.node);
+        watched.push_back(square_sum(one));
+      }
+    }
+    if (watched.empty()) return {};
+    const int rank = append_.latest(nodes);
+    Builder build = append_.behind(rank, "optimizer");
+    const Value sum = watched.size() == 1 ? watched[0] : total(build, watched);
+    const Value nothing = append_.made_at(rank, build("mul", {sum, build.scalar(0)}));
+    lr_ = append_.made_at(rank, build("add", {lr_, nothing}));
+    return nothing;
+  }
+
+  /// f32 [1] of such.
+  static Value total(Builder& build, const std::vector<Value>& parts) {
+    const Value all =
+        parts.size() == 1 ? parts[0] : build("concat", parts, {{"axis", std::int64_t{0}}});
+    return build("reduce_sum", {all}, {{"axes", Ints{0}}});
   }
 
   /// The sum (or mean) of the gradients; the state goes back to zero.
@@ -191,9 +226,7 @@ class OptimizerWriter {
     if (squares.empty()) return {};
     const int rank = append_.latest(gradients);
     Builder build = append_.behind(rank, "optimizer.clip");
-    const Value all =
-        squares.size() == 1 ? squares[0] : build("concat", squares, {{"axis", std::int64_t{0}}});
-    const Value norm = build("sqrt", {build("reduce_sum", {all}, {{"axes", Ints{0}}})});
+    const Value norm = build("sqrt", {total(build, squares)});
     if (options_.clip_norm == 0) return norm;
     const Value longer = build("add", {norm, build.scalar(1e-6)});
     const Value share = build("div", {build.scalar(options_.clip_norm), longer});
@@ -219,7 +252,7 @@ class OptimizerWriter {
   void step(const Stepped& one) {
     const Value parameter = append_.graph().read_parameter(one.key)->result();
     std::vector<Node*> before = readers_of_bytes(parameter);
-    before.push_back(one.gradient.node);
+    before.insert(before.end(), {one.gradient.node, lr_.node});
     Builder build = append_.behind(append_.latest(before), one.key);
     Node* update = make_update(build, one, parameter);
     if (options_.ema_decay == 0) return;
@@ -297,9 +330,11 @@ AppendedOptimizer append_optimizer(Graph& graph, const std::map<std::string, Val
 }
 
 void append_accumulation(Graph& graph, const std::map<std::string, Value>& gradients,
-                         const std::vector<std::string>& sampled) {
+                         const std::vector<std::string>& sampled, Value loss_scale) {
   Appender append(graph);
-  for (const Stepped& one : stepped_parameters(graph, gradients, sampled)) {
+  std::vector<Stepped> list = stepped_parameters(graph, gradients, sampled);
+  if (loss_scale) divide_by(loss_scale, append, list);
+  for (const Stepped& one : list) {
     const Value sum = add_to_accumulated(append, one);
     graph.add_update("accumulated." + one.key, sum);
   }

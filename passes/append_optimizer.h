@@ -43,11 +43,16 @@ struct OptimizerOptions {
   /// f32 [1], the loss say: when it is not finite the learning rate is not either, and update ops then
   /// leave the state alone.
   Value guard = {};
+  /// f32 [1], what the loss was multiplied by for its gradients: they are divided by it ahead of
+  /// everything, and one that is not finite counts as a guard that is not (passes/loss_scale.h).
+  Value loss_scale = {};
 };
 
 struct AppendedOptimizer {
   /// f32 [1], ahead of clipping; null unless clip_norm or measure_norm asks for it.
   Value gradient_norm;
+  /// f32 [1], 0, or not a number where the step changes nothing; null without guard and loss_scale.
+  Value nothing;
 };
 
 /// Appends the optimizer's step to a graph with gradients.
@@ -77,8 +82,8 @@ AppendedOptimizer append_optimizer(Graph& graph, const std::map<std::string, Val
 /// Instead of a step: adds every gradient to the state "accumulated.<key>". The graph of the step
 /// that follows is made by `append_optimizer` with `accumulate` > 1, uses that sum and sets it back
 /// to zero. Of sampled tables the sum has the rows' shape: all runs of a step take the same rows.
-/// Parameters count as above; throws as above.
+/// Parameters and `loss_scale` count as above; throws as above.
 void append_accumulation(Graph& graph, const std::map<std::string, Value>& gradients,
-                         const std::vector<std::string>& sampled = {});
+                         const std::vector<std::string>& sampled = {}, Value loss_scale = {});
 
 }  // namespace facet

@@ -9,10 +9,11 @@
 #include "backends/reference/reference.h"
 #include "ir/error.h"
 #include "ir/op.h"
+#include "passes/loss_scale.h"
 #include "runtime/compile_internal.h"
 #include "runtime/device_modules.h"
-
 #include "runtime/threads.h"
+
 namespace facet {
 namespace {
 
@@ -71,8 +72,10 @@ void check_options(const Graph& graph, const CompileOptions& options) {
     throw usage_error(fmt::format("{} is a precision of GPUs; take --device cuda, or f32 or bf16",
                                   to_string(options.precision)));
   }
-  if (options.precision == Precision::f16 && !graph.updates().empty()) {
-    throw usage_error("training in f16 needs its loss scaled, which no step does; take bf16");
+  const bool trains = !graph.updates().empty();
+  if (options.precision == Precision::f16 && trains &&
+      graph.find_parameter(kLossScaleKey) == nullptr) {
+    throw usage_error("training in f16 needs its loss scaled, which this step does not; take bf16");
   }
   if (options.device != Device::cuda && options.memory_limit != 0) {
     throw usage_error("--device-memory limits the memory of a GPU; take --device cuda");

@@ -27,8 +27,9 @@ std::string_view to_string(Precision precision);
 struct CompileOptions {
   Device device = Device::cpu;
   /// f32 unless asked; bf16 computes convolutions and matrix products on bf16 operands with f32
-  /// accumulation, stores activations in bf16, and gives f32 outputs; f16 (cuda, no training) likewise. tf32 (cuda) keeps f32 everywhere
-  /// but may round the factors of products to 10 bits of mantissa.
+  /// accumulation, stores activations in bf16, and gives f32 outputs; f16 (cuda; a training step
+  /// that scales its loss) likewise. tf32 (cuda) keeps f32 everywhere but may round the factors of
+  /// products to 10 bits of mantissa.
   Precision precision = Precision::f32;
   /// Of a GPU: bytes of its memory that the whole program may take; 0: all.
   std::int64_t memory_limit = 0;

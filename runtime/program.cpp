@@ -307,9 +307,9 @@ std::int64_t count_non_finite(const std::byte* bytes, const View& view) {
   if (view.type.dtype == DType::f32) {
     return count_non_finite(reinterpret_cast<const float*>(bytes), view, [](float x) { return x; });
   }
-  if (view.type.dtype == DType::bf16) {
-    return count_non_finite(reinterpret_cast<const std::uint16_t*>(bytes), view, float_from_bf16);
-  }
+  const auto* const halves = reinterpret_cast<const std::uint16_t*>(bytes);
+  if (view.type.dtype == DType::bf16) return count_non_finite(halves, view, float_from_bf16);
+  if (view.type.dtype == DType::f16) return count_non_finite(halves, view, float_from_f16);
   return 0;
 }
 

@@ -336,7 +336,7 @@ void add_training(Builder& b, TrainingRecipe& training) {
   b.section("training");
   b.add("epochs", training.epochs, 1, 1 << 24);
   b.add("batch", training.batch, 1, 1 << 20);
-  b.choice("precision", training.precision, {"f32", "bf16"});
+  b.choice("precision", training.precision, {"f32", "bf16", "f16", "tf32"});
   b.add_seed("seed", training.seed);
   b.add("validate_every", training.validate_every, 1);
   b.add("checkpoint_every", training.checkpoint_every, 0);

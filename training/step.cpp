@@ -10,8 +10,9 @@
 #include "ir/dsl.h"
 #include "ir/error.h"
 #include "ir/op.h"
-#include "passes/fuse_training.h"
 #include "passes/differentiate.h"
+#include "passes/fuse_training.h"
+#include "passes/loss_scale.h"
 #include "passes/pass.h"
 #include "passes/sampled_rows.h"
 
@@ -201,10 +202,11 @@ void freeze(Graph& graph, const std::vector<std::string>& frozen) {
   }
 }
 
-/// The gradient of the output `loss` by every trainable parameter that it depends on; of `sampled`
-/// tables by their rows.
+/// The gradient of the output `loss`, times `scale` where there is one, by every trainable
+/// parameter that it depends on; of `sampled` tables by their rows.
 std::map<std::string, Value> gradients_of_loss(Graph& graph,
-                                               const std::vector<std::string>& sampled) {
+                                               const std::vector<std::string>& sampled,
+                                               Value scale) {
   std::vector<Value> wrt;
   std::vector<std::string> keys;
   for (Node* node : graph.node_list()) {
@@ -217,7 +219,8 @@ std::map<std::string, Value> gradients_of_loss(Graph& graph,
   }
   Builder build(graph, nullptr, {"loss", {}, {}});
   const HostTensor one = HostTensor::from_floats({1}, {1.0F});
-  const Seed seed{graph.outputs().at(0).value, build("constant", {}, {{"value", one}})};
+  if (!scale) scale = build("constant", {}, {{"value", one}});
+  const Seed seed{graph.outputs().at(0).value, scale};
   const std::vector<Value> found = differentiate(graph, {&seed, 1}, wrt);
   std::map<std::string, Value> gradients;
   for (std::size_t i = 0; i < wrt.size(); ++i) {
@@ -264,15 +267,18 @@ Graph make_training_step(Graph network, const StepOptions& options) {
     throw usage_error("centres that are sampled are trained; take them out of the frozen parts");
   }
   if (options.loss.sampled > 0 && options.dense_centers) owe_missed_steps(graph, kCenters);
-  const std::map<std::string, Value> gradients = gradients_of_loss(graph, sampled);
+  const Value scale = options.scale_loss ? add_loss_scale(graph) : Value{};
+  const std::map<std::string, Value> gradients = gradients_of_loss(graph, sampled, scale);
   if (options.accumulate_only) {
-    append_accumulation(graph, gradients, sampled);
+    append_accumulation(graph, gradients, sampled, scale);
   } else {
     OptimizerOptions optimizer = options.optimizer;
     optimizer.sampled = sampled;
+    optimizer.loss_scale = scale;
     optimizer.guard = graph.outputs().at(0).value;  // the loss
     const AppendedOptimizer made = append_optimizer(graph, gradients, optimizer);
     if (made.gradient_norm) graph.outputs().push_back({"gradient_norm", made.gradient_norm});
+    if (scale) append_loss_scale(graph, made.nothing);
   }
   PassContext context;
   eliminate_dead_code(graph, context);

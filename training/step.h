@@ -67,12 +67,16 @@ struct StepOptions {
   /// The gradients are added to `accumulated.<key>` and nothing is stepped (see
   /// append_accumulation).
   bool accumulate_only = false;
+  /// For f16: gradients are those of the loss times a scale (passes/loss_scale.h).
+  bool scale_loss = false;
 };
 
 /// One training step of a network in inference form, as a graph of static shapes: forward pass in
 /// training mode, loss, gradients, updates of parameters and state. Inputs: the network's, those of
 /// `with_loss`, and `lr` f32 [1] (not with accumulate_only). Outputs: those of `with_loss`, and
-/// `gradient_norm` f32 [1] if the optimizer clips or measures it.
+/// `gradient_norm` f32 [1] if the optimizer clips or measures it, and `applied` f32 [1] with
+/// scale_loss (not with accumulate_only): 0 where something was not finite and all state stayed as
+/// it was, so that no run has to be guarded.
 /// Throws as `with_loss`, `differentiate` and `append_optimizer`, and Error(usage) for a `frozen`
 /// that no key begins with.
 Graph make_training_step(Graph network, const StepOptions& options);

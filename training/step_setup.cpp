@@ -115,6 +115,7 @@ StepOptions step_options(const Recipe& recipe, std::int64_t classes) {
   options.mode.update_statistics = !recipe.model.fixed_bn;
   options.frozen = recipe.model.frozen;
   options.batch = recipe.training.batch * rows_per_picture(recipe);
+  options.scale_loss = recipe.training.precision == Precision::f16;
   return options;
 }
 
