@@ -40,8 +40,8 @@ programs=(facet runtime_tests training_tests)
 module=$root/build/lib/facet/libfacet_cuda.so
 cuda=yes
 if [[ $(cmake --build "$root/build" --target help) == *facet_cuda_module* ]]; then
-  "$root/scripts/build.sh" -- facet_cuda_module cuda_tests
-  programs+=(cuda_tests)
+  "$root/scripts/build.sh" -- facet_cuda_module cuda_tests cuda_run_tests
+  programs+=(cuda_tests cuda_run_tests)
 else
   cuda=no
   say "no CUDA 13 with cuDNN was found here, so the bundle has no module for the GPU"

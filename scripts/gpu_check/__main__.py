@@ -3,7 +3,8 @@
     ./gpu_check.sh [--seconds 450] [--json gpu_check.json] [--stages device,goldens,...]
 
 The stages, by what matters most:
-  device     the GPU, its driver, the libraries; networks against the CPU's results
+  device     the GPU, its driver, the libraries; a small network and its training steps against the
+             oracle; networks against the CPU's results
   goldens    the zoo's forward passes against the golden files, f32 and bf16
   bench      images/s and device memory beside PyTorch in one CUDA graph, bf16, channels-last
   gradients  vector-Jacobian products and training trajectories against the golden files, f32

@@ -12,7 +12,12 @@ import tempfile
 from array import array
 from pathlib import Path
 
+from golden_tests import run_tests
 from runner import BUNDLED, FACET, ROOT, ended
+
+FIRST = {"forward": "*CudaExecutable.RunsANetworkOfAnyBatch*",
+         "gradients": "*CudaExecutable.ComputesGradients*",
+         "training": "*UpdateGroups.StepLikeTheOracle*:F16Training.GoesTheWayOfF32"}
 
 
 def write_input(path, shape):
@@ -89,6 +94,10 @@ def run_one(check, model, size, precision, oracle, folder):
 
 def device_stage(check):
     check.attempt("machine", lambda: describe_machine(check))
+    if check.args.device == "cuda":
+        # Small ones first: if these fail, nothing that follows has to be looked at before them.
+        for what, tests in FIRST.items():
+            check.attempt(f"small networks {what}", lambda: run_tests(check, "cuda_run_tests", tests))
     oracle = "cpu" if check.args.device == "cuda" else "reference"
     models = [("lscnn_small", 28)] if check.args.quick else [("mla_iresnet18", 112), ("lscnn", 128)]
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ ROOT = HERE.parent if BUNDLED else HERE.parents[1]
 FACET = ROOT / "facet" if BUNDLED else ROOT / "build/bin/facet"
 
 # Longest time of a stage, and of one of its rows, seconds.
-LIMITS = {"device": (60, 30), "goldens": (90, 40), "bench": (260, 75), "gradients": (130, 75),
+LIMITS = {"device": (100, 30), "goldens": (90, 40), "bench": (260, 75), "gradients": (130, 75),
           "tests": (60, 60), "memcheck": (60, 60), "compiled": (3600, 240)}
 LEAST_SECONDS = 5  # with less no row is begun
 

@@ -83,6 +83,7 @@ check=("$bundle/gpu_check.sh" --json "$folder/out.json")
 
 if output=$("${check[@]}" --models lesa_resnet50,mla_iresnet100 2>&1); then output="exit code 0: $output"; fi
 expect "the machine" '^ok +device +machine: Some GPU, 580.0'
+expect "small networks ahead of the others" '^ok +device +small networks training: 1 passed'
 expect "equal results" '^ok +device +run lscnn f32: error 0.0e\+00, cosine 1.000000 beside cpu'
 expect "a wrong result, on the device" '^failed +goldens +lscnn f32, bf16: A/lscnn: Expected: cuda'
 expect "a crash" '^failed +goldens +dcr f32, bf16: crashed, signal 11: .* in A/dcr'
