@@ -47,6 +47,14 @@ class DeviceQueue {
 
   /// From the host into the device's memory. The host's bytes have been read on return.
   virtual void write(std::byte* to, const std::byte* from, std::int64_t bytes) = 0;
+  /// For what a later run reads: copies as `write`, beside the work in the queue. `write_ahead`
+  /// begins behind the work that was there at the last `allow_ahead`, and what is put in before
+  /// `take_ahead` does not wait for it.
+  virtual void allow_ahead() {}
+  virtual void write_ahead(std::byte* to, const std::byte* from, std::int64_t bytes) {
+    write(to, from, bytes);
+  }
+  virtual void take_ahead() {}
   /// From the device's memory into the host's, behind all work so far; waits for it.
   virtual void read(std::byte* to, const std::byte* from, std::int64_t bytes) = 0;
   /// Within the device's memory.

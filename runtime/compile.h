@@ -96,9 +96,9 @@ class Executable {
   virtual const CompileOptions& options() const = 0;
   /// The program for this batch size; compiles it if needed. For a graph without symbols, pass 1.
   virtual const ProgramInfo& program(std::int64_t batch) const = 0;
-  /// The state as the weights at compile time have it; empty for a graph without updates.
   /// What the device can do at best, as Backend::measure_ceilings has it.
   virtual std::optional<Ceilings> measure_ceilings() const { return std::nullopt; }
+  /// The state as the weights at compile time have it; empty for a graph without updates.
   virtual std::shared_ptr<State> make_state() const = 0;
   /// The same without a copy: the bytes that `compile` was given become the state's, so training holds
   /// its parameters and moments once. They must be writable (no mapped file) and read by nobody else.
@@ -124,7 +124,18 @@ class Context {
   /// in f32 (f64 on the reference device). Throws Error(usage) for a missing, unknown or mis-shaped
   /// input, with what is expected.
   virtual TensorMap run(const TensorMap& inputs) = 0;
-  /// The same, timing every step.
+  /// `run` in two parts: what lies between them is done while the device works, if it is none of
+  /// the host. The state must not be touched in between, nor `inputs` be written. `begin` without
+  /// inputs takes those of `stage`. Throws as `run`, and Error(usage) for a second `begin` or a
+  /// `finish` without one.
+  virtual void begin(const TensorMap& inputs) = 0;
+  virtual void begin() = 0;
+  virtual TensorMap finish() = 0;
+  /// The inputs of the next `begin`, which replace those staged before; they must not be written
+  /// until it was called. A device of its own copies them while a run goes on. Throws as `run`, and
+  /// then nothing is staged.
+  virtual void stage(const TensorMap& inputs) = 0;
+  /// The same as `run`, timing every step.
   virtual TensorMap profile(const TensorMap& inputs, std::vector<ProfileRow>& rows) = 0;
   /// Runs the program of this batch `repeats` times on a fixed input pattern and returns each run's
   /// milliseconds: what benchmarks time, without copies in and out.

@@ -121,12 +121,56 @@ class CompiledContext final : public Context {
         queue_(executable_->device().make_queue()) {}
 
   TensorMap run(const TensorMap& inputs) override {
+    begin(inputs);
+    return finish();
+  }
+
+  void begin(const TensorMap& inputs) override {
+    check_none_begun();
     Instance& instance = load(inputs);
     instance.replay->run();
-    return finish(instance);
+    begun_ = &instance;
+  }
+
+  void begin() override {
+    check_none_begun();
+    if (!staged_) throw usage_error("no inputs are staged");
+    const TensorMap inputs = *std::exchange(staged_, std::nullopt);
+    Instance* const instance = std::exchange(staged_in_, nullptr);
+    if (instance == nullptr) return begin(inputs);
+    queue_->take_ahead();
+    std::int64_t at = 0;
+    for (const ProgramPort& port : instance->program->inputs()) {
+      const std::int64_t bytes = byte_size(port.type);
+      queue_->copy(instance->arena.get() + port.address.offset, instance->staging.get() + at,
+                   bytes);
+      at += staging_bytes(port);
+    }
+    queue_->allow_ahead();
+    instance->replay->run();
+    begun_ = instance;
+  }
+
+  TensorMap finish() override {
+    if (begun_ == nullptr) throw usage_error("no run was begun");
+    return finish(*std::exchange(begun_, nullptr));
+  }
+
+  void stage(const TensorMap& inputs) override {
+    staged_.reset();
+    staged_in_ = nullptr;
+    const std::int64_t batch = resolve_batch(executable_->graph(), inputs);
+    const auto known = instances_.find(batch);
+    // Making an instance waits for the device, and the host is its own device.
+    if (known != instances_.end() && queue_ != host_queue()) {
+      copy_ahead(known->second, inputs);
+      staged_in_ = &known->second;
+    }
+    staged_ = inputs;
   }
 
   std::string diagnose(const TensorMap& inputs) override {
+    check_none_begun();
     const TensorMap before = state_->snapshot();
     Instance& instance = load(inputs);
     std::string found;
@@ -147,6 +191,7 @@ class CompiledContext final : public Context {
   State& state() override { return *state_; }
 
   TensorMap profile(const TensorMap& inputs, std::vector<ProfileRow>& rows) override {
+    check_none_begun();
     Instance& instance = load(inputs);
     rows.clear();
     const std::vector<QueuedStep>& steps = instance.replay->steps();
@@ -157,6 +202,7 @@ class CompiledContext final : public Context {
   }
 
   std::vector<double> time(std::int64_t batch, int repeats) override {
+    check_none_begun();
     Instance& instance = instance_of(batch);
     std::vector<double> times;
     for (int i = 0; i < repeats; ++i) {
@@ -171,7 +217,10 @@ class CompiledContext final : public Context {
     return times;
   }
 
-  void trim() override { instances_.clear(); }
+  void trim() override {
+    check_none_begun();
+    forget_instances();
+  }
 
  private:
   struct Instance {
@@ -179,12 +228,43 @@ class CompiledContext final : public Context {
     std::shared_ptr<std::byte> arena;
     std::unique_ptr<Replay> replay;
     std::unique_ptr<Replay> commit;
+    std::shared_ptr<std::byte> staging;  ///< of the inputs, one behind the other; null until used
   };
+
+  void check_none_begun() const {
+    if (begun_ != nullptr) throw usage_error("a run was begun and is not finished");
+  }
+
+  /// What is staged in one of them is then staged on the host alone.
+  void forget_instances() {
+    staged_in_ = nullptr;
+    instances_.clear();
+  }
+
+  /// Bytes of an input's place in the staging memory.
+  static std::int64_t staging_bytes(const ProgramPort& port) {
+    return (byte_size(port.type) + 63) / 64 * 64;
+  }
+
+  void copy_ahead(Instance& instance, const TensorMap& inputs) {
+    const std::vector<ProgramPort>& ports = instance.program->inputs();
+    if (instance.staging == nullptr) {
+      std::int64_t bytes = 0;
+      for (const ProgramPort& port : ports) bytes += staging_bytes(port);
+      instance.staging = queue_->allocate(bytes, "inputs");
+    }
+    std::byte* to = instance.staging.get();
+    for (const ProgramPort& port : ports) {
+      const HostTensor tensor = inputs.at(port.name).cast(port.type.dtype);
+      queue_->write_ahead(to, tensor.data(), tensor.byte_count());
+      to += staging_bytes(port);
+    }
+  }
 
   Instance& instance_of(std::int64_t batch) {
     const auto it = instances_.find(batch);
     if (it != instances_.end()) return it->second;
-    if (instances_.size() >= kProgramsKept) instances_.clear();
+    if (instances_.size() >= kProgramsKept) forget_instances();
     Instance instance;
     instance.program = executable_->shared_program(batch);
     return_free_memory();
@@ -256,6 +336,9 @@ class CompiledContext final : public Context {
   std::shared_ptr<State> state_;
   std::shared_ptr<DeviceQueue> queue_;
   std::map<std::int64_t, Instance> instances_;
+  Instance* begun_ = nullptr;        ///< whose run is not finished
+  std::optional<TensorMap> staged_;  ///< the inputs of the next run
+  Instance* staged_in_ = nullptr;    ///< that has copied them; null: none
 };
 
 std::unique_ptr<Context> CompiledExecutable::make_context(std::shared_ptr<State> state) const {

@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <optional>
+#include <utility>
 
 #include "backends/reference/reference.h"
 #include "ir/error.h"
@@ -68,6 +70,25 @@ class ReferenceContext final : public Context {
     return std::move(result.outputs);
   }
 
+  void begin(const TensorMap& inputs) override {
+    if (begun_) throw usage_error("a run was begun and is not finished");
+    resolve_batch(executable_->graph(), inputs);
+    begun_ = inputs;
+  }
+  void begin() override {
+    if (!staged_) throw usage_error("no inputs are staged");
+    begin(*std::exchange(staged_, std::nullopt));
+  }
+  TensorMap finish() override {
+    if (!begun_) throw usage_error("no run was begun");
+    return run(*std::exchange(begun_, std::nullopt));
+  }
+  void stage(const TensorMap& inputs) override {
+    staged_.reset();
+    resolve_batch(executable_->graph(), inputs);
+    staged_ = inputs;
+  }
+
   std::string diagnose(const TensorMap&) override {
     throw usage_error("the reference device has no steps to look at; diagnose on --device cpu");
   }
@@ -107,6 +128,8 @@ class ReferenceContext final : public Context {
  private:
   std::shared_ptr<const ReferenceExecutable> executable_;
   std::shared_ptr<State> state_;
+  std::optional<TensorMap> staged_;
+  std::optional<TensorMap> begun_;
 };
 
 std::unique_ptr<Context> ReferenceExecutable::make_context(std::shared_ptr<State> state) const {

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <set>
+#include <utility>
 
 #include "ir/error.h"
 #include "training/initial_weights.h"
@@ -92,7 +94,8 @@ void Stepper::compile_step(const Graph& network, StepOptions options, const Reci
   const TensorMap weights = initial_weights(network, step, recipe);
   CompileOptions compile_options = base_;
   compile_options.precision = precision_;
-  compile_options.guard = "loss";
+  // A step that scales its loss sees to itself.
+  compile_options.guard = options.scale_loss ? "" : "loss";
   compile_options.recompute = recipe.training.recompute;
   executable_ = compile(step, weights, compile_options);
   state_ = executable_->take_state();
@@ -110,6 +113,7 @@ void Stepper::compile_step(const Graph& network, StepOptions options, const Reci
   StepOptions adding = options;
   adding.accumulate_only = true;
   Graph graph = make_training_step(network.clone(), adding);
+  compile_options.guard = "loss";
   for (const Output& update : graph.updates()) {
     (update.name.starts_with(kSum) ? sums_ : taken_back_).push_back(update.name);
   }
@@ -152,13 +156,21 @@ TensorMap Stepper::inputs_of(const Batch& batch) {
   return inputs;
 }
 
-bool Stepper::run(Context& context, const TensorMap& inputs, StepResult& result) {
-  const TensorMap outputs = context.run(inputs);
+Context& Stepper::context_for(const Batch& batch) const {
+  const bool is_rest = rest_ > 0 && batch.labels.element_count() == rest_;
+  return is_rest ? *rest_context_ : *context_;
+}
+
+/// Of a run that was begun.
+bool Stepper::finish(Context& context, const TensorMap& inputs, StepResult& result) {
+  const TensorMap outputs = context.finish();
   const double loss = outputs.at("loss").at(0);
-  if (!std::isfinite(loss)) {
+  const auto applied = outputs.find("applied");
+  result.overflowed = std::isfinite(loss) && applied != outputs.end() && applied->second.at(0) == 0;
+  if (!std::isfinite(loss) || result.overflowed) {
     result.applied = false;
     result.loss = loss;
-    if (explain_) result.problem = context.diagnose(inputs);
+    if (explain_ && !result.overflowed) result.problem = context.diagnose(inputs);
     return false;
   }
   result.loss += loss;
@@ -167,7 +179,24 @@ bool Stepper::run(Context& context, const TensorMap& inputs, StepResult& result)
   return true;
 }
 
-StepResult Stepper::step(std::span<const Batch> batches, double learning_rate) {
+bool Stepper::prepares() const {
+  return base_.device == Device::cuda && accumulate_ == 1 && partial_ == nullptr;
+}
+
+void Stepper::prepare(std::span<const Batch> batches, double learning_rate) {
+  prepared_.reset();
+  if (accumulate_ > 1 || partial_ || batches.size() != 1) {
+    throw usage_error("only a step of one batch and all centres can be prepared");
+  }
+  std::swap(pixels_, other_pixels_);  // the step that runs may still read its own
+  TensorMap inputs = inputs_of(batches[0]);
+  inputs.emplace("lr", HostTensor::from_floats({1}, {static_cast<float>(learning_rate)}));
+  context_for(batches[0]).stage(inputs);
+  prepared_ = std::move(inputs);
+}
+
+StepResult Stepper::step(std::span<const Batch> batches, double learning_rate,
+                         const std::function<void()>& meanwhile) {
   if (static_cast<std::int64_t>(batches.size()) != accumulate_) {
     throw usage_error(fmt::format("{} batches for a training step of {}", batches.size(), accumulate_));
   }
@@ -180,14 +209,29 @@ StepResult Stepper::step(std::span<const Batch> batches, double learning_rate) {
     for (const Batch& batch : batches) labels.push_back(batch.labels);
     partial_->begin(labels);
   }
+  std::exception_ptr problem;
   for (std::size_t i = 0; i < batches.size(); ++i) {
-    TensorMap inputs = inputs_of(batches[i]);
     const bool last = i + 1 == batches.size();
-    if (last) inputs.emplace("lr", HostTensor::from_floats({1}, {rate}));
-    const bool is_rest = rest_ > 0 && batches[i].labels.element_count() == rest_;
-    Context& finishing = is_rest ? *rest_context_ : *context_;
-    if (run(last ? finishing : *accumulating_, inputs, result)) continue;
+    Context& context = last ? context_for(batches[i]) : *accumulating_;
+    TensorMap inputs;
+    if (prepared_) {
+      inputs = *std::exchange(prepared_, std::nullopt);
+      context.begin();
+    } else {
+      inputs = inputs_of(batches[i]);
+      if (last) inputs.emplace("lr", HostTensor::from_floats({1}, {rate}));
+      context.begin(inputs);
+    }
+    if (last && meanwhile) {
+      try {
+        meanwhile();
+      } catch (...) {
+        problem = std::current_exception();
+      }
+    }
+    if (finish(context, inputs, result)) continue;
     take_back(before);
+    if (problem) std::rethrow_exception(problem);
     return result;
   }
   if (partial_) partial_->applied(rate, *state_);
@@ -195,6 +239,7 @@ StepResult Stepper::step(std::span<const Batch> batches, double learning_rate) {
   for (const auto& [key, times] : tracked_) {
     *constant_.at(key).as_mutable<std::int64_t>() += times * accumulate_;
   }
+  if (problem) std::rethrow_exception(problem);
   return result;
 }
 
@@ -262,11 +307,15 @@ std::int64_t Stepper::state_bytes() const { return state_->byte_count(); }
 
 std::string Stepper::describe() const {
   const ProgramInfo& info = program();
-  std::string text =
-      precision_ == Precision::bf16
-          ? "bf16: convolutions, matrix products and activations; f32: their accumulation, master "
-            "weights, statistics, loss, gradients of parameters, updates"
-          : "f32 throughout";
+  std::string text = "f32 throughout";
+  if (precision_ == Precision::bf16 || precision_ == Precision::f16) {
+    text = fmt::format(
+        "{}: convolutions, matrix products and activations; f32: their accumulation, "
+        "master weights, statistics, loss, gradients of parameters, updates{}",
+        to_string(precision_), precision_ == Precision::f16 ? "; the loss is scaled" : "");
+  } else if (precision_ == Precision::tf32) {
+    text = "f32, of whose factors 10 bits of mantissa count";
+  }
   const RecomputeReport& again = info.recomputed;
   const std::string recomputed =
       again.values == 0 ? ""

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,7 +19,9 @@ namespace facet {
 
 /// What one step did.
 struct StepResult {
-  bool applied = true;       ///< false: the loss was not finite and nothing was changed
+  bool applied = true;  ///< false: something was not finite and nothing was changed
+  bool overflowed =
+      false;  ///< not applied, for f16 gradients of a finite loss: their scale was halved
   double loss = 0;           ///< mean over the step's pictures
   std::int64_t correct = 0;  ///< pictures whose class has the largest logit, of those sampled
   std::int64_t pictures = 0;  ///< one counts for each scale that is a row of the batch
@@ -33,9 +37,17 @@ class Stepper {
   Stepper(const Graph& network, const Recipe& recipe, std::int64_t classes, std::int64_t rest = 0,
           const CompileOptions& base = {});
 
-  /// One update from `accumulate` batches of the recipe's size, or one of `rest`. Throws Error(usage)
-  /// for other ones.
-  StepResult step(std::span<const Batch> batches, double learning_rate);
+  /// One update from `accumulate` batches of the recipe's size, or one of `rest`. `meanwhile` is
+  /// called while the device works; what it throws comes out once the step is done. Throws
+  /// Error(usage) for other batches.
+  StepResult step(std::span<const Batch> batches, double learning_rate,
+                  const std::function<void()>& meanwhile = {});
+  /// Whether the next step's batches can be on their way while a step runs: on a device of its own,
+  /// where nothing of the step is needed for them.
+  bool prepares() const;
+  /// Copies the batches of the next `step`, which must be given these and this rate. To be called
+  /// before it or in the `meanwhile` of the step ahead. Throws as `step`.
+  void prepare(std::span<const Batch> batches, double learning_rate);
 
   /// Everything by key: the whole state_dict, head and centres, optimizer state, averages. On the host it
   /// shares memory with the state: it changes with the next step.
@@ -62,13 +74,16 @@ class Stepper {
                     std::int64_t rest);
   TensorMap inputs_of(const Batch& batch);
   HostTensor pixels_of(const Batch& batch);
-  bool run(Context& context, const TensorMap& inputs, StepResult& result);
+  Context& context_for(const Batch& batch) const;
+  bool finish(Context& context, const TensorMap& inputs, StepResult& result);
   void take_back(const TensorMap& before);
   TensorMap select(bool averaged, bool of_network) const;
 
   std::vector<std::string> picture_names_;  ///< of each scale's input; or one for all
   Preprocess preprocess_;  ///< of batches that come as bytes
   HostTensor pixels_;      ///< their values; every step uses the memory again
+  HostTensor other_pixels_;                 ///< those made before it, where steps are prepared
+  std::optional<TensorMap> prepared_;       ///< inputs that the next step's context has staged
   std::int64_t scales_;                     ///< that a batch brings
   std::int64_t batch_;
   std::int64_t rest_;

@@ -89,19 +89,29 @@ std::vector<Batch> Trainer::next_batches() {
   while (batches.size() < wanted) {
     Batch batch = *loader_->next();  // endless
     if (batch.epoch < position_.epoch) continue;
-    for (const BadImage& problem : batch.problems) {
-      if (++bad_images_ <= kProblemsShown) say("replaced by another picture: " + problem.message);
-    }
     batches.push_back(std::move(batch));
   }
   return batches;
+}
+
+/// Has the batches of the step behind the one that runs on their way, within an epoch.
+void Trainer::look_ahead() {
+  if (!stepper_->prepares() || position_.in_epoch + 1 >= iterations_per_epoch_) return;
+  ahead_ = next_batches();
+  stepper_->prepare(ahead_, rate_at(position_.iteration + 1));
 }
 
 void Trainer::train_step() {
   const Clock::time_point start = Clock::now();
   const std::int64_t iteration = position_.iteration;
   const double rate = rate_at(iteration);
-  const StepResult step = stepper_->step(next_batches(), rate);
+  const std::vector<Batch> batches = ahead_.empty() ? next_batches() : std::exchange(ahead_, {});
+  for (const Batch& batch : batches) {
+    for (const BadImage& problem : batch.problems) {
+      if (++bad_images_ <= kProblemsShown) say("replaced by another picture: " + problem.message);
+    }
+  }
+  const StepResult step = stepper_->step(batches, rate, [this] { look_ahead(); });
   if (!step.applied) skip_step(step);
   const double seconds = seconds_since(start);
   step_seconds_ += seconds;
@@ -128,9 +138,13 @@ void Trainer::train_step() {
 /// Ends the training unless such steps are to be skipped.
 void Trainer::skip_step(const StepResult& step) {
   const std::string where =
-      fmt::format("the loss is {} at iteration {} (epoch {})", step.loss, position_.iteration,
-                  position_.epoch + 1);
-  if (recipe_.training.on_nan == TrainingRecipe::OnNan::stop) {
+      step.overflowed
+          ? fmt::format(
+                "gradients overflow f16 at iteration {} (epoch {}) whatever the scale of the loss",
+                position_.iteration, position_.epoch + 1)
+          : fmt::format("the loss is {} at iteration {} (epoch {})", step.loss, position_.iteration,
+                        position_.epoch + 1);
+  if (recipe_.training.on_nan == TrainingRecipe::OnNan::stop && !step.overflowed) {
     throw failure(fmt::format(
         "{}: {}\nnothing was written since the last checkpoint, which is good; lower "
         "optimizer.learning_rate, set optimizer.clip_norm, or go on without such steps: "

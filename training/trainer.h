@@ -47,7 +47,7 @@ struct TrainingResult {
   End end = End::finished;
   std::int64_t iterations = 0;  ///< since the beginning
   std::int64_t epochs = 0;      ///< whole ones
-  std::int64_t skipped = 0;     ///< steps whose loss was not finite
+  std::int64_t skipped = 0;     ///< steps in which something was not finite
   std::int64_t bad_images = 0;  ///< pictures replaced since the beginning, each time they came
   std::int64_t left_out = 0;    ///< entries that the training set was opened without
   std::int64_t validation_left_out = 0;
@@ -97,6 +97,7 @@ class Trainer {
   bool stop_wanted() const { return options_.stop_requested && options_.stop_requested(); }
   void start_loader();
   std::vector<Batch> next_batches();
+  void look_ahead();
   void train_step();
   void skip_step(const StepResult& step);
   bool end_epoch();
@@ -131,6 +132,7 @@ class Trainer {
   std::unique_ptr<Loader> loader_;
   std::unique_ptr<TrainingLog> log_;
   std::unique_ptr<Progress> progress_;
+  std::vector<Batch> ahead_;  ///< of the next step, which the stepper has prepared; or empty
   Position position_;
   LogWindow window_;
   std::int64_t skipped_ = 0;

@@ -79,7 +79,7 @@ CudaQueue::~CudaQueue() {
     if (block.bytes != nullptr) driver_->free_pinned(block.bytes);
     if (block.read != nullptr) driver_->destroy(block.read);
   }
-  for (EventHandle event : {order_, begin_, end_}) {
+  for (EventHandle event : {order_, ahead_, begin_, end_}) {
     if (event != nullptr) driver_->destroy(event);
   }
   if (copies_ != nullptr) driver_->destroy(copies_);
@@ -108,21 +108,48 @@ CudaQueue::Block& CudaQueue::next_block() {
   return block;
 }
 
+void CudaQueue::open_copies() {
+  if (copies_ != nullptr) return;
+  copies_ = driver_->make_stream();
+  order_ = driver_->make_event();
+  ahead_ = driver_->make_event();
+}
+
 void CudaQueue::write(std::byte* to, const std::byte* from, std::int64_t bytes) {
   if (bytes == 0) return;
-  if (copies_ == nullptr) {
-    copies_ = driver_->make_stream();
-    order_ = driver_->make_event();
-  }
+  open_copies();
   driver_->record(order_, stream_);
   driver_->wait(copies_, order_);
+  copy_in(to, from, bytes);
+  take_ahead();
+}
+
+void CudaQueue::allow_ahead() {
+  open_copies();
+  driver_->record(ahead_, stream_);
+  is_allowed_ = true;
+}
+
+void CudaQueue::write_ahead(std::byte* to, const std::byte* from, std::int64_t bytes) {
+  if (!is_allowed_) return write(to, from, bytes);
+  if (bytes == 0) return;
+  driver_->wait(copies_, ahead_);
+  copy_in(to, from, bytes);
+}
+
+void CudaQueue::take_ahead() {
+  if (copied_ != nullptr) driver_->wait(stream_, copied_);
+  copied_ = nullptr;
+}
+
+void CudaQueue::copy_in(std::byte* to, const std::byte* from, std::int64_t bytes) {
   for (std::int64_t at = 0; at < bytes; at += kPinnedBytes) {
     const std::int64_t part = std::min(kPinnedBytes, bytes - at);
     Block& block = next_block();
     std::memcpy(block.bytes, from + at, static_cast<std::size_t>(part));
     driver_->copy_in(copies_, to + at, block.bytes, part);
     driver_->record(block.read, copies_);
-    driver_->wait(stream_, block.read);
+    copied_ = block.read;
   }
 }
 

@@ -13,7 +13,7 @@ namespace facet::cuda {
 ///
 /// `write` copies through two pinned blocks in turn, on a stream of its own: the host fills one
 /// while the device reads the other. The copies begin behind the work so far, and later work begins
-/// behind them.
+/// behind them. `write_ahead` goes the same way, past the work that is there.
 ///
 /// A Replay launches its steps one by one in its first run, for libraries load their kernels then.
 /// The second run notes them as one CUDA graph, which this and all later runs launch: no other
@@ -28,6 +28,9 @@ class CudaQueue final : public DeviceQueue {
 
   std::shared_ptr<std::byte> allocate(std::int64_t bytes, std::string_view what) override;
   void write(std::byte* to, const std::byte* from, std::int64_t bytes) override;
+  void allow_ahead() override;
+  void write_ahead(std::byte* to, const std::byte* from, std::int64_t bytes) override;
+  void take_ahead() override;
   void read(std::byte* to, const std::byte* from, std::int64_t bytes) override;
   void copy(std::byte* to, const std::byte* from, std::int64_t bytes) override;
   void wait() override;
@@ -46,12 +49,18 @@ class CudaQueue final : public DeviceQueue {
     bool is_used = false;
   };
   Block& next_block();
+  void open_copies();
+  /// Puts the bytes on the stream of copies, block by block.
+  void copy_in(std::byte* to, const std::byte* from, std::int64_t bytes);
 
   std::shared_ptr<DriverApi> driver_;
   std::shared_ptr<DeviceMemory> memory_;
   StreamHandle stream_ = nullptr;
   StreamHandle copies_ = nullptr;
-  EventHandle order_ = nullptr;  ///< work before a copy
+  EventHandle order_ = nullptr;   ///< work before a copy
+  EventHandle ahead_ = nullptr;   ///< work before copies ahead
+  EventHandle copied_ = nullptr;  ///< the block's that later work has to wait for; null: none
+  bool is_allowed_ = false;       ///< `ahead_` was recorded
   EventHandle begin_ = nullptr;  ///< of what is timed
   EventHandle end_ = nullptr;
   std::array<Block, 2> blocks_;
