@@ -243,7 +243,10 @@ bool supports_attention_gradient(const LoweringContext& context, const Node& nod
 Lowered lower_attention_gradient(const LoweringContext& context, const Node& node, Views operands,
                                  Views results) {
   auto graphs = planned_gradient(context, attention_gradient_graphs(node, operands, results));
-  if (!graphs) return lowered(attention_gradient_kernels(node, operands, results));
+  const bool runs = graphs && builds(context, graphs->forward) && builds(context, graphs->backward);
+  if (!graphs || (!runs && is_attention_gradient(node))) {
+    return lowered(attention_gradient_kernels(node, operands, results));
+  }
   Lowered result;
   result.launches.emplace_back(std::move(graphs->forward));
   result.launches.emplace_back(std::move(graphs->backward));
