@@ -47,7 +47,7 @@ struct Golden {
   const char* body;
 };
 const Golden kGolden[] = {
-    {"the mean over an image: parts, then their sum", R"(
+    {"the mean over an image: four pixels under each other", R"(
   %0 = input() {name = "x", type = "bf16[4, 64, 7, 7]"} : bf16[4, 64, 7, 7]
   %1 = reduce_mean(%0) {axes = [2, 3]} : bf16[4, 64, 1, 1]
   return "y" = %1
@@ -59,6 +59,16 @@ const Golden kGolden[] = {
 )"},
     {"the sum of everything", R"(
   %0 = input() {name = "x", type = "f32[6, 35]"} : f32[6, 35]
+  %1 = reduce_sum(%0) {axes = [0, 1], keepdims = false} : f32[]
+  return "y" = %1
+)"},
+    {"the gradient of a bias: parts of 32 pixels under each other, then their sum", R"(
+  %0 = input() {name = "x", type = "bf16[128, 64, 112, 112]"} : bf16[128, 64, 112, 112]
+  %1 = reduce_sum(%0) {axes = [0, 2, 3], keepdims = false} : bf16[64]
+  return "y" = %1
+)"},
+    {"the sum of many numbers: blocks, then a warp", R"(
+  %0 = input() {name = "x", type = "f32[512, 4608]"} : f32[512, 4608]
   %1 = reduce_sum(%0) {axes = [0, 1], keepdims = false} : f32[]
   return "y" = %1
 )"},
@@ -163,6 +173,8 @@ std::vector<Sample> samples_of(const OpDef& op) {
   std::vector<Sample> samples = op.samples.make();
   const Type map{DType::f32, {3, 24, 11, 9}, {}};
   const Type rows{DType::f32, {5, 333}, {}};
+  const Type many{DType::f32, {4, 64, 30, 30}, {}};  // parts both ways
+  const Type long_rows{DType::f32, {3, 9001}, {}};
   if (op.name == "softmax") samples.push_back({{rows}, {}, -4, 4});
   if (op.name == "softmax_bwd") samples.push_back({{rows, rows}, {}});
   if (op.name.starts_with("reduce_")) {
@@ -171,6 +183,9 @@ std::vector<Sample> samples_of(const OpDef& op) {
     samples.push_back({{map}, {{"axes", Ints{0, 2, 3}}, {"keepdims", false}}});
     samples.push_back({{map}, {{"axes", Ints{0, 1, 2, 3}}, {"keepdims", false}}});
     samples.push_back({{rows}, {{"axes", Ints{-1}}}});
+    samples.push_back({{many}, {{"axes", Ints{0, 2, 3}}, {"keepdims", false}}});
+    samples.push_back({{many}, {{"axes", Ints{0, 1, 2, 3}}}});
+    samples.push_back({{long_rows}, {{"axes", Ints{1}}}});
   }
   return samples;
 }
@@ -216,7 +231,7 @@ TEST(RowKernels, TheGradientOfABiasIsASum) {
   const View db = dense_view(Type{DType::f32, {64}, {}});
   const KernelSequence sequence = cuda::reduction_kernels("reduce_sum", {0, 2, 3}, dy, 0, db, 1);
   ASSERT_EQ(sequence.kernels.size(), 2U);
-  EXPECT_EQ(sequence.scratch_bytes, 256 * 64 * 4);
+  EXPECT_EQ(sequence.scratch_bytes, 24 * 64 * 4);
   const std::vector<KernelArgument> first{{KernelArgument::Place::operand, 0},
                                           {KernelArgument::Place::scratch, 0}};
   const std::vector<KernelArgument> second{{KernelArgument::Place::scratch, 0},
@@ -224,6 +239,20 @@ TEST(RowKernels, TheGradientOfABiasIsASum) {
   EXPECT_EQ(sequence.kernels[0].arguments, first);
   EXPECT_EQ(sequence.kernels[1].arguments, second);
   EXPECT_THAT(sequence.kernels[0].text, HasSubstr("constexpr int V = 8;"));
+}
+
+TEST(RowKernels, FewResultsOfManyElementsTakeTheWholeDevice) {
+  const View dy = view_of(Type{DType::bf16, {128, 64, 112, 112}, {}}, true);
+  const View db = dense_view(Type{DType::f32, {64}, {}});
+  const auto columns = cuda::reduction_kernels("reduce_sum", {0, 2, 3}, dy, 0, db, 0).kernels;
+  ASSERT_EQ(columns.size(), 2U);
+  EXPECT_EQ(columns[0].blocks, 528);
+  EXPECT_EQ(columns[0].threads, 256);
+  const View all = dense_view(Type{DType::f32, {}, {}});
+  const auto rows = cuda::reduction_kernels("reduce_sum", {0, 1, 2, 3}, dy, 0, all, 0).kernels;
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_EQ(rows[0].blocks, 528);
+  EXPECT_EQ(rows[1].blocks, 1);
 }
 
 TEST(RowKernels, MoreRowsThanThereCanBeWarpsAreSummedByThreads) {

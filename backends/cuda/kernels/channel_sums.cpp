@@ -12,12 +12,12 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWarp = 32;
-/// Warps that fill an H200: 64 on each of its 132 multiprocessors.
-constexpr std::int64_t kWantedWarps = 8192;
-/// A lane adds up at least as many positions before its sums go to scratch, and the second kernel
-/// reads at most so many parts of a channel.
+constexpr int kWarps = kThreads / kWarp;
+/// Four on each of an H200's 132 multiprocessors: with 16 bytes of each source on the way for every
+/// thread they keep its memory busy.
+constexpr std::int64_t kWantedBlocks = 528;
+/// A lane adds up at least as many positions before its sums go to other lanes.
 constexpr std::int64_t kLeastSteps = 8;
-constexpr std::int64_t kMostParts = 1024;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -36,7 +36,8 @@ std::string scaled(std::int64_t stride, std::string_view index) {
 }  // namespace
 
 /// How the work is shared: a thread has `group` neighbouring channels and moves `vector` elements
-/// at once; `across` lanes of a warp are side by side along channels, the others along positions.
+/// at once; `across` lanes of a warp are side by side along channels, all others of the block along
+/// positions.
 struct ChannelSums::Tiling {
   Loops positions;                     ///< streams as the sources
   std::vector<std::int64_t> channels;  ///< strides of the sources
@@ -44,7 +45,7 @@ struct ChannelSums::Tiling {
   int group = 1;
   int across = 1;
   std::int64_t units = 0;    ///< groups of channels
-  std::int64_t columns = 0;  ///< warps beside each other
+  std::int64_t columns = 0;  ///< blocks beside each other
   std::int64_t chunk = 0;    ///< positions of a part
   std::int64_t parts = 0;
 };
@@ -105,9 +106,9 @@ ChannelSums::Tiling ChannelSums::tiling() const {
   t.units = channels_ / t.group;
   t.across = by_channels ? lanes_across(t.units) : 1;
   t.columns = ceil_div(t.units, t.across);
-  const std::int64_t step = kWarp / t.across * (t.vector / t.group);
-  const std::int64_t most = std::clamp<std::int64_t>(count_ / (step * kLeastSteps), 1, kMostParts);
-  t.parts = std::clamp<std::int64_t>(kWantedWarps / t.columns, 1, most);
+  const std::int64_t step = kThreads / t.across * (t.vector / t.group);
+  const std::int64_t most = std::max<std::int64_t>(count_ / (step * kLeastSteps), 1);
+  t.parts = std::clamp<std::int64_t>(kWantedBlocks / t.columns, 1, most);
   t.chunk = ceil_div(ceil_div(count_, t.parts), t.vector) * t.vector;
   t.parts = ceil_div(count_, t.chunk);
   return t;
@@ -159,8 +160,7 @@ std::string ChannelSums::loop_text(const Tiling& t) const {
 }
 
 KernelSource ChannelSums::sum_kernel(const Tiling& t) const {
-  KernelSource kernel{
-      name_ + "_sums", {}, kThreads, ceil_div(t.columns * t.parts * kWarp, kThreads), {}};
+  KernelSource kernel{name_ + "_sums", {}, kThreads, t.columns * t.parts, {}};
   std::vector<std::string> names;
   for (const Source& source : sources_) {
     names.push_back(fmt::format("{}{}* __restrict__ p_{}", source.name == "to" ? "" : "const ",
@@ -178,17 +178,13 @@ KernelSource ChannelSums::sum_kernel(const Tiling& t) const {
                      kernel.name, fmt::join(names, ", "));
   text +=
       fmt::format("  constexpr int V = {}, G = {}, ACROSS = {};\n", t.vector, t.group, t.across);
-  text += "  constexpr int ROWS = facet::kLanes / ACROSS;\n";
   text += fmt::format(
-      "  const int lane = threadIdx.x % {0};\n"
-      "  const int warp = (blockIdx.x * {1} + threadIdx.x) / {0};\n",
-      kWarp, kThreads);
-  text +=
-      fmt::format("  const int part = warp / {};\n  if (part >= {}) return;\n", t.columns, t.parts);
-  text += fmt::format("  const int unit = warp % {} * ACROSS + lane % ACROSS;\n", t.columns);
-  text += fmt::format("  const bool active = unit < {};\n  const int c = active ? unit * G : 0;\n",
-                      t.units);
-  text += "  const int row = lane / ACROSS;\n";
+      "  constexpr int ROWS = {0} / ACROSS;\n"
+      "  const int part = blockIdx.x / {1}, column = blockIdx.x % {1};\n"
+      "  const int unit = column * ACROSS + threadIdx.x % ACROSS;\n"
+      "  const bool active = unit < {2};\n  const int c = active ? unit * G : 0;\n"
+      "  const int row = threadIdx.x / ACROSS;\n",
+      kThreads, t.columns, t.units);
   if (!shifted_.empty()) {
     text += fmt::format("  float c_shift[G];\n  facet::load(c_shift, {});\n", shift_of("c"));
   }
@@ -201,20 +197,37 @@ KernelSource ChannelSums::sum_kernel(const Tiling& t) const {
   }
   for (std::size_t k = 0; k < terms_.size(); ++k)
     text += fmt::format("  float sum{}[G] = {{}};\n", k);
-  text += loop_text(t);
-  text +=
-      "  for (int k = 0; k < G; ++k) {\n"
-      "    for (int d = ROWS / 2; d > 0; d /= 2) {\n";
-  for (std::size_t k = 0; k < terms_.size(); ++k) {
-    text += fmt::format("      sum{0}[k] += facet::exchange(sum{0}[k], d * ACROSS);\n", k);
-  }
-  text += "    }\n  }\n  if (row != 0 || !active) return;\n";
-  for (std::size_t k = 0; k < terms_.size(); ++k) {
-    text += fmt::format("  facet::store(parts + (part * {} + {}) * {} + c, sum{});\n",
-                        terms_.size(), k, channels_, k);
-  }
-  text += "}\n";
+  text += loop_text(t) + block_text(t);
   return kernel;
+}
+
+/// The sums of a block's threads: those of a warp by exchange, those of the warps in shared memory.
+std::string ChannelSums::block_text(const Tiling& t) const {
+  const auto count = static_cast<std::int64_t>(terms_.size());
+  const std::int64_t width = t.across * t.group;
+  std::string text =
+      "  for (int k = 0; k < G; ++k) {\n"
+      "    for (int d = facet::kLanes / 2; d >= ACROSS; d /= 2) {\n";
+  for (std::int64_t k = 0; k < count; ++k) {
+    text += fmt::format("      sum{0}[k] += facet::exchange(sum{0}[k], d);\n", k);
+  }
+  text += fmt::format(
+      "    }}\n  }}\n  __shared__ float all[{}][{}];\n"
+      "  if (threadIdx.x % facet::kLanes < ACROSS) {{\n"
+      "    float* const at = all[threadIdx.x / facet::kLanes] + threadIdx.x % ACROSS * G;\n"
+      "    for (int k = 0; k < G; ++k) {{\n",
+      kWarps, count * width);
+  for (std::int64_t k = 0; k < count; ++k) {
+    text += fmt::format("      at[{} + k] = sum{}[k];\n", k * width, k);
+  }
+  return text + fmt::format(
+                    "    }}\n  }}\n  __syncthreads();\n"
+                    "  for (int i = threadIdx.x; i < {0}; i += {1}) {{\n"
+                    "    const int to = column * {2} + i % {2};\n    if (to >= {3}) continue;\n"
+                    "    float total = all[0][i];\n"
+                    "    for (int warp = 1; warp < {4}; ++warp) total += all[warp][i];\n"
+                    "    parts[(part * {5} + i / {2}) * {3} + to] = total;\n  }}\n}}\n",
+                    count * width, kThreads, width, channels_, kWarps, count);
 }
 
 KernelSource ChannelSums::finish_kernel(const Tiling& t) const {
@@ -243,7 +256,8 @@ KernelSource ChannelSums::finish_kernel(const Tiling& t) const {
       "  const int lane = threadIdx.x % facet::kLanes;\n  if (c >= {}) return;\n",
       kThreads, kWarp, channels_);
   for (std::int64_t k = 0; k < count; ++k) text += fmt::format("  float sum{} = 0.0f;\n", k);
-  text += fmt::format("  for (int part = lane; part < {}; part += facet::kLanes) {{\n", t.parts);
+  text += fmt::format(
+      "#pragma unroll 4\n  for (int part = lane; part < {}; part += facet::kLanes) {{\n", t.parts);
   for (std::int64_t k = 0; k < count; ++k) {
     text +=
         fmt::format("    sum{0} += parts[(part * {1} + {0}) * {2} + c];\n", k, count, channels_);

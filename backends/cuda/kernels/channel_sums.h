@@ -17,9 +17,9 @@ namespace facet::cuda {
 /// sums are f32 in a fixed order.
 ///
 /// Where channels lie innermost, a thread sums some neighbouring channels over some positions, the
-/// lanes of a warp share channels and positions among them so that they read neighbours, and there
-/// are parts enough to keep the device busy. Where positions lie innermost, a warp sums one
-/// channel.
+/// lanes of a warp share channels and positions among them so that they read neighbours, the warps
+/// of a block share positions, and there are blocks enough to keep the device busy. Where positions
+/// lie innermost, a block sums one channel.
 class ChannelSums {
  public:
   struct Source {
@@ -64,6 +64,7 @@ class ChannelSums {
   Tiling tiling() const;
   KernelSource sum_kernel(const Tiling& tiling) const;
   std::string loop_text(const Tiling& tiling) const;
+  std::string block_text(const Tiling& tiling) const;
   KernelSource finish_kernel(const Tiling& tiling) const;
   KernelSource total_kernel(const Tiling& tiling) const;
   std::string shift_of(const std::string& channel) const;
