@@ -57,6 +57,20 @@ const test::GoldenKernel kGolden[] = {{"cross entropy with smoothing", R"(
   %4 = cross_entropy_bwd(%0, %1, %2, %3) : f32[128, 10572]
   return "y" = %4
 )"},
+                                      {"cross entropy of rows that begin anywhere", R"(
+  %0 = input() {name = "z", type = "f32[128, 93431]"} : f32[128, 93431]
+  %1 = input() {name = "labels", type = "i64[128]"} : i64[128]
+  %2:2 = cross_entropy(%0, %1) : (f32[128], f32[128])
+  return "y" = %2.0
+)"},
+                                      {"its gradient", R"(
+  %0 = input() {name = "d", type = "f32[128]"} : f32[128]
+  %1 = input() {name = "z", type = "f32[128, 93431]"} : f32[128, 93431]
+  %2 = input() {name = "labels", type = "i64[128]"} : i64[128]
+  %3 = input() {name = "lse", type = "f32[128]"} : f32[128]
+  %4 = cross_entropy_bwd(%0, %1, %2, %3) : f32[128, 93431]
+  return "y" = %4
+)"},
                                       {"the margin's place", R"(
   %0 = input() {name = "cosines", type = "f32[64, 1000]"} : f32[64, 1000]
   %1 = input() {name = "labels", type = "i64[64]"} : i64[64]
@@ -75,6 +89,13 @@ const test::GoldenKernel kGolden[] = {{"cross entropy with smoothing", R"(
   %1 = input() {name = "x", type = "bf16[32, 64, 14, 14]@acdb"} : bf16[32, 64, 14, 14]@acdb
   %2 = input() {name = "slope", type = "f32[64]"} : f32[64]
   %3:2 = prelu_bwd(%0, %1, %2) : (bf16[32, 64, 14, 14]@acdb, f32[64])
+  return "y" = %3.0
+)"},
+                                      {"of a slope that all channels share", R"(
+  %0 = input() {name = "dy", type = "bf16[32, 512, 7, 7]@acdb"} : bf16[32, 512, 7, 7]@acdb
+  %1 = input() {name = "x", type = "bf16[32, 512, 7, 7]@acdb"} : bf16[32, 512, 7, 7]@acdb
+  %2 = input() {name = "slope", type = "f32[1]"} : f32[1]
+  %3:2 = prelu_bwd(%0, %1, %2) : (bf16[32, 512, 7, 7]@acdb, f32[1])
   return "y" = %3.0
 )"},
                                       {"the gradient of an image's maximum", R"(
@@ -130,9 +151,15 @@ std::vector<Sample> samples_of(const OpDef& op) {
   const Type map = f32({3, 24, 11, 9});
   const Type labels{DType::i64, {6}, {}};
   const Attributes smoothed{{"label_smoothing", 0.2}};
-  if (op.name == "cross_entropy") samples.push_back({{f32({6, 1200}), labels}, smoothed, -9, 1300});
+  const Type long_rows = f32({6, 8197});  // of which each begins elsewhere in its 16 bytes
+  if (op.name == "cross_entropy") {
+    samples.push_back({{f32({6, 1200}), labels}, smoothed, -9, 1300});
+    samples.push_back({{long_rows, labels}, smoothed, -9, 9000});
+    samples.push_back({{f32({6, 3}), labels}, {}, -9, 5});
+  }
   if (op.name == "cross_entropy_bwd") {
     samples.push_back({{f32({6}), f32({6, 64}), labels, f32({6})}, smoothed, -1, 4});
+    samples.push_back({{f32({6}), long_rows, labels, f32({6})}, smoothed, -1, 4});
   }
   if (op.name == "prelu_bwd") {
     samples.push_back({{map, map, f32({24})}, {}});

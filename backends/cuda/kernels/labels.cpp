@@ -13,7 +13,11 @@ namespace facet::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / 32;
+constexpr int kWarp = 32;
+/// Rows of so many columns have the largest block: of rows like that there are no more than
+/// pictures in a batch.
+constexpr std::int64_t kLongRow = 8192;
+constexpr std::int64_t kMostThreads = 1024;
 
 /// A matrix, or a vector as one of a single column.
 struct Matrix {
@@ -126,31 +130,70 @@ class LabelsWriter {
     return kernel;
   }
 
-  /// loss = lse - ((1 - s) * z[label] + s * mean(z)).
+  /// Lines that hand `take` all elements of a row, each to one of the block's `threads`, as float
+  /// v[] from column c on: 16 bytes at once between a head and a tail of single ones, as rows may
+  /// begin anywhere. `z` is the matrix of the rows, whose first lies at a multiple of 16 bytes.
+  static std::string along_row(const Matrix& z, std::int64_t threads, std::string_view take) {
+    const std::int64_t vector = 16 / z.size;
+    const bool has_head = z.step % vector != 0;
+    std::string text = fmt::format("  constexpr int V = {};\n", vector);
+    if (has_head) {
+      const std::int64_t first = z.step % vector;  // where in its 16 bytes row 1 begins
+      text += fmt::format("  int head = (V - {} * (row % V) % V) % V;\n", first);
+      if (z.columns < vector) text += fmt::format("  if (head > {0}) head = {0};\n", z.columns);
+    } else {
+      text += "  const int head = 0;\n";
+    }
+    const std::string one = fmt::format("    float v[1];\n{}", take);
+    if (has_head)
+      text += fmt::format("  if (threadIdx.x < head) {{\n    const int c = threadIdx.x;\n{}  }}\n",
+                          one);
+    text += fmt::format(
+        "#pragma unroll 2\n  for (int c = head + V * threadIdx.x; c + V <= {}; c += {}) {{\n"
+        "    float v[V];\n{}  }}\n",
+        z.columns, vector * threads, take);
+    if (!has_head && z.columns % vector == 0) return text;
+    return text + fmt::format(
+                      "  const int tail = head + ({0} - head) / V * V;\n"
+                      "  if (tail + threadIdx.x < {0}) {{\n"
+                      "    const int c = tail + threadIdx.x;\n{1}  }}\n",
+                      z.columns, one);
+  }
+
+  /// A block for each row: larger ones for long rows, of which there are few.
+  static std::int64_t threads_of_row(const Matrix& z) {
+    return z.columns >= kLongRow ? kMostThreads : kThreads;
+  }
+
+  /// loss = lse - ((1 - s) * z[label] + s * mean(z)), in one pass: what a thread has added up
+  /// shrinks when it meets a larger number.
   KernelSource cross_entropy() const {
     const Matrix& z = x_[0];
-    const std::int64_t vector = std::gcd(16 / z.size, std::gcd(z.columns, z.step));
-    KernelSource kernel = parameters_.begin("facet_cross_entropy", kThreads, z.rows);
-    const std::string along = fmt::format(
-        "  for (int c = {} * threadIdx.x; c < {}; c += {}) {{\n    float v[V];\n"
-        "    facet::load(v, x0 + c);\n",
-        vector, z.columns, vector * kThreads);
+    const std::int64_t threads = threads_of_row(z);
+    KernelSource kernel =
+        parameters_.begin("facet_cross_entropy", static_cast<int>(threads), z.rows);
+    const bool smooths = smoothing_ != 0;
     std::string& text = kernel.text;
     text += fmt::format(
-        "  constexpr int V = {};\n  const int row = blockIdx.x;\n"
-        "  x0 += {}row;\n  float most = facet::bits_to_float(0xff800000u);\n{}",
-        vector, times(z.step), smoothing_ != 0 ? "  float plain = 0.0f;\n" : "");
-    text += along + "    for (int i = 0; i < V; ++i) most = facet::maximum(most, v[i]);\n";
-    if (smoothing_ != 0) text += "    for (int i = 0; i < V; ++i) plain += v[i];\n";
+        "  const int row = blockIdx.x;\n  x0 += {}row;\n"
+        "  float most = {}, sum = 0.0f{};\n",
+        times(z.step), float_literal(std::numeric_limits<float>::lowest()),
+        smooths ? ", plain = 0.0f" : "");
+    text += along_row(z, threads,
+                      "    facet::load(v, x0 + c);\n    float next = most;\n"
+                      "    for (const float z : v) next = facet::maximum(next, z);\n"
+                      "    sum *= facet::exp(most - next);\n    most = next;\n"
+                      "    for (const float z : v) sum += facet::exp(z - most);\n" +
+                          std::string(smooths ? "    for (const float z : v) plain += z;\n" : ""));
     text += fmt::format(
-        "  }}\n  most = facet::block_maximum<{0}>(most);\n  float sum = 0.0f;\n{1}"
-        "    for (int i = 0; i < V; ++i) sum += facet::exp(v[i] - most);\n  }}\n"
-        "  sum = facet::block_sum<{0}>(sum);\n{2}  if (threadIdx.x > 0) return;\n",
-        kWarps, along,
-        smoothing_ != 0 ? fmt::format("  plain = facet::block_sum<{}>(plain);\n", kWarps) : "");
+        "  const float own = most;\n  most = facet::block_maximum<{0}>(most);\n"
+        "  sum = facet::block_sum<{0}>(sum * facet::exp(own - most));\n{1}"
+        "  if (threadIdx.x > 0) return;\n",
+        threads / kWarp,
+        smooths ? fmt::format("  plain = facet::block_sum<{}>(plain);\n", threads / kWarp) : "");
     text += label(z.columns) + "  const float lse = most + facet::log(sum);\n";
     std::string expected = "facet::to_float(x0[label])";
-    if (smoothing_ != 0) {
+    if (smooths) {
       expected = fmt::format("({} * {} + {} * plain)", float_literal(1 - smoothing_), expected,
                              float_literal(smoothing_ / static_cast<double>(z.columns)));
     }
@@ -161,23 +204,42 @@ class LabelsWriter {
     return kernel;
   }
 
-  /// dloss * (exp(z - lse) - (1 - s) * onehot - s / C).
+  /// dloss * (exp(z - lse) - (1 - s) * onehot - s / C). Long rows that do not begin at multiples of
+  /// 16 bytes have a block each.
   KernelSource cross_entropy_bwd() const {
-    const Matrix& z = x_[1];
-    return by_elements(
-        z.step,
-        label(z.columns) +
-            fmt::format("  if (label < 0) {{\n  {}  }} else {{\n"
-                        "    const float dloss = facet::to_float(x0[{}row]);\n"
-                        "    const float lse = facet::to_float(x3[{}row]);\n  {}"
-                        "    for (int i = 0; i < V; ++i) {{\n"
-                        "      v[i] = facet::exp(v[i] - lse) - (c + i == label ? {} : 0.0f){};\n"
-                        "      v[i] *= dloss;\n    }}\n  }}\n",
-                        zeros(), times(x_[0].step), times(x_[3].step), load("x1", "row", 1),
-                        float_literal(1 - smoothing_),
-                        smoothing_ == 0
-                            ? ""
-                            : " - " + float_literal(smoothing_ / static_cast<double>(z.columns))));
+    const Matrix &z = x_[1], &y = y_[0];
+    const auto gradient = [&](std::string_view of) {
+      return fmt::format("dloss * (facet::exp({} - lse) - (c + i == label ? {} : 0.0f){})", of,
+                         float_literal(1 - smoothing_),
+                         smoothing_ == 0
+                             ? ""
+                             : " - " + float_literal(smoothing_ / static_cast<double>(z.columns)));
+    };
+    const std::string factors = fmt::format(
+        "    const float dloss = facet::to_float(x0[{}row]);\n"
+        "    const float lse = facet::to_float(x3[{}row]);\n",
+        times(x_[0].step), times(x_[3].step));
+    const std::int64_t vector = 16 / z.size;
+    const bool starts_alike = z.size == y.size && (z.step - y.step) % vector == 0;
+    if (z.columns < kLongRow || z.step % vector == 0 || !starts_alike) {
+      return by_elements(
+          z.step,
+          label(z.columns) + fmt::format("  if (label < 0) {{\n  {}  }} else {{\n{}  {}"
+                                         "    for (int i = 0; i < V; ++i) v[i] = {};\n  }}\n",
+                                         zeros(), factors, load("x1", "row", 1), gradient("v[i]")));
+    }
+    KernelSource kernel =
+        parameters_.begin("facet_cross_entropy_bwd", static_cast<int>(kMostThreads), z.rows);
+    kernel.text += "  const int row = blockIdx.x;\n" + label(z.columns) + factors;
+    kernel.text += fmt::format("  x1 += {}row;\n  y0 += {}row;\n", times(z.step), times(y.step));
+    kernel.text +=
+        along_row(z, kMostThreads,
+                  fmt::format("    facet::load(v, x1 + c);\n    int i = 0;\n"
+                              "    for (float& z : v) {{\n      z = label < 0 ? 0.0f : {};\n"
+                              "      ++i;\n    }}\n    facet::store(y0 + c, v);\n",
+                              gradient("z"))) +
+        "}\n";
+    return kernel;
   }
 
   KernelSource pick() const {

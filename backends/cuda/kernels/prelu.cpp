@@ -20,9 +20,9 @@ constexpr int kWarp = 32;
 constexpr std::int64_t kWantedBlocks = 1024;
 
 /// Adds up the parts [parts, channels] of the slope's gradient: a warp for each channel, or one
-/// block where all channels share a slope.
-KernelSource sum_kernel(std::int64_t parts, std::int64_t channels, const View& slope) {
-  const bool is_shared = static_extents(slope.type.shape) == std::vector<std::int64_t>{1};
+/// block where all channels share a slope and each part is one number.
+KernelSource sum_kernel(std::int64_t parts, std::int64_t channels, const View& slope,
+                        bool is_shared) {
   Parameters parameters;
   parameters.result(1, type_name(slope.type.dtype), "dslope");
   parameters.scratch();
@@ -31,16 +31,16 @@ KernelSource sum_kernel(std::int64_t parts, std::int64_t channels, const View& s
   if (is_shared) {
     kernel.text += fmt::format(
         "  float sum = 0.0f;\n"
-        "  for (int i = threadIdx.x; i < {}; i += {}) sum += scratch[i];\n"
+        "#pragma unroll 4\n  for (int i = threadIdx.x; i < {}; i += {}) sum += scratch[i];\n"
         "  sum = facet::block_sum<{}>(sum);\n"
         "  if (threadIdx.x == 0) facet::from_float(sum, *dslope);\n}}\n",
-        parts * channels, kThreads, kThreads / kWarp);
+        parts, kThreads, kThreads / kWarp);
     return kernel;
   }
   kernel.text += fmt::format(
       "  const int channel = (blockIdx.x * {} + threadIdx.x) / {};\n"
       "  const int lane = threadIdx.x % facet::kLanes;\n  if (channel >= {}) return;\n"
-      "  float sum = 0.0f;\n"
+      "  float sum = 0.0f;\n#pragma unroll 4\n"
       "  for (int i = lane; i < {}; i += facet::kLanes) sum += scratch[{} * i + channel];\n"
       "  sum = facet::warp_sum(sum);\n"
       "  if (lane == 0) facet::from_float(sum, dslope[{}channel]);\n}}\n",
@@ -121,16 +121,27 @@ KernelSequence prelu_bwd_kernels(const Node& node, std::span<const View> operand
       vector, rows, across * vector, slices, across, chunk, count, channels, slope,
       coordinates_text(pixels, "e"), offset_text(pixels.streams[0]), place(0),
       offset_text(pixels.streams[1]), place(1), offset_text(pixels.streams[2]), place(2));
+  // Of a slope that all channels share a block leaves one number.
+  const bool is_shared = results[1].type.shape == Shape{1} && channels > 1;
   text += fmt::format(
       "  if (row < {0}) {{\n    for (int i = 0; i < V; ++i) all[row][column + i] = sum[i];\n  }}\n"
-      "  __syncthreads();\n  for (int c = threadIdx.x; c < {1}; c += {2}) {{\n"
+      "  __syncthreads();\n{5}  for (int c = threadIdx.x; c < {1}; c += {2}) {{\n"
       "    const int to = blockIdx.x % {3} * {1} + c;\n    if (to >= {4}) continue;\n"
       "    float total = all[0][c];\n    for (int r = 1; r < {0}; ++r) total += all[r][c];\n"
-      "    scratch[{4} * part + to] = total;\n  }}\n}}\n",
-      rows, across * vector, kThreads, slices, channels);
+      "    {6} total;\n  }}\n",
+      rows, across * vector, kThreads, slices, channels, is_shared ? "  float whole = 0.0f;\n" : "",
+      is_shared ? "whole +=" : fmt::format("scratch[{} * part + to] =", channels));
+  if (is_shared) {
+    text += fmt::format(
+        "  whole = facet::block_sum<{}>(whole);\n"
+        "  if (threadIdx.x == 0) scratch[blockIdx.x] = whole;\n",
+        kThreads / kWarp);
+  }
+  text += "}\n";
+  const std::int64_t left = is_shared ? parts * slices : parts;
   KernelSequence sequence;
-  sequence.kernels = {std::move(kernel), sum_kernel(parts, channels, results[1])};
-  sequence.scratch_bytes = parts * channels * size_of(DType::f32);
+  sequence.kernels = {std::move(kernel), sum_kernel(left, channels, results[1], is_shared)};
+  sequence.scratch_bytes = left * (is_shared ? 1 : channels) * size_of(DType::f32);
   return sequence;
 }
 
