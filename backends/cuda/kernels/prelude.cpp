@@ -242,6 +242,19 @@ FACET_DEVICE Four<T> round_four(const float* at) {
   return four;
 }
 
+/// W neighbours from `at` on, in another type or the same; zeros where there are none.
+template <int W, class T, class S>
+FACET_DEVICE Pack<T, W> load_row(const S* at, bool is_there) {
+  Pack<T, W> row;
+  if (is_there) {
+    const Pack<S, W> found = *(const Pack<S, W>*)at;
+    for (int i = 0; i < W; ++i) assign(found.values[i], row.values[i]);
+  } else {
+    for (int i = 0; i < W; ++i) from_float(0.0f, row.values[i]);
+  }
+  return row;
+}
+
 #ifdef __CUDACC_RTC__
 FACET_DEVICE unsigned pair_bits(unsigned short low, unsigned short high) { return low | (unsigned)high << 16; }
 FACET_DEVICE void multiply_pairs(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], bf16) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "backends/cuda/kernels/attention_tokens.h"
 #include "backends/cuda/kernels/loops.h"
@@ -17,12 +18,25 @@ namespace {
 constexpr std::int64_t kWarps = 4;
 constexpr std::int64_t kThreads = kWarps * 32;
 constexpr std::int64_t kQueries = 16;  // of a block
-/// Blocks on a multiprocessor: shared memory leaves room for four or five, and registers for four.
+/// Blocks on a multiprocessor: shared memory leaves room for four or five, and registers for four,
+/// or for three where f32 is cut in two for products.
 constexpr int kResident = 4;
+constexpr int kResidentF32 = 3;
 constexpr std::int64_t kMostChannels = 128;
 constexpr std::int64_t kMostSharedBytes = 48 << 10;
 /// Of a row of products by key: 16 rows of 32 in shared memory without bank conflicts.
 constexpr std::int64_t kByKeyStep = 37;
+
+/// Channels of a value that a lane takes at once, 16 bytes at most: 8 lanes side by side cover the
+/// head, or several such tiles do.
+std::int64_t lane_channels(std::int64_t channels, std::int64_t size) {
+  std::int64_t width = 16 / size;
+  while (width > 1 && 4 * width >= channels) width /= 2;
+  return width;
+}
+
+/// Of a row of a warp's share of the results, f32.
+std::int64_t share_step(std::int64_t lane_channels) { return 8 * lane_channels + 4; }
 
 /// How many elements what a block keeps in shared memory has.
 struct Room {
@@ -35,16 +49,24 @@ struct Room {
     if (s.relative_height >= 0) {
       places = rounded_up(2 * s.height - 1, 8) + rounded_up(2 * s.width - 1, 8) + 4;
     }
-    bytes = kQueries * scores * 4;
+    shared_scores = kQueries * scores;
+    if (s.relative_key >= 0) by_key = kWarps * kQueries * kByKeyStep;
+    // f32 weights lie where the scores were, and are read until the last results.
+    std::int64_t& shares = size == 4 ? by_key : shared_scores;
+    shares = std::max(shares, kWarps * kQueries * share_step(lane_channels(s.value.size, size)));
+    bytes = (shared_scores + by_key) * 4;
     if (size != 4) bytes += kQueries * weights * size;
     shared_places = kQueries * places * 4;
     if (s.relative_value >= 0) shared_places = std::max(shared_places, kQueries * spread * size);
     bytes += shared_places;
-    if (s.relative_key >= 0) bytes += kWarps * kQueries * kByKeyStep * 4;
   }
 
-  std::int64_t keys = 0;           ///< with those that fill up a tile
-  std::int64_t scores = 0;         ///< a row of scores, f32
+  std::int64_t keys = 0;    ///< with those that fill up a tile
+  std::int64_t scores = 0;  ///< a row of scores, f32
+  /// All scores; in 16-bit types they make room for the warps' shares of the results.
+  std::int64_t shared_scores = 0;
+  /// Products by key of all warps; in f32 they make room for those shares.
+  std::int64_t by_key = 0;
   std::int64_t weights = 0;        ///< a row of weights; f32 ones lie where the scores did
   std::int64_t spread = 0;         ///< a row of weights by distance
   std::int64_t places = 0;         ///< a row of q . table, f32
@@ -91,8 +113,8 @@ class AttentionWriter {
     if (blocks > std::numeric_limits<std::int32_t>::max()) {
       throw failure(fmt::format("{} is too large for one attention", to_string(result_.type)));
     }
-    KernelSource kernel =
-        parameters.begin("facet_attention", static_cast<int>(kThreads), blocks, kResident);
+    KernelSource kernel = parameters.begin("facet_attention", static_cast<int>(kThreads), blocks,
+                                           type_ == "float" ? kResidentF32 : kResident);
     kernel.text += begin(tiles) + query_places() + all_scores() + softmax() + output() + "}\n";
     return {{std::move(kernel)}, 0};
   }
@@ -119,6 +141,10 @@ class AttentionWriter {
                         std::string_view first, std::int64_t at) const;
   std::string all_scores() const;
   std::string softmax() const;
+  std::string weighted(std::string_view left, std::int64_t step, std::int64_t rows,
+                       const std::string& from, const std::string& is_there, int unrolled) const;
+  std::string share(std::int64_t step, std::int64_t first_scale, bool is_added) const;
+  std::string finish(std::int64_t step, std::int64_t stride, int first_channel) const;
   std::string output() const;
 
   Sdpa s_;
@@ -151,7 +177,7 @@ std::string AttentionWriter::begin(std::int64_t tiles) const {
   text += fmt::format(
       "  __shared__ facet::Four<float> shared_scores[{}];\n"
       "  float* const scores = shared_scores[0].values;\n",
-      kQueries * room_.scores / 4);
+      room_.shared_scores / 4);
   if (type_ == "float") {
     text += "  float* const weights = scores;\n";
   } else {
@@ -168,9 +194,15 @@ std::string AttentionWriter::begin(std::int64_t tiles) const {
   if (s_.relative_value >= 0) {
     text += fmt::format("  {0}* const spread = ({0}*)shared_places;\n", type_);
   }
-  if (s_.relative_key >= 0) {
-    text += fmt::format("  __shared__ float by_key[{}][{}];\n", kWarps, kQueries * kByKeyStep);
+  if (room_.by_key > 0) {
+    text += fmt::format("  __shared__ facet::Four<float> shared_by_key[{}];\n", room_.by_key / 4);
   }
+  if (s_.relative_key >= 0) {
+    text += fmt::format("  float* const by_key = shared_by_key[0].values + {} * warp;\n",
+                        kQueries * kByKeyStep);
+  }
+  text += fmt::format("  float* const shares = {};\n",
+                      type_ == "float" ? "shared_by_key[0].values" : "scores");
   text += fmt::format(
       "  facet::Four<{0}> q0[{1}], q1[{1}];\n#pragma unroll\n"
       "  for (int m = 0; m < {1}; ++m) {{\n    q0[m] = {2};\n    q1[m] = {3};\n  }}\n",
@@ -242,7 +274,7 @@ std::string AttentionWriter::all_scores() const {
     text += fmt::format(
         "    __syncwarp();\n#pragma unroll\n    for (int n = 0; n < 4; ++n) {{\n"
         "      for (int e = 0; e < 4; ++e) {{\n"
-        "        by_key[warp][{} * (g + e / 2 * 8) + 8 * n + 2 * t + e % 2] = r[n][e];\n"
+        "        by_key[{} * (g + e / 2 * 8) + 8 * n + 2 * t + e % 2] = r[n][e];\n"
         "      }}\n    }}\n    __syncwarp();\n",
         kByKeyStep);
   }
@@ -267,7 +299,7 @@ std::string AttentionWriter::all_scores() const {
   }
   if (s_.relative_key >= 0) {
     text += fmt::format("      s += {};\n",
-                        scaled(term, fmt::format("by_key[warp][{} * b + a - b + 15]", kByKeyStep)));
+                        scaled(term, fmt::format("by_key[{} * b + a - b + 15]", kByKeyStep)));
   }
   if (s_.scale != 1) text += fmt::format("      s *= {};\n", float_literal(s_.scale));
   if (s_.clamp) {
@@ -310,67 +342,111 @@ std::string AttentionWriter::softmax() const {
                     room_.keys, s_.keys, room_.weights);
 }
 
+/// d[u] += left . the rows at `from`, of which each warp takes every fourth 16: lane g has
+/// channels W g + u of four rows, so its number u is column g of a tile of its own.
+std::string AttentionWriter::weighted(std::string_view left, std::int64_t step, std::int64_t rows,
+                                      const std::string& from, const std::string& is_there,
+                                      int unrolled) const {
+  return fmt::format(
+      "#pragma unroll {7}\n    for (int m = 16 * warp; m < {0}; m += {1}) {{\n"
+      "      const int j = m + 4 * t;\n"
+      "      const facet::Four<{2}> a0 = facet::load_four<true>({3} + {4} * g + j, 4);\n"
+      "      const facet::Four<{2}> a1 = facet::load_four<true>({3} + {4} * (g + 8) + j, 4);\n"
+      "      facet::Pack<{2}, W> rows[4];\n      for (int i = 0; i < 4; ++i) {{\n"
+      "        rows[i] = facet::load_row<W, {2}>({5}, is_inside && {6});\n      }}\n"
+      "#pragma unroll\n      for (int u = 0; u < W; ++u) {{\n        facet::Four<{2}> b;\n"
+      "        for (int i = 0; i < 4; ++i) b.values[i] = rows[i].values[u];\n"
+      "        facet::multiply(d[u], a0, a1, b);\n      }}\n    }}\n",
+      rows, 16 * kWarps, type_, left, step, from, is_there, unrolled);
+}
+
+/// Puts d, scaled where there is a scale, into the warp's share, or adds it to what is there.
+std::string AttentionWriter::share(std::int64_t step, std::int64_t first_scale,
+                                   bool is_added) const {
+  std::string text = fmt::format(
+      "#pragma unroll\n    for (int e = 0; e < 4; ++e) {{\n"
+      "      const int column = W * (2 * t + e % 2);\n"
+      "      float* const to = shares + {} * ({} * warp + g + e / 2 * 8) + column;\n"
+      "      float x[W];\n      for (int u = 0; u < W; ++u) x[u] = d[u][e];\n",
+      step, kQueries);
+  if (s_.output_scale >= 0) {
+    text += fmt::format(
+        "      if (n + column < {0}) {{\n        float b[W];\n"
+        "        facet::load(b, output_scale + {1} + {0} * head + n + column);\n"
+        "        for (int u = 0; u < W; ++u) x[u] *= b[u];\n      }}\n",
+        s_.value.size, first_scale);
+  }
+  if (is_added) {
+    text +=
+        "      float before[W];\n      facet::load(before, to);\n"
+        "      for (int u = 0; u < W; ++u) x[u] += before[u];\n";
+  }
+  return text + "      facet::store(to, x);\n    }\n";
+}
+
+/// Adds up the warps' shares and stores them at channel `stride` * column of the result, and on.
+std::string AttentionWriter::finish(std::int64_t step, std::int64_t stride,
+                                    int first_channel) const {
+  const std::int64_t size = s_.value.size;
+  std::string text = fmt::format(
+      "    __syncthreads();\n    if (first + threadIdx.x / 8 < {2} && n + threadIdx.x % 8 * W < "
+      "{3}) {{\n"
+      "      const int a = threadIdx.x / 8, column = threadIdx.x % 8 * W;\n      float x[W];\n"
+      "      facet::load(x, shares + {0} * a + column);\n"
+      "      for (int i = 1; i < {4}; ++i) {{\n        float more[W];\n"
+      "        facet::load(more, shares + {0} * ({1} * i + a) + column);\n"
+      "        for (int u = 0; u < W; ++u) x[u] += more[u];\n      }}\n",
+      step, kQueries, s_.queries, size, kWarps);
+  if (s_.output_shift >= 0) {
+    text += fmt::format(
+        "      float shift[W];\n      facet::load(shift, output_shift + {} * head + n + column);\n"
+        "      for (int u = 0; u < W; ++u) x[u] += shift[u];\n",
+        size);
+  }
+  const std::string at = fmt::format("y + {}LL * (first + a)", y_.token);
+  return text +
+         (stride == 1
+              ? fmt::format("      facet::store({} + n + column, x);\n    }}\n", at)
+              : fmt::format("      facet::store({} + {} * (n + column) + {}, x, {});\n    }}\n", at,
+                            stride, first_channel, stride));
+}
+
+/// The warps share keys, so that each reads values once; their sums meet where the scores were.
 std::string AttentionWriter::output() const {
   const std::int64_t size = s_.value.size;
-  // to += left . what lies under each other in `from`, in steps of 16 rows.
-  const auto product = [&](std::string_view to, std::string_view left, std::int64_t step,
-                           std::int64_t rows, DType dtype, std::string_view from,
-                           std::string_view is_there) {
-    const std::string is_inside = fmt::format("c < {} && {}", size, is_there);
-    const std::string take =
-        type_name(dtype) == type_
-            ? fmt::format("b.values[i] = {} ? {} : {}();", is_inside, from, type_)
-            : fmt::format("facet::from_float({} ? facet::to_float({}) : 0.0f, b.values[i]);",
-                          is_inside, from);
-    return fmt::format(
-        "    for (int m = 0; m < {0}; m += 16) {{\n      const int j = m + 4 * t;\n"
-        "      const facet::Four<{1}> a0 = facet::load_four<true>({2} + {3} * g + j, 4);\n"
-        "      const facet::Four<{1}> a1 = facet::load_four<true>({2} + {3} * (g + 8) + j, 4);\n"
-        "      facet::Four<{1}> b;\n      for (int i = 0; i < 4; ++i) {{\n        {4}\n"
-        "      }}\n      facet::multiply({5}, a0, a1, b);\n    }}\n",
-        rows, type_, left, step, take, to);
-  };
+  std::int64_t width = lane_channels(size, size_of(operands_[0].type.dtype));
+  for (const std::int64_t step :
+       {x_[2].token, x_[2].image, s_.value.step, s_.value.first, size, y_.token, y_.image}) {
+    width = std::gcd(width, step);
+  }
+  const std::int64_t step = share_step(width);
+  // Four rows of 16 bytes are on the way at once, or eight of less: registers for no more are left.
+  const int unrolled = width * size_of(operands_[0].type.dtype) < 16 ? 2 : 1;
   std::string text = fmt::format(
-      "  for (int n = warp; n < {}; n += {}) {{\n    const int c = 8 * n + g;\n"
-      "    float d[4] = {{}};\n",
-      rounded_up(size, 8) / 8, kWarps);
-  text += product("d", "weights", room_.weights, room_.keys, x_[2].dtype,
-                  fmt::format("v[{}LL * (j + i) + c]", x_[2].token),
-                  fmt::format("j + i < {}", s_.keys));
-  if (s_.relative_value >= 0) {
-    text += "    float r[4] = {};\n";
-    text +=
-        product("r", "spread", room_.spread, room_.spread - 8, view(s_.relative_value).type.dtype,
-                fmt::format("value_table[{} * (first + j + i) + c]", size),
-                fmt::format("first + j + i < {}", s_.distances()));
-  }
-  text += fmt::format(
-      "    for (int e = 0; e < 4; ++e) {{\n"
-      "      const int query = first + g + e / 2 * 8, to = 8 * n + 2 * t + e % 2;\n"
-      "      if (query >= {0} || to >= {1}) continue;\n      float x = d[e];\n",
-      s_.queries, size);
-  if (s_.interleaved) {
-    return text +
-           fmt::format(
-               "      facet::from_float(x, y[{0}LL * query + 2 * to]);\n"
-               "      facet::from_float(r[e], y[{0}LL * query + 2 * to + 1]);\n    }}\n  }}\n",
-               y_.token);
-  }
-  if (s_.output_scale >= 0) {
-    text += fmt::format("      x *= facet::to_float(output_scale[{} * head + to]);\n", size);
+      "  constexpr int W = {0};\n"
+      "  for (int n = 0; n < {1}; n += 8 * W) {{\n    const int c = n + W * g;\n"
+      "    const bool is_inside = c < {1};\n    float d[W][4] = {{}};\n",
+      width, size);
+  text += weighted("weights", room_.weights, room_.keys,
+                   fmt::format("v + {}LL * (j + i) + c", x_[2].token),
+                   fmt::format("j + i < {}", s_.keys), unrolled);
+  // Two sums that stay apart or have scales of their own: the first leaves its registers for the
+  // second.
+  const bool is_scaled = s_.output_scale >= 0;
+  const bool in_two = s_.relative_value >= 0 && (is_scaled || s_.interleaved);
+  if (in_two) {
+    text += share(step, 0, false);
+    if (s_.interleaved) text += finish(step, 2, 0) + "    __syncthreads();\n";
+    text += "    for (auto& of_tile : d) {\n      for (float& sum : of_tile) sum = 0.0f;\n    }\n";
   }
   if (s_.relative_value >= 0) {
-    text +=
-        s_.output_scale < 0
-            ? "      x += r[e];\n"
-            : fmt::format("      x += r[e] * facet::to_float(output_scale[{} + {} * head + to]);\n",
-                          s_.channels(), size);
+    text += weighted("spread", room_.spread, room_.spread - 8,
+                     fmt::format("value_table + {} * (first + j + i) + c", size),
+                     fmt::format("first + j + i < {}", s_.distances()), unrolled);
   }
-  if (s_.output_shift >= 0) {
-    text += fmt::format("      x += facet::to_float(output_shift[{} * head + to]);\n", size);
-  }
-  return text +
-         fmt::format("      facet::from_float(x, y[{}LL * query + to]);\n    }}\n  }}\n", y_.token);
+  text += share(step, in_two ? s_.channels() : 0, in_two && is_scaled);
+  text += s_.interleaved ? finish(step, 2, 1) : finish(step, 1, 0);
+  return text + (size > 8 * width ? "    __syncthreads();\n  }\n" : "  }\n");
 }
 
 }  // namespace

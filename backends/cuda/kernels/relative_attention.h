@@ -23,7 +23,8 @@ LayoutChoice relative_attention_layouts(const Node& node);
 ///   2. q . k, 16 keys a warp at a time, plus what 1. has for the distance; k . table for the 31
 ///      distances of 16 queries and 16 keys;
 ///   3. softmax, and the weights once more with distances as columns;
-///   4. weights . v and weights by distance . table.
+///   4. weights . v and weights by distance . table: each warp takes a quarter of the keys and all
+///      channels, 16 bytes of them a lane; the four sums meet in shared memory.
 ///
 /// All products are those of tensor cores with f32 sums (f32 in three tf32 products). Reads of q,
 /// k, v and the tables of one head are repeated for each 16 queries and come from the L2 cache.
