@@ -130,7 +130,10 @@ std::string summary(const TrainArguments& arguments, const Recipe& recipe, const
   if (!result.steps_to.empty()) {
     text += fmt::format("iterations to accuracies: {}\n", levels_line(result.steps_to));
   }
-  if (result.skipped > 0) text += fmt::format("{} steps were skipped: loss not finite\n", result.skipped);
+  if (result.skipped > 0) {
+    text += fmt::format("{} steps were skipped: their loss or gradients were not finite\n",
+                        result.skipped);
+  }
   if (result.bad_images > 0) {
     text += fmt::format("{} times a picture could not be read and another took its place\n",
                         result.bad_images);
