@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "ir/graph.h"
+#include "ir/op.h"
 
 // What fuse-attention finds around a softmax, before it is written down as one sdpa. Nothing is
 // built while it is read, so that a refusal leaves no trace.
@@ -42,6 +42,16 @@ struct Factor {
   double number = 1;
   std::vector<Value> per_head;     ///< prepared: one number, or one for each head
   std::vector<const Node*> norms;  ///< batch norms over heads: their scales
+  /// In training: the batch_norm_train that normalises this part with statistics of its own, and
+  /// the first of its channels, one a head. What multiplies the part stands behind it.
+  Node* trained = nullptr;
+  std::int64_t first_channel = 0;
+};
+
+/// A factor of the product of queries and keys, as the product reads it.
+struct ProductOperand {
+  Value value;
+  bool channels_last = false;
 };
 
 /// A value added to the scores, with what multiplies it.
@@ -53,6 +63,9 @@ struct Bias {
 
 /// Everything ahead of the softmax.
 struct Scores {
+  /// Ahead of differentiation: batch norms have statistics of the batch (batch_norm_train), and
+  /// what stands behind the products stays there.
+  bool training = false;
   Node* softmax = nullptr;
   Dim batch = 1;
   std::int64_t heads = 1, queries = 0, keys = 0;
@@ -60,6 +73,7 @@ struct Scores {
   std::optional<std::pair<double, double>> clamp;
   std::optional<Tokens> query, key;
   std::optional<Table> relative_query, relative_key, relative_height, relative_width;
+  ProductOperand query_operand, key_operand;
   Factor content, query_places, key_places;
   std::vector<Bias> biases;
 };
@@ -68,7 +82,8 @@ struct Scores {
 /// between: then a softmax of it may be attention.
 bool has_product(Value value);
 
-/// Reads the scores of `softmax`. Returns why they are not those of an sdpa; empty if they are.
+/// Reads the scores of `softmax`, whose `training` is set. Returns why they are not those of an
+/// sdpa; empty if they are.
 std::string read_scores(const Graph& graph, Node* softmax, Scores& scores);
 
 /// One scale or shift per channel behind the weighted values.
@@ -87,7 +102,8 @@ struct Mixed {
   std::vector<ChannelStep> content, places;  ///< steps before both are added
   std::vector<ChannelStep> joint;            ///< steps behind the sum
   Value end;                                 ///< what the sdpa replaces
-  bool aligned = false;  ///< `end` has the order of an sdpa's result; otherwise it is `product`
+  bool aligned = false;      ///< `end` has the order of an sdpa's result; otherwise it is `product`
+  bool interleaved = false;  ///< `end` has the channels of content and places in turn
 };
 
 /// Reads the products of the weights, values and their tables. Returns why they do not fit, or "".
@@ -103,6 +119,26 @@ std::optional<bool> channels_last_of(const Scores& scores, const Mixed& mixed);
 /// the sdpa itself.
 Value write_sdpa(Graph& graph, const Scores& scores, const Mixed& mixed, bool channels_last,
                  Provenance provenance, Node*& sdpa);
+
+/// The mean and the biased variance of a part of the scores over images and pairs of tokens,
+/// [heads].
+struct Moments {
+  Value mean, variance;
+};
+/// The rows of a table that a token sees, one for each token of the other side.
+struct TableRows {
+  Value table;    ///< [rows, channels]
+  Value visible;  ///< 0 or 1, [tokens, rows]
+};
+/// Those of q . k, and of tokens times the rows that they see; without a value as large as the
+/// scores.
+Moments content_moments(Builder& build, const ProductOperand& query, const ProductOperand& key);
+Moments place_moments(Builder& build, const ProductOperand& tokens, const TableRows& rows,
+                      std::int64_t others);
+/// relative_query, relative_key, and relative_height with relative_width, as sdpa reads them.
+TableRows rows_of_query(Builder& build, Value table, const Scores& scores);
+TableRows rows_of_key(Builder& build, Value table, const Scores& scores);
+TableRows rows_of_map(Builder& build, Value heights, Value widths, const Scores& scores);
 
 /// The node that alone reads the value; null if there are several, or the value is an output.
 Node* only_reader(const Graph& graph, Value value);

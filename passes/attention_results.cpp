@@ -16,7 +16,7 @@ struct Branch {
   bool channels_last = false;  ///< [.., queries, size] rather than [.., size, queries]
   std::vector<ChannelStep> steps;
   Value end;
-  Node* sum = nullptr;  ///< the addition of something else that reads `end`
+  Node* sum = nullptr;  ///< the addition of, or concat with, something else that reads `end`
 };
 
 class ResultReader {
@@ -50,7 +50,7 @@ class ResultReader {
          reader = only_reader(graph_, at)) {
       const std::optional<ChannelStep> step = step_of(*reader, at, channels);
       if (!step && !reader->is("reshape")) {
-        if (reader->is("add")) branch.sum = reader;
+        if (reader->is("add") || reader->is("concat")) branch.sum = reader;
         break;
       }
       at = reader->result();
@@ -73,6 +73,7 @@ class ResultReader {
 
   std::optional<ChannelStep> step_of(const Node& reader, Value at, std::int64_t channels) const {
     using Kind = ChannelStep::Kind;
+    if (s_.training) return std::nullopt;
     if (reader.is("batch_norm") && reader.operand(0) == at) {
       const bool fits = !last_ && counts_channels(at.shape(), channels);
       if (!fits || !is_prepared_behind(reader, 1)) return std::nullopt;
@@ -174,6 +175,24 @@ Node* reader_of_kind(Value value, std::string_view kind) {
   return nullptr;
 }
 
+/// Whether a concat of content and places has the channels of both in turn.
+bool takes_turns(const Scores& scores, const Branch& content, const Branch& places, bool last,
+                 std::int64_t channels) {
+  const Node& concat = *content.sum;
+  if (!concat.is("concat") || concat.operand_count() != 2 || concat.operand(0) != content.end ||
+      concat.operand(1) != places.end) {
+    return false;
+  }
+  const Shape& shape = content.end.shape();
+  const std::int64_t given = concat.attributes().integer("axis");
+  const std::size_t axis =
+      static_cast<std::size_t>(given < 0 ? given + content.end.type().rank() : given);
+  std::int64_t ahead = 1;
+  for (std::size_t i = 1; i < axis; ++i) ahead *= shape[i].factor;
+  return axis > 0 && shape[0] == scores.batch && shape[axis] == Dim(1) &&
+         ahead == (last ? scores.queries : 1) * channels;
+}
+
 }  // namespace
 
 Node* only_reader(const Graph& graph, Value value) {
@@ -253,6 +272,15 @@ std::string read_results(const Graph& graph, const Scores& scores, bool channels
   if (content.sum == nullptr || content.sum != places.sum ||
       !(content.end.type() == places.end.type())) {
     return "values and relative values are not added";
+  }
+  if (!content.sum->is("add")) {
+    // Behind scales and shifts the parts are no longer what an interleaved result holds.
+    if (!scores.training || !takes_turns(scores, content, places, channels_last, channels)) {
+      return "values and relative values are not added";
+    }
+    mixed.interleaved = true;
+    mixed.end = content.sum->result();
+    return {};
   }
   mixed.places = std::move(places.steps);
   Branch both{{}, false, {}, content.sum->result(), nullptr};

@@ -7,6 +7,7 @@
 #include "passes/attention.h"
 #include "passes/pass.h"
 #include "passes/strided_view.h"
+#include "passes/term_sum.h"
 
 namespace facet::attention {
 namespace {
@@ -91,6 +92,8 @@ class ScoreReader {
     if (node.is("add") || node.is("sub")) return read_sum(node, factor);
     if (node.is("mul") || node.is("div")) return read_scaled(node, std::move(factor));
     if (node.is("batch_norm")) return read_norm(node, std::move(factor));
+    if (node.is("batch_norm_train")) return read_trained_norm(node, std::move(factor));
+    if (node.is("reduce_sum")) return read_term_sum(node, factor);
     if (node.is("clamp")) return read_clamp(node, factor);
     return fail(fmt::format("{} stands among the scores", node.kind()));
   }
@@ -101,6 +104,7 @@ class ScoreReader {
   }
 
   bool read_sum(const Node& node, const Factor& factor) {
+    if (factor.trained != nullptr) return fail("the batch norm runs over a sum of parts");
     const Shape& shape = node.result_types()[0].shape;
     for (int i = 0; i < 2; ++i) {
       Factor own = factor;
@@ -177,9 +181,59 @@ class ScoreReader {
     return read(node.operand(0), std::move(factor));
   }
 
+  /// The statistics of the batch are those of the product alone.
+  bool read_trained_norm(Node& node, Factor factor) {
+    if (!is_by_head(node.result_types()[0].shape)) {
+      return fail("the batch norm does not run over the heads");
+    }
+    return read_normalised(node, 0, node.operand(0), std::move(factor));
+  }
+
+  bool read_normalised(Node& norm, std::int64_t channel, Value part, Factor factor) {
+    if (!s_.training) return fail("the batch norm has statistics of the batch");
+    if (in_clamp_) return fail("the shift of a batch norm counts ahead of the clamp");
+    if (factor.trained != nullptr) return fail("a batch norm stands behind another");
+    if (!norm.attributes().strings("tail").empty()) return fail("the batch norm has a tail");
+    if (!s_.batch.is_static()) return fail("the batch is symbolic");
+    if (graph_.use_count(norm.result(1)) + graph_.use_count(norm.result(2)) > 0) {
+      return fail("the statistics of the batch norm have readers");
+    }
+    factor.trained = &norm;
+    factor.first_channel = channel;
+    behind_norm_ = factor;
+    return read(part, std::move(factor));
+  }
+
+  /// Parts that one batch norm over all of them normalises side by side.
+  bool read_term_sum(Node& node, const Factor& factor) {
+    std::optional<TermSum> found = match_term_sum(graph_, &node, "batch_norm_train");
+    if (!s_.training || !found || found->norm == nullptr) {
+      return fail("reduce_sum stands among the scores");
+    }
+    if (std::string why = term_sum_refusal(*found); !why.empty()) return fail(std::move(why));
+    if (found->blocks != 1 || found->channels != s_.heads) {
+      return fail("the batch norm does not run over the heads");
+    }
+    for (int i = 0; i < found->concat->operand_count(); ++i) {
+      if (!read_normalised(*found->norm, i * s_.heads, found->concat->operand(i), factor)) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /// What stands between a product and the batch norm behind it would change its statistics.
+  bool is_normalised_itself(const Factor& factor) {
+    const bool fits = factor.trained == nullptr ||
+                      (factor.number == behind_norm_.number && factor.norms.empty() &&
+                       factor.per_head.size() == behind_norm_.per_head.size());
+    return fits || fail("a scale stands ahead of the batch norm");
+  }
+
   bool read_clamp(const Node& node, const Factor& factor) {
     if (s_.query || in_clamp_) return fail("a part of the scores is not clamped, or twice");
-    if (factor.number <= 0 || !factor.norms.empty() || !factor.per_head.empty()) {
+    if (factor.number <= 0 || !factor.norms.empty() || !factor.per_head.empty() ||
+        factor.trained != nullptr) {
       return fail("the clamped scores are scaled");
     }
     s_.clamp = {node.attributes().number("min") * factor.number,
@@ -208,9 +262,9 @@ class ScoreReader {
   bool read_content(const Node& product, bool swapped, Factor factor) {
     if (s_.query) return fail("the scores hold two products of tokens");
     double of_rows = 1, of_columns = 1;
-    auto rows =
+    const auto rows =
         tokens_of(product.operand(0), !product.attributes().boolean("transpose_a"), &of_rows);
-    auto columns =
+    const auto columns =
         tokens_of(product.operand(1), product.attributes().boolean("transpose_b"), &of_columns);
     if (!rows || !columns) {
       return fail("queries and keys are no [N, heads, tokens, channels] of fixed extents");
@@ -218,13 +272,22 @@ class ScoreReader {
     if (is_prepared(rows->base) || is_prepared(columns->base)) {
       return fail("a product with a parameter is no part of an sdpa without a skew");
     }
-    if (swapped) std::swap(rows, columns);
-    if (!fits(*rows, s_.queries) || !fits(*columns, s_.keys)) {
+    Tokens queries = *rows, keys = *columns;
+    ProductOperand of_query{product.operand(0), !product.attributes().boolean("transpose_a")};
+    ProductOperand of_key{product.operand(1), product.attributes().boolean("transpose_b")};
+    if (swapped) {
+      std::swap(queries, keys);
+      std::swap(of_query, of_key);
+    }
+    if (!fits(queries, s_.queries) || !fits(keys, s_.keys)) {
       return fail("queries and keys differ in batch or heads");
     }
     factor.number *= of_rows * of_columns;
-    s_.query = *rows;
-    s_.key = *columns;
+    if (!is_normalised_itself(factor)) return false;
+    s_.query = std::move(queries);
+    s_.key = std::move(keys);
+    s_.query_operand = of_query;
+    s_.key_operand = of_key;
     s_.content = std::move(factor);
     return true;
   }
@@ -244,7 +307,7 @@ class ScoreReader {
     if (std::string why = table_refusal(table); !why.empty()) return fail(std::move(why));
     tokens = *rows;
     factor.number *= number;
-    return true;
+    return is_normalised_itself(factor);
   }
 
   bool read_places(const Node& skew, bool swapped, Factor factor) {
@@ -354,6 +417,7 @@ class ScoreReader {
   Scores& s_;
   std::string reason_;
   bool in_clamp_ = false;
+  Factor behind_norm_;                           // of the part that is read
   std::optional<Tokens> query_seen_, key_seen_;  // what the tables are multiplied with
 };
 

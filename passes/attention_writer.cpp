@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 
 #include "ir/op.h"
 #include "ir/sdpa.h"
@@ -48,13 +49,15 @@ class Writer {
                           {"channel_axis", std::int64_t{last_ ? -1 : 1}}};
     if (s_.clamp) attributes.set("clamp", Doubles{s_.clamp->first, s_.clamp->second});
     if (s_.relative_height) attributes.set("map", Ints{s_.height, s_.width});
+    if (m_.interleaved) attributes.set("interleaved", true);
+    normalise();
     add_score_scale(attributes);
-    add_table("relative_query", s_.relative_query);
-    add_table("relative_key", s_.relative_key);
-    add_table("relative_height", s_.relative_height);
-    add_table("relative_width", s_.relative_width);
+    add("relative_query", table(s_.relative_query));
+    add("relative_key", table(s_.relative_key));
+    add("relative_height", table(s_.relative_height));
+    add("relative_width", table(s_.relative_width));
     add_bias();
-    add_table("relative_value", m_.relative_value);
+    add("relative_value", table(m_.relative_value));
     add_results();
     attributes.set("extras", extras_);
     const Value y = build_("sdpa", operands_, std::move(attributes));
@@ -91,19 +94,90 @@ class Writer {
   }
 
   void add(const char* name, Value value) {
+    if (!value) return;
     extras_.emplace_back(name);
     operands_.push_back(value);
   }
 
-  void add_table(const char* name, const std::optional<Table>& table) {
-    if (!table) return;
-    Value x = table->value;
+  /// [distances, channels], by query minus key; null for none.
+  Value table(const std::optional<Table>& from) {
+    if (!from) return {};
+    Value& made = tables_[&from];
+    if (made) return made;
+    Value x = from->value;
     if (x.type().rank() > 2) {
       x = reshape(x, {x.shape().end()[-2].factor, x.shape().end()[-1].factor});
     }
-    if (table->transposed) x = build_("transpose", {x}, {{"permutation", Ints{1, 0}}});
-    if (table->reversed) x = build_("reverse", {x}, {{"axis", std::int64_t{0}}});
-    add(name, x);
+    if (from->transposed) x = build_("transpose", {x}, {{"permutation", Ints{1, 0}}});
+    if (from->reversed) x = build_("reverse", {x}, {{"axis", std::int64_t{0}}});
+    return made = x;
+  }
+
+  /// The scales of batch norms with statistics of the batch, [heads] each, and what becomes of
+  /// their running statistics.
+  void normalise() {
+    if (s_.content.trained != nullptr) {
+      trained_scale(s_.content, content_moments(build_, s_.query_operand, s_.key_operand));
+    }
+    if (s_.query_places.trained != nullptr) {
+      TableRows rows;
+      if (s_.relative_query) {
+        rows = rows_of_query(build_, table(s_.relative_query), s_);
+      } else {
+        const Value height = table(s_.relative_height);
+        rows = rows_of_map(build_, height, table(s_.relative_width), s_);
+      }
+      trained_scale(s_.query_places, place_moments(build_, s_.query_operand, rows, s_.keys));
+    }
+    if (s_.key_places.trained != nullptr) {
+      const TableRows rows = rows_of_key(build_, table(s_.relative_key), s_);
+      trained_scale(s_.key_places, place_moments(build_, s_.key_operand, rows, s_.queries));
+    }
+    for (auto& [norm, statistics] : trained_) move_statistics(norm, statistics);
+  }
+
+  Value heads_of(Value x, const Factor& factor) {
+    if (x.shape()[0] == Dim(s_.heads)) return x;
+    return build_("slice", {x},
+                  {{"axis", std::int64_t{0}},
+                   {"start", factor.first_channel},
+                   {"end", factor.first_channel + s_.heads}});
+  }
+
+  /// scale / sqrt(variance + epsilon). The shift and the mean add one number to all scores of a
+  /// head, which a softmax does not see: rows of the scores' gradient sum to 0, and so the shift's
+  /// gradient is 0 exactly. It stays an operand, so that the optimizer goes on treating it as a
+  /// parameter.
+  void trained_scale(const Factor& factor, const Moments& moments) {
+    const Node& norm = *factor.trained;
+    trained_[factor.trained][factor.first_channel] = moments;
+    const Value epsilon = build_.scalar(norm.attributes().number("epsilon"));
+    // A difference of sums, which rounding may leave below 0.
+    const Value variance = build_("maximum", {moments.variance, build_.scalar(0)});
+    const Value scale = build_("mul", {heads_of(norm.operand(1), factor),
+                                       build_("rsqrt", {build_("add", {variance, epsilon})})});
+    const Value nothing = build_("mul", {heads_of(norm.operand(2), factor), build_.scalar(0)});
+    scales_[&factor] = build_("add", {scale, nothing});
+  }
+
+  /// Towards the mean and the unbiased variance, as batch_norm_train moves them.
+  void move_statistics(Node* norm, const std::map<std::int64_t, Moments>& parts) {
+    std::vector<Value> means, variances;
+    for (const auto& [channel, moments] : parts) {
+      means.push_back(moments.mean);
+      variances.push_back(moments.variance);
+    }
+    const auto count = static_cast<double>(s_.batch.factor * s_.queries * s_.keys);
+    const auto move = [&](const std::vector<Value>& rows, int from, int result, double factor) {
+      Value x = rows.size() == 1 ? rows[0] : build_("concat", rows, {{"axis", std::int64_t{0}}});
+      if (factor != 1) x = build_("mul", {x, build_.scalar(factor)});
+      const Value old = norm->operand(from);
+      const Value step = build_(
+          "mul", {build_("sub", {x, old}), build_.scalar(norm->attributes().number("momentum"))});
+      build_.graph().replace_uses(norm->result(result), build_("add", {old, step}));
+    };
+    move(means, 3, 3, 1);
+    move(variances, 4, 4, count > 1 ? count / (count - 1) : 1);
   }
 
   Value times(Value x, double number) {
@@ -138,7 +212,7 @@ class Writer {
 
   /// [heads]; null for a factor that is a number alone.
   Value per_head(const Factor& factor) {
-    Value result;
+    Value result = factor.trained != nullptr ? scales_.at(&factor) : Value{};
     for (const Node* norm : factor.norms) result = product(result, batch_norm_scale(build_, *norm));
     for (const Value& scale : factor.per_head) result = product(result, as_vector(scale, s_.heads));
     return result;
@@ -151,7 +225,8 @@ class Writer {
     bool same = true, plain = true;
     for (const Factor* factor : factors) {
       same = same && factor->number == s_.content.number;
-      plain = plain && factor->norms.empty() && factor->per_head.empty();
+      plain =
+          plain && factor->norms.empty() && factor->per_head.empty() && factor->trained == nullptr;
     }
     if (same) attributes.set("scale", s_.content.number);
     if (same && plain) return;
@@ -245,6 +320,9 @@ class Writer {
   Builder build_;
   std::vector<Value> operands_;
   Strings extras_;
+  std::map<const std::optional<Table>*, Value> tables_;
+  std::map<const Factor*, Value> scales_;                     ///< of trained norms, [heads]
+  std::map<Node*, std::map<std::int64_t, Moments>> trained_;  ///< by channel
 };
 
 }  // namespace

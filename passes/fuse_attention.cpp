@@ -3,6 +3,7 @@
 
 #include "ir/op.h"
 #include "passes/attention.h"
+#include "passes/fuse_training.h"
 #include "passes/pass.h"
 
 // fuse-attention: scores, softmax and weighted values become one sdpa (ir/sdpa.h has the formula)
@@ -22,10 +23,24 @@
 // shifts and batch norms per channel. It stands ahead of fold-batch-norm, lower-batch-norm and the
 // fusions of elementwise ops, which would take parts of this away.
 //
+// In training (fuse_training_attention, ahead of differentiation) a batch norm of the parts has
+// statistics of the batch. They come from queries, keys and tables without the scores
+// (attention_moments.cpp), and so does what moves the running ones:
+//
+//   before   %9 = concat(%5, %7, %8)  %10:5 = batch_norm_train(%9, ...)  %11 =
+//   reduce_sum(reshape(%10.0))
+//            %12 = softmax(%11) ...   update "running_mean" = %10.3
+//   after    %20 = sdpa(%1, %1, %1, %19, ...) {extras = ["score_scale", ...]}
+//            %19 = scale * rsqrt(variance + epsilon), one row a part   update "running_mean" = %18
+//
+// What stands behind the products stays there, because it is normalised anew in every step: content
+// and places that are joined channel by channel become one interleaved result.
+//
 // Refused: scores or weights that others read; scales that are computed at run time or vary along
 // tokens; a softmax over another axis; symbolic tokens; tables that differ from head to head;
 // shifts or biases ahead of a clamp; queries, keys and values whose channels do not lie in one
-// order.
+// order. In training also: a scale or a sum between a product and its batch norm; a batch norm
+// whose statistics others read; dropout of the weights; a symbolic batch.
 
 namespace facet {
 namespace {
@@ -81,8 +96,9 @@ bool makes_weights(Node& softmax) {
 }
 
 /// Returns why the softmax is no sdpa's; empty if it was replaced by one.
-std::string fuse(Graph& graph, Node* softmax, PassContext& context) {
+std::string fuse(Graph& graph, Node* softmax, PassContext& context, bool training) {
   Scores scores;
+  scores.training = training;
   Mixed mixed;
   if (std::string why = read_scores(graph, softmax, scores); !why.empty()) return why;
   if (std::string why = read_products(graph, scores, mixed); !why.empty()) return why;
@@ -104,16 +120,14 @@ std::string fuse(Graph& graph, Node* softmax, PassContext& context) {
   return {};
 }
 
-}  // namespace
-
-bool fuse_attention(Graph& graph, PassContext& context) {
+bool fuse_all(Graph& graph, PassContext& context, bool training) {
   std::vector<Node*> nodes = graph.node_list();
   std::erase_if(nodes,
                 [](Node* node) { return !node->is("softmax") || is_prepared(node->result()); });
   std::erase_if(nodes, [](Node* node) { return !makes_weights(*node); });
   bool changed = false;
   for (Node* softmax : nodes) {
-    const std::string why = fuse(graph, softmax, context);
+    const std::string why = fuse(graph, softmax, context, training);
     if (why.empty()) {
       changed = true;
     } else {
@@ -121,6 +135,14 @@ bool fuse_attention(Graph& graph, PassContext& context) {
     }
   }
   return changed;
+}
+
+}  // namespace
+
+bool fuse_attention(Graph& graph, PassContext& context) { return fuse_all(graph, context, false); }
+
+bool fuse_training_attention(Graph& graph, PassContext& context) {
+  return fuse_all(graph, context, true);
 }
 
 }  // namespace facet

@@ -101,7 +101,14 @@ class NormFusion {
 
 void fuse_for_training(Graph& graph) {
   PassContext context;
+  fuse_for_training(graph, context);
+}
+
+void fuse_for_training(Graph& graph, PassContext& context) {
+  context.pass = "merge-branches";
   merge_branches(graph, context);
+  context.pass = "fuse-attention";
+  fuse_training_attention(graph, context);
   std::vector<Node*> norms;  // what they take with them is erased
   for (Node* node : graph.node_list()) {
     if (node->is("batch_norm_train")) norms.push_back(node);

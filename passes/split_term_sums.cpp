@@ -6,6 +6,7 @@
 
 #include "ir/op.h"
 #include "passes/pass.h"
+#include "passes/term_sum.h"
 
 // split-term-sums: a sum over the parts of a concat is a sum of the parts. Networks that normalise
 // several terms in one batch norm spell it so; apart, each term has a scale and a shift of its own,
@@ -33,21 +34,15 @@ std::int64_t inner_size(const Shape& shape, std::size_t axis) {
   return size;
 }
 
-struct TermSum {
-  Node* sum = nullptr;
-  Node* concat = nullptr;
-  Node* norm = nullptr;      // null without a batch norm
-  std::vector<Node*> chain;  // from the sum up to the concat, both included
-  std::int64_t part = 0;     // elements of a part that lie together
-};
-
 /// The producer of operand 0 if this node alone reads it, else null.
 Node* only_producer(const Graph& graph, const Node& node) {
   const Value value = node.operand(0);
   return graph.use_count(value) == 1 ? value.node : nullptr;
 }
 
-std::optional<TermSum> match(const Graph& graph, Node* sum) {
+}  // namespace
+
+std::optional<TermSum> match_term_sum(const Graph& graph, Node* sum, std::string_view norm) {
   if (!sum->is("reduce_sum") || sum->attributes().ints("axes").size() != 1) return std::nullopt;
   TermSum found;
   found.sum = sum;
@@ -59,7 +54,7 @@ std::optional<TermSum> match(const Graph& graph, Node* sum) {
       found.concat = node;
       break;
     }
-    if (node->is("batch_norm") && found.norm == nullptr) {
+    if (node->is(norm) && found.norm == nullptr) {
       found.norm = node;
     } else if (!node->is("reshape")) {
       return std::nullopt;
@@ -68,8 +63,7 @@ std::optional<TermSum> match(const Graph& graph, Node* sum) {
   return found.concat != nullptr ? std::optional(found) : std::nullopt;
 }
 
-/// Why the sum does not split; empty if it does. Sets `part`.
-std::string refusal(TermSum& found) {
+std::string term_sum_refusal(TermSum& found) {
   const auto rank = [](Value value) { return value.type().rank(); };
   const Value summed = found.sum->operand(0);
   std::int64_t axis = found.sum->attributes().ints("axes")[0];
@@ -96,7 +90,7 @@ std::string refusal(TermSum& found) {
     return "the sum has several symbolic axes";
   }
   if (found.norm == nullptr) return {};
-  for (int i = 1; i < 5; ++i) {
+  for (int i = 1; i < 5 && found.norm->is("batch_norm"); ++i) {
     if (!is_prepared(found.norm->operand(i))) return "the statistics are computed at run time";
   }
   const Shape& normed = found.norm->operand(0).shape();
@@ -104,16 +98,19 @@ std::string refusal(TermSum& found) {
   if (channel == 0 || found.part % channel != 0 || !(normed[0] == joined.shape()[0])) {
     return "a channel of the batch norm has several parts";
   }
+  found.channels = found.part / channel;
+  found.blocks = normed[1].factor / (static_cast<std::int64_t>(operands.size()) * found.channels);
   return {};
 }
+
+namespace {
 
 /// The parts' share of a batch norm. Channels are [blocks, terms, channels a part].
 Value part_norm(Builder& build, const TermSum& found, Value part, std::int64_t index) {
   const Node& norm = *found.norm;
   const Shape& shape = norm.operand(0).shape();
   const auto terms = static_cast<std::int64_t>(found.concat->operand_count());
-  const std::int64_t together = found.part / inner_size(shape, 1);
-  const std::int64_t blocks = shape[1].factor / (terms * together);
+  const std::int64_t together = found.channels, blocks = found.blocks;
   std::vector<Value> operands{part};
   const bool has_channels = part.shape().size() > 1 && part.shape()[1] == Dim(blocks * together);
   if (!has_channels) {
@@ -162,11 +159,11 @@ void split(Graph& graph, const TermSum& found) {
 bool split_term_sums(Graph& graph, PassContext& context) {
   bool changed = false;
   for (Node* node : graph.node_list()) {
-    std::optional<TermSum> found = match(graph, node);
+    std::optional<TermSum> found = match_term_sum(graph, node, "batch_norm");
     if (!found) continue;
     const Node& place = found->norm != nullptr ? *found->norm : *found->sum;
     const std::string pattern = found->norm != nullptr ? "sum(batch_norm(concat))" : "sum(concat)";
-    if (const std::string reason = refusal(*found); !reason.empty()) {
+    if (const std::string reason = term_sum_refusal(*found); !reason.empty()) {
       context.missed(place, pattern, reason);
       continue;
     }

@@ -18,6 +18,7 @@
 #include "ir/error.h"
 #include "ir/gate.h"
 #include "ir/op.h"
+#include "ir/sdpa.h"
 
 namespace facet {
 namespace {
@@ -36,6 +37,7 @@ enum class Family {
   pooling,
   softmax,
   sdpa,
+  sdpa_bwd,
   gate,
   batch_norm,
   prelu_bwd,
@@ -70,6 +72,7 @@ Family family_of(const Node& node) {
   if (is_one_of({"max_pool", "avg_pool"})) return Family::pooling;
   if (node.is("softmax")) return Family::softmax;
   if (node.is("sdpa")) return Family::sdpa;
+  if (node.is("sdpa_bwd")) return Family::sdpa_bwd;
   if (node.is("gate")) return Family::gate;
   if (is_one_of({"batch_norm_train", "batch_norm_apply", "batch_norm_bwd"}))
     return Family::batch_norm;
@@ -159,7 +162,9 @@ class CpuBackend : public Backend {
     if (family_of(node) == Family::backward) {
       return cpu::choose_backward_layouts(*device_, node);
     }
-    if (family_of(node) == Family::sdpa) return channels_last(node);
+    if (family_of(node) == Family::sdpa || family_of(node) == Family::sdpa_bwd) {
+      return channels_last(node);
+    }
     if (family_of(node) == Family::gate) return gate_layouts(node);
     return cpu::choose_compute_layouts(*device_, node);
   }
@@ -211,6 +216,8 @@ class CpuBackend : public Backend {
         return cpu::lower_softmax(node, operands, results);
       case Family::sdpa:
         return cpu::lower_sdpa(node, operands, results);
+      case Family::sdpa_bwd:
+        return cpu::lower_sdpa_bwd(node, operands, results);
       case Family::gate:
         return cpu::lower_gate(node, operands, results);
       case Family::batch_norm:
@@ -280,6 +287,8 @@ class CpuBackend : public Backend {
         return cpu::supports_backward(*device_, node);
       case Family::branches:
         return cpu::takes_direct(node);
+      case Family::sdpa_bwd:
+        return cpu::takes_sdpa_bwd(node);
       default:
         return true;
     }
@@ -290,14 +299,22 @@ class CpuBackend : public Backend {
             std::vector<Layout>(static_cast<std::size_t>(node.result_count()))};
   }
 
-  /// NHWC for the maps among q, k, v and the result; sequences and tables as they are.
+  /// NHWC for the maps among q, k, v, the result and their gradients; sequences and tables as they
+  /// are.
   static LayoutChoice channels_last(const Node& node) {
-    const auto layout = [](const Type& type) { return Layout(type.rank() == 4 ? "acdb" : ""); };
+    const auto layouts = [](const Type& type, bool is_map) {
+      return Layout(is_map && type.rank() == 4 ? "acdb" : "");
+    };
+    const bool backward = node.is("sdpa_bwd");
+    const int maps = backward ? 4 : 3, results = backward ? sdpa_bwd_of(node).value + 1 : 1;
     LayoutChoice choice;
     for (int i = 0; i < node.operand_count(); ++i) {
-      choice.operands.push_back(i < 3 ? layout(node.operand(i).type()) : "");
+      choice.operands.push_back(layouts(node.operand(i).type(), i < maps));
     }
-    choice.results = {layout(node.result_types()[0])};
+    for (int i = 0; i < node.result_count(); ++i) {
+      choice.results.push_back(
+          layouts(node.result_types()[static_cast<std::size_t>(i)], i < results));
+    }
     return choice;
   }
 

@@ -136,11 +136,15 @@ void plan_products(const Node& node, Plans& plans) {
   }
 }
 
-/// Attention's gradient: graphs, or kernels.
+/// Attention's gradient: graphs, or kernels, or plain ops where neither has room for its heads.
 void plan_gradient(const Node& node, Plans& plans) {
   const auto graphs = cuda::attention_gradient_graphs(node);
   if (graphs && plans.takes(node, graphs->forward)) {
     EXPECT_TRUE(plans.takes(node, graphs->backward));
+    return;
+  }
+  if (!cuda::is_attention_gradient(node)) {
+    ++plans.counts["sdpa_bwd " + node.provenance().scope + " left: it decomposes"];
     return;
   }
   std::vector<View> operands, results;

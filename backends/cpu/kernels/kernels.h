@@ -45,6 +45,13 @@ std::unique_ptr<Kernel> lower_softmax(const Node& node, std::span<const View> op
 std::unique_ptr<Kernel> lower_sdpa(const Node& node, std::span<const View> operands,
                                    std::span<const View> results);
 
+/// Whether lower_sdpa_bwd has a kernel: not for the gradient of a bias.
+bool takes_sdpa_bwd(const Node& node);
+/// sdpa_bwd, with operands and results of any float type; products and sums are f32. No score of a
+/// whole head is kept. Fast where channels, or tokens, are contiguous.
+std::unique_ptr<Kernel> lower_sdpa_bwd(const Node& node, std::span<const View> operands,
+                                       std::span<const View> results);
+
 /// gate (ir/gate.h): maps and their gates with all reductions in f32. Fast where channels are
 /// contiguous and rows of pixels follow each other; x, residual and result may be slices of
 /// channels. The result may share the bytes of x or of the residual if the views are the same.

@@ -13,17 +13,14 @@
 #include "ir/error.h"
 
 namespace facet::cpu {
-namespace {
-
 std::int64_t panels_of(std::int64_t n) { return (n + kPanel - 1) / kPanel * kPanel; }
 
-/// A row of whole panels whose number is odd, so that a column does not fall on few cache sets.
 std::int64_t spread_row(std::int64_t n) {
   const std::int64_t panels = panels_of(n) / kPanel;
   return (panels + 1 - panels % 2) * kPanel;
 }
 
-SdpaTokens tokens_of(const Node& node, const View& view, bool channels_last, HeadChannels heads) {
+SdpaTokens sdpa_tokens(const Node& node, const View& view, bool channels_last, HeadChannels heads) {
   SdpaTokens tokens;
   tokens.heads = heads;
   tokens.image = view.strides[0];
@@ -54,12 +51,14 @@ SdpaTokens tokens_of(const Node& node, const View& view, bool channels_last, Hea
   return tokens;
 }
 
-SdpaExtra extra_of(const Node& node, const View& view) {
+SdpaExtra sdpa_extra(const Node& node, const View& view) {
   SdpaExtra extra{float_type(node, view.type.dtype), 0, 1};
   if (view.strides.size() > 1) extra.row = view.strides[view.strides.size() - 2];
   if (!view.strides.empty()) extra.column = view.strides.back();
   return extra;
 }
+
+namespace {
 
 /// Decides sizes and places of everything in the scratch.
 void lay_out(SdpaPlan& p) {
@@ -142,10 +141,10 @@ std::unique_ptr<Kernel> lower_sdpa(const Node& node, std::span<const View> opera
   plan.loops = &loops;
   plan.threads = std::max(1, omp_get_max_threads());
   plan.images = static_extents(operands[0].type.shape)[0];
-  plan.q = tokens_of(node, operands[0], s.channels_last, s.query);
-  plan.k = tokens_of(node, operands[1], s.channels_last, s.key);
-  plan.v = tokens_of(node, operands[2], s.channels_last, s.value);
-  plan.y = tokens_of(node, results[0], s.channels_last, {0, s.value.size, s.value.size});
+  plan.q = sdpa_tokens(node, operands[0], s.channels_last, s.query);
+  plan.k = sdpa_tokens(node, operands[1], s.channels_last, s.key);
+  plan.v = sdpa_tokens(node, operands[2], s.channels_last, s.value);
+  plan.y = sdpa_tokens(node, results[0], s.channels_last, {0, s.value.size, s.value.size});
   if (s.interleaved) {
     plan.between_parts = plan.y.matrix.channel;
     plan.y.matrix.channel *= 2;
@@ -155,7 +154,7 @@ std::unique_ptr<Kernel> lower_sdpa(const Node& node, std::span<const View> opera
     plan.pairs = plan.pairs && operands[i].type.dtype == DType::bf16;
   }
   for (std::size_t i = 3; i < operands.size(); ++i) {
-    plan.extras.push_back(extra_of(node, operands[i]));
+    plan.extras.push_back(sdpa_extra(node, operands[i]));
   }
   if (s.bias >= 0) {
     plan.bias_strides = broadcast_strides(operands[static_cast<std::size_t>(s.bias)],

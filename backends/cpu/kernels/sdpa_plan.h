@@ -25,6 +25,14 @@ struct SdpaExtra {
   std::int64_t column = 0;
 };
 
+/// `n` rounded up to whole panels.
+std::int64_t panels_of(std::int64_t n);
+/// A row of whole panels whose number is odd, so that a column does not fall on few cache sets.
+std::int64_t spread_row(std::int64_t n);
+/// The tokens of a view. Throws Error(failure) where no PackSource describes them.
+SdpaTokens sdpa_tokens(const Node& node, const View& view, bool channels_last, HeadChannels heads);
+SdpaExtra sdpa_extra(const Node& node, const View& view);
+
 /// Where the parts of the scratch lie, in 4-byte words. All threads read the tables; behind them
 /// each thread has its own part.
 struct SdpaScratch {
