@@ -16,22 +16,25 @@
 #include "backends/cuda/driver_library.h"
 #include "backends/cuda/nvrtc.h"
 #include "backends/cuda/once_cache.h"
+#include "backends/cuda/plan_timing.h"
 #include "ir/error.h"
 
 namespace facet::cuda {
 namespace {
 
 constexpr std::size_t kKernelCacheBytes = std::size_t{256} << 20;
+constexpr std::size_t kPlanBytes = std::size_t{64} << 20;
+constexpr std::size_t kTimedPlans = 8;  // cuDNN's own order is rarely farther off
 
-/// $XDG_CACHE_HOME/facet/kernels, else ~/.cache/facet/kernels, else a temporary folder.
-std::filesystem::path kernel_folder() {
+/// $XDG_CACHE_HOME/facet/`name`, else ~/.cache/facet/..., else a temporary folder.
+std::filesystem::path cache_folder(const char* name) {
   const char* cache = std::getenv("XDG_CACHE_HOME");
   const char* home = std::getenv("HOME");
   std::filesystem::path folder = cache != nullptr && *cache != '\0' ? std::filesystem::path(cache)
                                  : home != nullptr && *home != '\0'
                                      ? std::filesystem::path(home) / ".cache"
                                      : std::filesystem::temp_directory_path();
-  return folder / "facet" / "kernels";
+  return folder / "facet" / name;
 }
 
 CUdeviceptr address(const std::byte* at) { return reinterpret_cast<CUdeviceptr>(at); }
@@ -70,7 +73,8 @@ class DevicePlan final : public GraphPlan {
 
 class CudaDriver final : public DriverApi {
  public:
-  CudaDriver() : library_(load_driver_library()), kernels_(kernel_folder(), kKernelCacheBytes) {
+  CudaDriver()
+      : library_(load_driver_library()), kernels_(cache_folder("kernels"), kKernelCacheBytes) {
     check(library_.init(0), "starting the driver");
     CUdevice device = 0;
     check(library_.device_get(&device, 0), "finding the GPU");
@@ -88,7 +92,8 @@ class CudaDriver final : public DriverApi {
     library_.device_bytes(&bytes, device);
     facts_.bytes = static_cast<std::int64_t>(bytes);
     facts_.description = describe_device(take_handle().handle.raw);
-    planner_ = std::make_shared<CudnnPlanner>(facts_.description);
+    planner_ = std::make_shared<CudnnPlanner>(facts_.description,
+                                              FileCache(cache_folder("plans"), ".fcp", kPlanBytes));
     matmuls_ = open_cublaslt();
   }
 
@@ -216,11 +221,25 @@ class CudaDriver final : public DriverApi {
                                         const EngineRules& rules) override {
     enter();
     const std::string key =
-        fmt::format("{} {}\n{}", rules.tf32, rules.deterministic, to_text(graph));
+        fmt::format("{} {} {}\n{}", rules.tf32, rules.deterministic, rules.timed, to_text(graph));
     return plans_.get(key, [&]() -> std::shared_ptr<const GraphPlan> {
-      const TakenHandle taken = take_handle();
-      return std::make_shared<const DevicePlan>(planner_->make_plan(graph, rules, taken.handle.raw),
-                                                taken.handle);
+      std::vector<std::shared_ptr<const GraphPlan>> plans;
+      {
+        const TakenHandle taken = take_handle();
+        const auto bound = [&](std::shared_ptr<const CudnnPlan> plan) {
+          return std::make_shared<const DevicePlan>(std::move(plan), taken.handle);
+        };
+        if (auto kept = planner_->kept_plan(graph, rules, taken.handle.raw)) {
+          return bound(std::move(kept));
+        }
+        for (auto& plan :
+             planner_->make_plans(graph, rules, taken.handle.raw, rules.timed ? kTimedPlans : 1)) {
+          plans.push_back(bound(std::move(plan)));
+        }
+      }
+      const std::size_t best = plans.size() > 1 ? fastest(graph, plans) : 0;
+      planner_->keep_plan(graph, rules, static_cast<const DevicePlan&>(*plans[best]).plan());
+      return plans[best];
     });
   }
   void run(StreamHandle stream, const GraphPlan& plan, const OperationGraph& graph,
@@ -284,6 +303,13 @@ class CudaDriver final : public DriverApi {
                               words != nullptr ? words : "unknown", static_cast<int>(result)));
   }
 
+  /// One at a time has the device.
+  std::size_t fastest(const OperationGraph& graph,
+                      std::span<const std::shared_ptr<const GraphPlan>> plans) {
+    const std::lock_guard lock(timing_);
+    return fastest_plan(*this, graph, plans);
+  }
+
   struct TakenHandle {
     CudnnHandle& handle;
     std::unique_lock<std::mutex> lock;
@@ -309,6 +335,7 @@ class CudaDriver final : public DriverApi {
   DeviceFacts facts_;
   std::shared_ptr<CudnnPlanner> planner_;
   std::unique_ptr<MatmulLibrary> matmuls_;
+  std::mutex timing_;
   std::mutex mutex_;
   std::list<CudnnHandle> handles_;  ///< stay as long as the program: plans run by theirs
   KernelCache kernels_;

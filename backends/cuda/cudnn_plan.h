@@ -1,7 +1,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
 #include <utility>
 
 #include "backends/cuda/cudnn_descriptor.h"
@@ -12,8 +14,9 @@ namespace facet::cuda {
 /// A plan that cuDNN has built.
 class CudnnPlan final : public GraphPlan {
  public:
-  /// `configuration` is what the plan was made from, kept as long as it.
-  CudnnPlan(Descriptor plan, Descriptor configuration, std::int64_t workspace_bytes,
+  /// `configuration` is what the plan was made from, kept as long as it; none for one made from
+  /// text.
+  CudnnPlan(Descriptor plan, std::optional<Descriptor> configuration, std::int64_t workspace_bytes,
             std::int64_t engine)
       : configuration_(std::move(configuration)),
         plan_(std::move(plan)),
@@ -22,6 +25,8 @@ class CudnnPlan final : public GraphPlan {
 
   std::int64_t workspace_bytes() const override { return workspace_bytes_; }
   std::int64_t engine() const override { return engine_; }
+  /// The plan as cuDNN writes it, from which it can be made again for the same device.
+  std::string text() const { return plan_.get_text(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION); }
 
   /// Puts the plan on the stream of `handle`. Addresses and workspace as DriverApi::run has them.
   /// Throws Error(failure) with cuDNN's reason.
@@ -29,7 +34,7 @@ class CudnnPlan final : public GraphPlan {
            std::byte* workspace) const;
 
  private:
-  Descriptor configuration_;
+  std::optional<Descriptor> configuration_;
   Descriptor plan_;
   std::int64_t workspace_bytes_ = 0;
   std::int64_t engine_ = 0;

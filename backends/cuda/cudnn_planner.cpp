@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <list>
 #include <map>
 #include <mutex>
@@ -78,8 +79,10 @@ bool allows(const EngineRules& rules, const Engine& engine, DType factors) {
 
 class CudnnPlanner::Implementation {
  public:
-  explicit Implementation(const std::string& device)
-      : device_(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, "description of the device") {
+  Implementation(const std::string& device, std::optional<FileCache> files)
+      : description_(device),
+        device_(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, "description of the device"),
+        files_(std::move(files)) {
     device_.set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, std::string_view(device));
     device_.finalize();
   }
@@ -114,24 +117,78 @@ class CudnnPlanner::Implementation {
   PlanResult build_plan(const OperationGraph& graph, const EngineRules& rules) {
     std::string refusal =
         "every engine for it compiles its kernel at run time, which needs a driver";
-    const auto plan = first_plan(graph, rules, /*handle=*/nullptr, refusal);
-    return {plan != nullptr ? plan->workspace_bytes() : 0, plan != nullptr ? "" : refusal};
+    const auto plans = first_plans(graph, rules, /*handle=*/nullptr, 1, refusal);
+    if (plans.empty()) return {0, refusal};
+    return {plans.front()->workspace_bytes(), ""};
   }
 
-  std::shared_ptr<const CudnnPlan> make_plan(const OperationGraph& graph, const EngineRules& rules,
-                                             cudnnHandle_t handle) {
+  std::vector<std::shared_ptr<const CudnnPlan>> make_plans(const OperationGraph& graph,
+                                                           const EngineRules& rules,
+                                                           cudnnHandle_t handle,
+                                                           std::size_t limit) {
     std::string refusal = "there is no engine for it within the rules";
-    auto plan = first_plan(graph, rules, handle, refusal);
-    if (plan != nullptr) return plan;
+    auto plans = first_plans(graph, rules, handle, limit, refusal);
+    if (!plans.empty()) return plans;
     throw failure(
         fmt::format("cuDNN builds no plan: {}; the graph is\n{}", refusal, to_text(graph)));
   }
 
+  std::shared_ptr<const CudnnPlan> kept_plan(const OperationGraph& graph, const EngineRules& rules,
+                                             cudnnHandle_t handle) {
+    if (!files_) return nullptr;
+    const std::optional<std::string> kept = files_->read(key_of(graph, rules));
+    const std::size_t line = kept ? kept->find('\n') : std::string::npos;
+    if (line == std::string::npos) return nullptr;
+    // The device's description is shared, a handle is the caller's alone.
+    std::unique_lock lock(mutex_, std::defer_lock);
+    if (handle == nullptr) lock.lock();
+    Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, "kept plan");
+    if (!place(plan, handle, kept->substr(line + 1)).empty()) return nullptr;
+    const std::int64_t workspace = plan.get_integer(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
+    return std::make_shared<const CudnnPlan>(std::move(plan), std::nullopt, workspace,
+                                             std::atoll(kept->c_str()));
+  }
+
+  void keep_plan(const OperationGraph& graph, const EngineRules& rules, const CudnnPlan& plan) {
+    if (files_) {
+      files_->write(key_of(graph, rules), fmt::format("{}\n{}", plan.engine(), plan.text()));
+    }
+  }
+
  private:
-  /// Of the best engine that builds one; null, and cuDNN's last reason, if none does. Without a
-  /// handle engines that compile at run time do not count.
-  std::shared_ptr<const CudnnPlan> first_plan(const OperationGraph& graph, const EngineRules& rules,
-                                              cudnnHandle_t handle, std::string& refusal) {
+  /// Everything that decides a plan.
+  std::string key_of(const OperationGraph& graph, const EngineRules& rules) const {
+    return fmt::format("cudnn {} tf32 {} deterministic {} timed {}\n{}\n{}", cudnn_version(),
+                       rules.tf32, rules.deterministic, rules.timed, description_, to_text(graph));
+  }
+
+  /// Makes the descriptor of `text` a plan for the handle, else for the described device. Why cuDNN
+  /// does not, empty if it has.
+  std::string place(Descriptor& plan, cudnnHandle_t handle, std::string_view text) {
+    try {
+      plan.set(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, text);
+      set_device(plan, handle);
+      return plan.try_finalize();
+    } catch (const Error& error) {  // no plan's text
+      return error.what();
+    }
+  }
+
+  void set_device(Descriptor& plan, cudnnHandle_t handle) const {
+    if (handle != nullptr) {
+      plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, handle);
+    } else {
+      plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device_);
+    }
+  }
+
+  /// Of the best engines that build one, at most `limit`; none, and cuDNN's last reason, if none
+  /// does. Without a handle engines that compile at run time do not count.
+  std::vector<std::shared_ptr<const CudnnPlan>> first_plans(const OperationGraph& graph,
+                                                            const EngineRules& rules,
+                                                            cudnnHandle_t handle, std::size_t limit,
+                                                            std::string& refusal) {
+    std::vector<std::shared_ptr<const CudnnPlan>> plans;
     // The device's description is shared, a handle is the caller's alone.
     std::unique_lock lock(mutex_, std::defer_lock);
     if (handle == nullptr) lock.lock();
@@ -142,21 +199,20 @@ class CudnnPlanner::Implementation {
         if (candidate.engine.compiles_at_run_time && handle == nullptr) continue;
         Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, "plan");
         plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, candidate.configuration);
-        if (handle != nullptr) {
-          plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, handle);
-        } else {
-          plan.set(CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, device_);
-        }
+        set_device(plan, handle);
         refusal = plan.try_finalize();
         if (!refusal.empty()) continue;
         const std::int64_t workspace = plan.get_integer(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
-        return std::make_shared<const CudnnPlan>(
-            std::move(plan), std::move(candidate.configuration), workspace, candidate.engine.index);
+        plans.push_back(std::make_shared<const CudnnPlan>(std::move(plan),
+                                                          std::move(candidate.configuration),
+                                                          workspace, candidate.engine.index));
+        if (plans.size() == limit) return plans;
       }
+      if (!plans.empty()) break;
       // What only needs a plan's existence keeps to the list that `engines` answers from.
       if (handle == nullptr && !listed.empty()) break;
     }
-    return nullptr;
+    return plans;
   }
 
   /// What cuDNN lists in this mode and the rules allow, best first: for the graph's handle, else
@@ -178,15 +234,17 @@ class CudnnPlanner::Implementation {
     return found;
   }
 
+  std::string description_;
   Descriptor device_;
+  std::optional<FileCache> files_;
   std::mutex mutex_;
   using Answers = std::list<std::pair<std::string, std::vector<Engine>>>;
   Answers answers_;  // last used first
   std::map<std::string, Answers::iterator> places_;
 };
 
-CudnnPlanner::CudnnPlanner(const std::string& device)
-    : implementation_(std::make_unique<Implementation>(device)) {}
+CudnnPlanner::CudnnPlanner(const std::string& device, std::optional<FileCache> files)
+    : implementation_(std::make_unique<Implementation>(device, std::move(files))) {}
 CudnnPlanner::~CudnnPlanner() = default;
 
 std::vector<Engine> CudnnPlanner::engines(const OperationGraph& graph, const EngineRules& rules) {
@@ -197,10 +255,22 @@ PlanResult CudnnPlanner::build_plan(const OperationGraph& graph, const EngineRul
   return implementation_->build_plan(graph, rules);
 }
 
-std::shared_ptr<const CudnnPlan> CudnnPlanner::make_plan(const OperationGraph& graph,
+std::vector<std::shared_ptr<const CudnnPlan>> CudnnPlanner::make_plans(const OperationGraph& graph,
+                                                                       const EngineRules& rules,
+                                                                       cudnnContext* handle,
+                                                                       std::size_t limit) {
+  return implementation_->make_plans(graph, rules, handle, limit);
+}
+
+std::shared_ptr<const CudnnPlan> CudnnPlanner::kept_plan(const OperationGraph& graph,
                                                          const EngineRules& rules,
                                                          cudnnContext* handle) {
-  return implementation_->make_plan(graph, rules, handle);
+  return implementation_->kept_plan(graph, rules, handle);
+}
+
+void CudnnPlanner::keep_plan(const OperationGraph& graph, const EngineRules& rules,
+                             const CudnnPlan& plan) {
+  implementation_->keep_plan(graph, rules, plan);
 }
 
 std::optional<OperationGraph> where_planned(CudnnPlanner& planner,

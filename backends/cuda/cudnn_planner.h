@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backends/cuda/file_cache.h"
 #include "backends/cuda/operation_graph.h"
 
 struct cudnnContext;
@@ -21,6 +22,9 @@ struct EngineRules {
   bool tf32 = false;
   /// The same bits in every run.
   bool deterministic = true;
+  /// Of the engines that may compute a graph the device's fastest is taken, by running them, in
+  /// place of the one that cuDNN expects to be.
+  bool timed = false;
 
   friend bool operator==(const EngineRules&, const EngineRules&) = default;
 };
@@ -54,8 +58,8 @@ struct PlanResult {
 class CudnnPlanner {
  public:
   /// `device` is the JSON text that cuDNN writes of a device (its multiprocessors, registers,
-  /// clocks, memory). Throws Error(failure) if cuDNN does not take it.
-  explicit CudnnPlanner(const std::string& device);
+  /// clocks, memory); plans are kept in `files`. Throws Error(failure) if cuDNN does not take it.
+  explicit CudnnPlanner(const std::string& device, std::optional<FileCache> files = {});
   ~CudnnPlanner();
   CudnnPlanner(const CudnnPlanner&) = delete;
   CudnnPlanner& operator=(const CudnnPlanner&) = delete;
@@ -70,12 +74,21 @@ class CudnnPlanner {
   /// none.
   PlanResult build_plan(const OperationGraph& graph, const EngineRules& rules);
 
-  /// A plan to run on the device of `handle`, a cudnnHandle_t: of the best engine whose plan can be
-  /// built, those for the case that none of the first list works included. Throws Error(failure)
+  /// Plans to run on the device of `handle`, a cudnnHandle_t, at most `limit`: of the best engines
+  /// whose plans can be built, those for the case that none of the first list works included. Null
+  /// for `handle`: for the described device, of engines that need no driver. Throws Error(failure)
   /// with the graph's text and cuDNN's last reason if there is none. Plans of several handles are
   /// built at the same time.
-  std::shared_ptr<const CudnnPlan> make_plan(const OperationGraph& graph, const EngineRules& rules,
+  std::vector<std::shared_ptr<const CudnnPlan>> make_plans(const OperationGraph& graph,
+                                                           const EngineRules& rules,
+                                                           cudnnContext* handle, std::size_t limit);
+
+  /// The plan that `keep_plan` wrote for this device, cuDNN, graph and rules, in this process or
+  /// another; null if there is none that cuDNN takes.
+  std::shared_ptr<const CudnnPlan> kept_plan(const OperationGraph& graph, const EngineRules& rules,
                                              cudnnContext* handle);
+  /// Does nothing without files.
+  void keep_plan(const OperationGraph& graph, const EngineRules& rules, const CudnnPlan& plan);
 
  private:
   class Implementation;

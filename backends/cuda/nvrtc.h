@@ -3,10 +3,10 @@
 #include <atomic>
 #include <cstddef>
 #include <filesystem>
-#include <optional>
 #include <string>
-#include <vector>
+#include <utility>
 
+#include "backends/cuda/file_cache.h"
 #include "backends/cuda/kernels/kernel_source.h"
 
 namespace facet::cuda {
@@ -37,32 +37,21 @@ CompiledKernel compile_kernel(const KernelSource& kernel, int architecture);
 /// `compile_kernel`.
 std::string kernel_ptx(const KernelSource& kernel, int architecture);
 
-/// Compiled kernels in a folder, shared by processes. A file's name is a hash of everything that
-/// decides the code (source, architecture, options, compiler's version), which the file repeats, so
-/// that an equal hash of something else is seen. Files appear whole or not at all. Behind every new
-/// file those used longest ago are deleted until `limit` bytes are kept. Safe from several threads,
-/// which compile at the same time.
+/// Compiled kernels in a folder (a FileCache): the key is everything that decides the code, source,
+/// architecture, options, compiler's version. Safe from several threads, which compile at the same
+/// time.
 class KernelCache {
  public:
-  /// `folder` is made when it is first written to.
   KernelCache(std::filesystem::path folder, std::size_t limit)
-      : folder_(std::move(folder)), limit_(limit) {}
+      : files_(std::move(folder), ".fck", limit) {}
 
-  /// The kernel from the folder, else compiled and kept there; a folder that cannot be written to
-  /// only costs the next compilation. Throws as `compile_kernel`.
+  /// The kernel from the folder, else compiled and kept there. Throws as `compile_kernel`.
   CompiledKernel get(const KernelSource& kernel, int architecture);
   /// Those that `get` had to compile.
   int compiled() const { return compiled_; }
 
  private:
-  std::optional<CompiledKernel> read(const std::filesystem::path& path,
-                                     const std::string& key) const;
-  void write(const std::filesystem::path& path, const std::string& key,
-             const CompiledKernel& kernel) const;
-  void trim(const std::filesystem::path& newest) const;
-
-  std::filesystem::path folder_;
-  std::size_t limit_;
+  FileCache files_;
   std::atomic<int> compiled_ = 0;
 };
 

@@ -2,9 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <set>
 
+#include "backends/cuda/cudnn_plan.h"
 #include "backends/cuda/pooling.h"
 #include "tests/cuda/cuda_case.h"
+#include "tests/formats/temp_folder.h"
 #include "tests/passes/pass_case.h"
 
 // cuDNN's answers for an H200 that is not there.
@@ -116,6 +120,60 @@ TEST(CudnnPlanner, AGraphThatIsNoneIsNamed) {
   const std::string error = test::error_of([&] { test::h200_planner().engines(graph, {}); });
   EXPECT_THAT(error, HasSubstr("cuDNN refuses the convolution"));
   EXPECT_THAT(error, HasSubstr("result0 : bf16[8, 64, 29, 28]"));
+}
+
+TEST(CudnnPlanner, SeveralPlansAreOfSeveralEngines) {
+  const auto plans =
+      test::h200_planner().make_plans(convolution("bf16"), {}, /*handle=*/nullptr, 4);
+  EXPECT_EQ(plans.size(), 4u);
+  std::set<std::string> texts;
+  for (const auto& plan : plans) texts.insert(plan->text());
+  EXPECT_EQ(texts.size(), 4u);
+}
+
+/// The planner of another process: it shares nothing but the folder.
+cuda::CudnnPlanner planner_with(const std::filesystem::path& folder) {
+  return cuda::CudnnPlanner(test::h200_description(), cuda::FileCache(folder, ".fcp", 1 << 24));
+}
+
+TEST(CudnnPlanner, KeptPlansAreTheSameInAnotherProcess) {
+  const test::TempFolder folder;
+  const OperationGraph graph = convolution("bf16", "\"bias\", \"relu\"");
+  std::shared_ptr<const cuda::CudnnPlan> made;
+  {
+    cuda::CudnnPlanner planner = planner_with(folder / "plans");
+    EXPECT_EQ(planner.kept_plan(graph, {}, nullptr), nullptr);
+    made = planner.make_plans(graph, {}, nullptr, 3).back();
+    planner.keep_plan(graph, {}, *made);
+  }
+  cuda::CudnnPlanner planner = planner_with(folder / "plans");
+  const auto kept = planner.kept_plan(graph, {}, nullptr);
+  ASSERT_NE(kept, nullptr);
+  EXPECT_EQ(kept->engine(), made->engine());
+  EXPECT_EQ(kept->workspace_bytes(), made->workspace_bytes());
+  EXPECT_EQ(kept->text(), made->text());
+  // Another graph, other rules: not this plan.
+  EXPECT_EQ(planner.kept_plan(convolution("bf16"), {}, nullptr), nullptr);
+  EXPECT_EQ(planner.kept_plan(graph, {.deterministic = false}, nullptr), nullptr);
+  EXPECT_EQ(planner.kept_plan(graph, {.timed = true}, nullptr), nullptr);
+  EXPECT_EQ(test::h200_planner().kept_plan(graph, {}, nullptr), nullptr);  // without files
+}
+
+TEST(CudnnPlanner, KeptTextsThatAreNoPlansAreNone) {
+  const test::TempFolder folder;
+  const OperationGraph graph = convolution("bf16");
+  cuda::CudnnPlanner planner = planner_with(folder / "plans");
+  planner.keep_plan(graph, {}, *planner.make_plans(graph, {}, nullptr, 1).front());
+  const auto file = std::filesystem::directory_iterator(folder / "plans")->path();
+  const std::string whole = test::read_bytes(file);
+  std::string broken = whole;  // of the same length, so that only cuDNN can tell
+  const std::size_t at = broken.rfind("\"engine");
+  ASSERT_NE(at, std::string::npos);
+  broken.replace(at, 3, "\"xx");
+  test::write_bytes(file, broken);
+  EXPECT_EQ(planner.kept_plan(graph, {}, nullptr), nullptr);
+  test::write_bytes(file, whole);
+  EXPECT_NE(planner.kept_plan(graph, {}, nullptr), nullptr);
 }
 
 TEST(CudnnPlanner, AnswersDependOnTheRules) {

@@ -19,7 +19,7 @@ namespace facet::test {
 /// is done when someone waits for it, so what is read too early or overwritten too early shows.
 /// Launches on addresses that were not allocated throw. One thread; several may load kernels and
 /// ask for plans.
-class FakeDriver final : public cuda::DriverApi {
+class FakeDriver : public cuda::DriverApi {
  public:
   explicit FakeDriver(std::int64_t bytes = std::int64_t{1} << 30);
   ~FakeDriver() override;
