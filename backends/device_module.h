@@ -18,14 +18,15 @@ namespace facet {
 
 /// Both sides must be built from the same interface by the same compiler; the number counts
 /// changes.
-inline constexpr const char* kDeviceInterface = "facet device interface 3, compiler " __VERSION__;
+inline constexpr const char* kDeviceInterface = "facet device interface 4, compiler " __VERSION__;
 
 /// How a device is to be used.
 struct DeviceOptions {
   std::int64_t memory_limit = 0;  ///< bytes of the device's memory, for the whole program; 0: all
   /// Products of f32 may round their factors to 10 bits of mantissa.
   bool tf32 = false;
-  int threads = 1;  ///< that compile kernels at the same time
+  int threads = 1;    ///< that compile kernels at the same time
+  bool tune = false;  ///< choose engines by running them
 };
 
 class DeviceModule {

@@ -387,7 +387,7 @@ void add_bench_command(CLI::App& app) {
       ->allow_extra_args(false)
       ->capture_default_str();
   CompileArguments& compile = arguments->compile;
-  add_device_option(*command, compile.device, compile.device_memory);
+  add_device_options(*command, compile.device);
   add_threads_option(*command, compile.threads);
   add_pass_arguments(*command, compile);
   command->add_flag("--train", arguments->train,

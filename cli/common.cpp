@@ -109,14 +109,16 @@ void add_threads_option(CLI::App& command, int& threads) {
   command.add_option("--threads", threads, "Threads to compute with (default: all)")->type_name("N");
 }
 
-void add_device_option(CLI::App& command, std::string& device, std::uint64_t& device_memory) {
-  command.add_option("--device", device, "cpu, cuda (an NVIDIA GPU), or reference: float64, slow, exact")
+void add_device_options(CLI::App& command, DeviceArguments& arguments) {
+  command.add_option("--device", arguments.name, "cpu, cuda (an NVIDIA GPU), or reference: float64, slow, exact")
       ->capture_default_str();
   command
-      .add_option("--device-memory", device_memory,
+      .add_option("--device-memory", arguments.memory,
                   "What may be taken of the GPU's memory, 20GB say (default: all)")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->type_name("BYTES");
+  command.add_flag("--tune", arguments.tune,
+                   "On cuda take cuDNN's fastest engines by running them, once for each step and machine");
 }
 
 Device chosen_device(const std::string& name) {
@@ -126,7 +128,7 @@ Device chosen_device(const std::string& name) {
 }
 
 void add_compile_arguments(CLI::App& command, CompileArguments& arguments) {
-  add_device_option(command, arguments.device, arguments.device_memory);
+  add_device_options(command, arguments.device);
   command.add_option("--precision", arguments.precision, "f32 or bf16; on cuda f16 and tf32, too")->capture_default_str();
   add_threads_option(command, arguments.threads);
   command.add_flag("--no-optimize", arguments.no_optimize, "No fusion, no sharing of memory");
@@ -144,8 +146,9 @@ void add_pass_arguments(CLI::App& command, CompileArguments& arguments) {
 CompileOptions compile_options(const CompileArguments& arguments) {
   if (arguments.threads != 0) set_threads(arguments.threads);
   CompileOptions options;
-  options.device = chosen_device(arguments.device);
-  options.memory_limit = static_cast<std::int64_t>(arguments.device_memory);
+  options.device = chosen_device(arguments.device.name);
+  options.memory_limit = static_cast<std::int64_t>(arguments.device.memory);
+  options.tune = arguments.device.tune;
   options.precision = parse_precision(arguments.precision);
   options.optimize = !arguments.no_optimize;
   options.disabled_passes = arguments.disabled;

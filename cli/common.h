@@ -30,10 +30,17 @@ void add_model_arguments(CLI::App& command, ModelArguments& arguments);
 void add_set_option(CLI::App& command, std::vector<std::string>& settings);
 void add_dim_option(CLI::App& command, std::vector<std::string>& dims);
 
-/// --device, --precision, --threads and the switches of the passes.
+/// --device, --device-memory, --tune.
+struct DeviceArguments {
+  std::string name = "cpu";
+  std::uint64_t memory = 0;  ///< bytes; 0: all
+  bool tune = false;
+};
+void add_device_options(CLI::App& command, DeviceArguments& arguments);
+
+/// Those of the device, --precision, --threads and the switches of the passes.
 struct CompileArguments {
-  std::string device = "cpu";
-  std::uint64_t device_memory = 0;  ///< bytes; 0: all
+  DeviceArguments device;
   std::string precision = "f32";
   int threads = 0;  ///< 0: all
   bool no_optimize = false;
@@ -43,7 +50,6 @@ struct CompileArguments {
 void add_compile_arguments(CLI::App& command, CompileArguments& arguments);
 /// Of these --no-fusion and --disable alone.
 void add_pass_arguments(CLI::App& command, CompileArguments& arguments);
-void add_device_option(CLI::App& command, std::string& device, std::uint64_t& device_memory);
 /// The device of that name, which can be used: throws Error(usage) for an unknown name and, before
 /// any work, as `require_device`.
 Device chosen_device(const std::string& name);

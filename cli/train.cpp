@@ -27,8 +27,7 @@ struct TrainArguments {
   std::vector<std::string> overrides;
   std::string output;
   bool resume = false;
-  std::string device = "cpu";
-  std::uint64_t device_memory = 0;
+  DeviceArguments device;
   int threads = 0;
   bool quiet = false;
   std::string json;
@@ -71,7 +70,7 @@ nlohmann::ordered_json result_json(const TrainArguments& arguments, const Recipe
       {"recipe", arguments.recipe},
       {"model", recipe.model.name},
       {"output", arguments.output},
-      {"device", arguments.device},
+      {"device", arguments.device.name},
       {"precision", to_string(recipe.training.precision)},
       {"threads", thread_count()},
       {"ended_by", result.end == TrainingResult::End::patience ? "patience" : "epochs"},
@@ -148,7 +147,7 @@ std::string summary(const TrainArguments& arguments, const Recipe& recipe, const
 
 void run_train(const TrainArguments& arguments) {
   if (arguments.threads != 0) set_threads(arguments.threads);
-  const Device device = chosen_device(arguments.device);
+  const Device device = chosen_device(arguments.device.name);
   const Recipe recipe = load_recipe(arguments.recipe, arguments.overrides);
   Graph network = recipe_network(recipe);
   const RecipeData data = open_data(recipe.data);
@@ -160,7 +159,8 @@ void run_train(const TrainArguments& arguments) {
   options.output = arguments.output;
   options.resume = arguments.resume;
   options.device = device;
-  options.device_memory = static_cast<std::int64_t>(arguments.device_memory);
+  options.device_memory = static_cast<std::int64_t>(arguments.device.memory);
+  options.tune = arguments.device.tune;
   options.quiet = arguments.quiet;
   if (!protocols.empty()) options.protocols = &protocols;
   options.stop_requested = [] { return stop_signal != 0; };
@@ -195,7 +195,7 @@ void add_train_command(CLI::App& app) {
       ->type_name("FOLDER");
   command->add_flag("--resume", arguments->resume,
                     "Go on with the training in the output folder where its checkpoint is");
-  add_device_option(*command, arguments->device, arguments->device_memory);
+  add_device_options(*command, arguments->device);
   add_threads_option(*command, arguments->threads);
   command->add_flag("--quiet", arguments->quiet, "No progress, only the result");
   command->add_option("--json", arguments->json, "Write the result here, too")->type_name("FILE");

@@ -55,7 +55,7 @@ ExecutableBackends backends_for(const CompileOptions& options) {
   if (options.device == Device::cpu) return {make_cpu_backend(), nullptr};
   require_device(to_string(options.device));
   const DeviceOptions device{options.memory_limit, options.precision == Precision::tf32,
-                             thread_count()};
+                             thread_count(), options.tune};
   return {device_module(to_string(options.device)).make_backend(device), make_cpu_backend()};
 }
 

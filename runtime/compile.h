@@ -33,6 +33,9 @@ struct CompileOptions {
   Precision precision = Precision::f32;
   /// Of a GPU: bytes of its memory that the whole program may take; 0: all.
   std::int64_t memory_limit = 0;
+  /// Of a GPU: library engines are chosen by running them, in place of what the library expects of
+  /// them. Compiling takes longer, once for each step and machine.
+  bool tune = false;
   /// Scopes whose outputs become outputs too.
   std::vector<std::string> taps;
   /// Outputs to keep; empty keeps all.

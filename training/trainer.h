@@ -29,6 +29,7 @@ struct TrainerOptions {
   bool quiet = false;            ///< nothing on standard error
   Device device = Device::cpu;   ///< what steps and validations run on
   std::int64_t device_memory = 0;  ///< CompileOptions::memory_limit
+  bool tune = false;               ///< CompileOptions::tune
   /// What the recipe's section [evaluation] names; null: nothing. It must outlive the trainer.
   const ProtocolSets* protocols = nullptr;
   /// Asked behind every step and every validated batch: true ends the training behind a checkpoint.

@@ -55,6 +55,7 @@ CompileOptions Trainer::validation_options() const {
   CompileOptions options;
   options.device = options_.device;
   options.memory_limit = options_.device_memory;
+  options.tune = options_.tune;
   options.precision = recipe_.training.precision;
   return options;
 }

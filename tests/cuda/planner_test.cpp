@@ -138,7 +138,7 @@ cuda::CudnnPlanner planner_with(const std::filesystem::path& folder) {
 
 TEST(CudnnPlanner, KeptPlansAreTheSameInAnotherProcess) {
   const test::TempFolder folder;
-  const OperationGraph graph = convolution("bf16", "\"bias\", \"relu\"");
+  const OperationGraph graph = convolution("f16");
   std::shared_ptr<const cuda::CudnnPlan> made;
   {
     cuda::CudnnPlanner planner = planner_with(folder / "plans");

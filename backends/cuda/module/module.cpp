@@ -39,6 +39,7 @@ class CudaModule final : public DeviceModule {
     memory->set_limit(options.memory_limit);
     EngineRules rules;
     rules.tf32 = options.tf32;
+    rules.timed = options.tune;
     return std::make_unique<CudaBackend>(opened->driver, memory, opened->planner, rules,
                                          options.threads);
   }
