@@ -309,7 +309,10 @@ class Parser {
 
   void check_declared(const Node& node, std::size_t at) const {
     const auto found = parameters_.find(node.attributes().text("key"));
-    if (found == parameters_.end() || !(found->second == node.result_types()[0])) {
+    Type read = node.result_types()[0];
+    // State lies as the target wants.
+    if (node.attributes().boolean("mutable")) read.layout.clear();
+    if (found == parameters_.end() || !(found->second == read)) {
       fail_at(at, "a parameter that a param line declares with this type");
     }
   }

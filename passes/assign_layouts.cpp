@@ -22,7 +22,9 @@
 //
 // Where a value has another layout than its reader wants, a `reorder` is inserted, once per layout.
 // Reorders of prepared values (weights) run once, when weights are bound: that is prepacking.
-// Graph inputs, outputs and state are row-major. Illegal on symbolic shapes.
+// Graph inputs and outputs are row-major; state (what a step updates: weights, gradients' sums,
+// moments) lies as the target wants it, so that a training step converts no weight. Illegal on
+// symbolic shapes.
 
 namespace facet {
 namespace {
@@ -45,21 +47,30 @@ class LayoutAssignment {
       }
     }
     for (Node* node : nodes) assign(node);
-    for (auto* list : {&graph_.outputs(), &graph_.updates()}) {
-      for (Output& output : *list) output.value = as(output.value, Layout{}, nullptr);
+    for (Output& output : graph_.outputs()) output.value = as(output.value, Layout{}, nullptr);
+    for (Output& update : graph_.updates()) {
+      update.value = as(update.value, target_.state_layout(update.value.type()), nullptr);
     }
     return changed_;
   }
 
  private:
   void assign(Node* node) {
+    if (is_state(*node)) {
+      set_layout(node, 0, target_.state_layout(node->result_types()[0]));
+      return;
+    }
     if (prepared_.contains(node)) return;  // weights are computed row-major, then reordered
     if (node->is("reorder") || node->operand_count() == 0) return;
     switch (node->op().layout) {
-      case LayoutRole::compute: return assign_compute(node);
-      case LayoutRole::follow: return assign_follow(node);
-      case LayoutRole::axis_aware: return assign_axis_aware(node);
-      case LayoutRole::plain: return assign_plain(node);
+      case LayoutRole::compute:
+        return assign_compute(node);
+      case LayoutRole::follow:
+        return assign_follow(node);
+      case LayoutRole::axis_aware:
+        return assign_axis_aware(node);
+      case LayoutRole::plain:
+        return assign_plain(node);
     }
   }
 

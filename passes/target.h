@@ -33,6 +33,9 @@ class Target {
                                 const Type* extra) const = 0;
   /// Layouts for a node of role `compute` with static shapes.
   virtual LayoutChoice choose_layouts(const Node& node) const = 0;
+  /// An unblocked layout in which state of this type lies between runs: by the type alone, as all
+  /// programs that share the state must agree on it.
+  virtual Layout state_layout(const Type& /*type*/) const { return {}; }
   /// Whether the node can write result `index` (read operand `index`) as a slice of a wider buffer:
   /// same layout, but with gaps between the rows of the sliced axis.
   virtual bool writes_slices(const Node& node, int index) const = 0;

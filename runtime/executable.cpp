@@ -66,13 +66,13 @@ class CompiledExecutable final : public Executable,
     check_not_taken();
     TensorMap copy;
     for (const auto& [key, tensor] : initial_) copy.emplace(key, tensor.clone());
-    return std::make_shared<State>(graph_, std::move(copy), device().make_queue());
+    return std::make_shared<State>(graph_, std::move(copy), device());
   }
   std::shared_ptr<State> take_state() const override {
     const std::lock_guard lock(mutex_);
     check_not_taken();
     taken_ = true;
-    return std::make_shared<State>(graph_, std::exchange(initial_, {}), device().make_queue());
+    return std::make_shared<State>(graph_, std::exchange(initial_, {}), device());
   }
   std::unique_ptr<Context> make_context(std::shared_ptr<State> state) const override;
 

@@ -3,24 +3,77 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "ir/error.h"
+#include "ir/layout.h"
 
 namespace facet {
+namespace {
 
-State::State(const Graph& graph, const TensorMap& tensors, bool float64)
-    : queue_(host_queue()) {
-  adopt(graph, tensors, float64, /*copies=*/true);
+using Strides = std::vector<std::int64_t>;
+
+/// Of a value in its layout; empty where that is row-major.
+Strides strides_in_memory(const Type& type) {
+  const Strides strides = dense_strides(type);
+  const Strides rows = dense_strides({type.dtype, type.shape, {}});
+  return same_strides(static_extents(type.shape), strides, rows) ? Strides{} : strides;
 }
 
-State::State(const Graph& graph, TensorMap&& tensors, std::shared_ptr<DeviceQueue> queue)
-    : queue_(std::move(queue)) {
-  adopt(graph, tensors, /*float64=*/false, /*copies=*/false);
+/// Calls `copy` with every element's place among rows and its place by `strides`.
+template <class Copy>
+void for_each_element(const std::vector<std::int64_t>& shape, const Strides& strides, Copy copy) {
+  std::vector<std::int64_t> at(shape.size(), 0);
+  std::int64_t strided = 0;
+  const std::int64_t count = element_count(shape);
+  for (std::int64_t row = 0; row < count; ++row) {
+    copy(row, strided);
+    for (std::size_t axis = shape.size(); axis-- > 0;) {
+      strided += strides[axis];
+      if (++at[axis] < shape[axis]) break;
+      strided -= at[axis] * strides[axis];
+      at[axis] = 0;
+    }
+  }
+}
+
+/// The elements of a row-major tensor as they lie by `strides`.
+HostTensor strided_from_rows(const HostTensor& rows, const Strides& strides) {
+  HostTensor placed(rows.dtype(), rows.shape());
+  const std::int64_t size = size_of(rows.dtype());
+  std::byte* const to = placed.mutable_data();
+  for_each_element(rows.shape(), strides, [&](std::int64_t row, std::int64_t strided) {
+    std::copy_n(rows.data() + size * row, size, to + size * strided);
+  });
+  return placed;
+}
+
+/// Inverse of `strided_from_rows`.
+HostTensor rows_from_strided(const HostTensor& placed, const Strides& strides) {
+  HostTensor rows(placed.dtype(), placed.shape());
+  const std::int64_t size = size_of(placed.dtype());
+  std::byte* const to = rows.mutable_data();
+  for_each_element(rows.shape(), strides, [&](std::int64_t row, std::int64_t strided) {
+    std::copy_n(placed.data() + size * strided, size, to + size * row);
+  });
+  return rows;
+}
+
+}  // namespace
+
+State::State(const Graph& graph, const TensorMap& tensors, bool float64) : queue_(host_queue()) {
+  adopt(graph, tensors, float64, /*device=*/nullptr);
+}
+
+State::State(const Graph& graph, TensorMap&& tensors, const Backend& device)
+    : queue_(device.make_queue()) {
+  adopt(graph, tensors, /*float64=*/false, &device);
   tensors.clear();
 }
 
-void State::adopt(const Graph& graph, const TensorMap& tensors, bool float64, bool copies) {
+void State::adopt(const Graph& graph, const TensorMap& tensors, bool float64,
+                  const Backend* device) {
   std::string problems;
   for (const Output& update : graph.updates()) {
     const Parameter* parameter = graph.find_parameter(update.name);
@@ -38,13 +91,17 @@ void State::adopt(const Graph& graph, const TensorMap& tensors, bool float64, bo
         fmt::format("the state does not fit network '{}':{}", graph.name(), problems));
   }
   for (const Output& update : graph.updates()) {
-    const DType declared = graph.find_parameter(update.name)->type.dtype;
-    const HostTensor given = tensors.at(update.name).cast(float64 ? DType::f64 : declared);
-    const auto tensor = std::make_shared<HostTensor>(copies ? given.clone() : given);
+    Type type = graph.find_parameter(update.name)->type;
+    const HostTensor given = tensors.at(update.name).cast(float64 ? DType::f64 : type.dtype);
+    if (device != nullptr) type.layout = device->state_layout(type);
+    const Strides strides = strides_in_memory(type);
+    HostTensor placed = device == nullptr ? given.clone() : given;
+    if (!strides.empty()) placed = strided_from_rows(given, strides);
+    const auto tensor = std::make_shared<const HostTensor>(std::move(placed));
     const std::shared_ptr<const std::byte> bytes(tensor, tensor->data());
-    tensors_[update.name] = {tensor->dtype(), tensor->shape(), tensor->byte_count(),
-                             std::const_pointer_cast<std::byte>(
-                                 queue_->place(bytes, tensor->byte_count(), "state"))};
+    tensors_[update.name] = {
+        tensor->dtype(), tensor->shape(), strides, tensor->byte_count(),
+        std::const_pointer_cast<std::byte>(queue_->place(bytes, tensor->byte_count(), "state"))};
   }
 }
 
@@ -70,7 +127,8 @@ std::int64_t State::byte_count() const {
 HostTensor State::tensor(const std::string& key) const {
   const Tensor& found = find(key);
   const std::shared_ptr<const std::byte> bytes = queue_->fetch(found.bytes, found.byte_count);
-  return {found.dtype, found.shape, bytes.get(), bytes};
+  const HostTensor placed(found.dtype, found.shape, bytes.get(), bytes);
+  return found.strides.empty() ? placed : rows_from_strided(placed, found.strides);
 }
 
 TensorMap State::tensors() const {
@@ -84,6 +142,7 @@ TensorMap State::snapshot() const {
   for (const auto& [key, from] : tensors_) {
     HostTensor tensor(from.dtype, from.shape);
     queue_->read(tensor.mutable_data(), from.bytes.get(), from.byte_count);
+    if (!from.strides.empty()) tensor = rows_from_strided(tensor, from.strides);
     copy.emplace(key, std::move(tensor));
   }
   return copy;
@@ -100,7 +159,9 @@ void State::assign(const TensorMap& tensors) {
   }
   for (const auto& [key, tensor] : tensors) {
     const Tensor& to = tensors_.at(key);
-    queue_->write(to.bytes.get(), tensor.cast(to.dtype).data(), to.byte_count);
+    HostTensor placed = tensor.cast(to.dtype);
+    if (!to.strides.empty()) placed = strided_from_rows(placed, to.strides);
+    queue_->write(to.bytes.get(), placed.data(), to.byte_count);
   }
   queue_->wait();
 }

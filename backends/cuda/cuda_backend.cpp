@@ -6,6 +6,7 @@
 
 #include "backends/cuda/convolution.h"
 #include "backends/cuda/cuda_queue.h"
+#include "backends/cuda/device_views.h"
 #include "backends/cuda/launch_kernel.h"
 #include "backends/cuda/lowering.h"
 #include "backends/cuda/peaks.h"
@@ -33,6 +34,8 @@ LayoutChoice CudaBackend::choose_layouts(const Node& node) const {
   return {std::vector<Layout>(static_cast<std::size_t>(node.operand_count())),
           std::vector<Layout>(static_cast<std::size_t>(node.result_count()))};
 }
+
+Layout CudaBackend::state_layout(const Type& type) const { return device_view(type).type.layout; }
 
 bool CudaBackend::writes_slices(const Node& node, int) const {
   const LoweringFamily* const family = find_family(context(), node);

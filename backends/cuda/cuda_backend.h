@@ -28,6 +28,8 @@ class CudaBackend final : public Backend {
   bool supports(const Node& node) const override;
   bool accepts_epilogue(const Node& node, std::string_view entry, const Type* extra) const override;
   LayoutChoice choose_layouts(const Node& node) const override;
+  /// As convolutions read weights: [out, height, width, in].
+  Layout state_layout(const Type& type) const override;
   bool writes_slices(const Node& node, int index) const override;
   bool reads_slices(const Node& node, int index) const override;
   /// Kernels move 16 bytes at a time.

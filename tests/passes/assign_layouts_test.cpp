@@ -243,6 +243,55 @@ TEST(AssignLayouts, TwiceIsOnce) {
   EXPECT_FALSE(assign_layouts(graph, context));
 }
 
+// State of rank 4 lies as convolutions read it, its update follows; one that is read as rows, or
+// whose new value is made so, is converted there. Outputs are row-major.
+TEST(AssignLayouts, StateLiesAsTheTargetWants) {
+  FakeTarget target;
+  PassContext context = wishes(target, "acdb", "acdb");
+  target.layout_of_state = [](const Type& type) { return type.rank() == 4 ? "acdb" : ""; };
+  expect_rewrite(kPass, R"(
+  %0 = input() {name = "x", type = "f32[1, 8, 6, 6]"} : f32[1, 8, 6, 6]
+  %1 = input() {name = "g", type = "f32[4, 8, 3, 3]"} : f32[4, 8, 3, 3]
+  %2 = input() {name = "lr", type = "f32[1]"} : f32[1]
+  %3 = parameter() {key = "w", mutable = true, type = "f32[4, 8, 3, 3]"} : f32[4, 8, 3, 3]
+  %4 = parameter() {key = "w.v", mutable = true, type = "f32[4, 8, 3, 3]"} : f32[4, 8, 3, 3]
+  %5 = parameter() {key = "w.rows", mutable = true, type = "f32[4, 8, 3, 3]"} : f32[4, 8, 3, 3]
+  %6 = conv(%0, %3) : f32[1, 4, 4, 4]
+  %7:2 = sgd_update(%3, %4, %1, %2) : (f32[4, 8, 3, 3], f32[4, 8, 3, 3])
+  %8 = reshape(%7.0) {shape = [288]} : f32[288]
+  %9 = exp(%8) : f32[288]
+  %10 = reshape(%9) {shape = [4, 8, 3, 3]} : f32[4, 8, 3, 3]
+  update "w" = %7.0
+  update "w.v" = %7.1
+  update "w.rows" = %10
+  return "y" = %6, "w" = %3
+)",
+                 R"(
+  %0 = input() {name = "x", type = "f32[1, 8, 6, 6]"} : f32[1, 8, 6, 6]
+  %1 = input() {name = "g", type = "f32[4, 8, 3, 3]"} : f32[4, 8, 3, 3]
+  %2 = input() {name = "lr", type = "f32[1]"} : f32[1]
+  %3 = parameter() {key = "w", mutable = true, type = "f32[4, 8, 3, 3]"} : f32[4, 8, 3, 3]@acdb
+  %4 = parameter() {key = "w.v", mutable = true, type = "f32[4, 8, 3, 3]"} : f32[4, 8, 3, 3]@acdb
+  %5 = parameter() {key = "w.rows", mutable = true, type = "f32[4, 8, 3, 3]"} : f32[4, 8, 3, 3]@acdb
+  %6 = reorder(%0) {layout = "acdb"} : f32[1, 8, 6, 6]@acdb
+  %7 = conv(%6, %3) : f32[1, 4, 4, 4]@acdb
+  %8 = reorder(%1) {layout = "acdb"} : f32[4, 8, 3, 3]@acdb
+  %9:2 = sgd_update(%3, %4, %8, %2) : (f32[4, 8, 3, 3]@acdb, f32[4, 8, 3, 3]@acdb)
+  %10 = reorder(%9.0) {layout = ""} : f32[4, 8, 3, 3]
+  %11 = reshape(%10) {shape = [288]} : f32[288]
+  %12 = exp(%11) : f32[288]
+  %13 = reshape(%12) {shape = [4, 8, 3, 3]} : f32[4, 8, 3, 3]
+  %14 = reorder(%7) {layout = ""} : f32[1, 4, 4, 4]
+  %15 = reorder(%3) {layout = ""} : f32[4, 8, 3, 3]
+  %16 = reorder(%13) {layout = "acdb"} : f32[4, 8, 3, 3]@acdb
+  update "w" = %9.0
+  update "w.v" = %9.1
+  update "w.rows" = %16
+  return "y" = %14, "w" = %15
+)",
+                 context);
+}
+
 // Refusals.
 TEST(AssignLayouts, RefusesToChangeWhatFits) {
   FakeTarget target;

@@ -22,6 +22,7 @@ class FakeTarget : public Target {
     choice.results.resize(static_cast<std::size_t>(node.result_count()));
     return choice;
   };
+  std::function<Layout(const Type&)> layout_of_state = [](const Type&) { return Layout{}; };
 
   std::string_view name() const override { return "fake"; }
   bool supports(const Node& node) const override { return supported(node); }
@@ -31,6 +32,7 @@ class FakeTarget : public Target {
     return takes_entry(node, entry, extra);
   }
   LayoutChoice choose_layouts(const Node& node) const override { return layouts(node); }
+  Layout state_layout(const Type& type) const override { return layout_of_state(type); }
   bool writes_slices(const Node&, int) const override { return false; }
   bool reads_slices(const Node&, int) const override { return false; }
 };

@@ -11,6 +11,7 @@
 #include "tests/cuda/run/cuda_run.h"
 #include "tests/passes/pass_case.h"
 #include "tests/support/fill.h"
+#include "training/step.h"
 
 // Whole networks through the runtime and the GPU backend, on a driver that computes on the host:
 // every address, layout, scratch and order is real, only the kernels are other ones.
@@ -213,6 +214,51 @@ TEST(CudaTraining, StepsLikeTheOracleAndReplaysOneGraph) {
   expect_close(context->state().tensors(), before, 0);
   EXPECT_THAT(context->diagnose(inputs), HasSubstr("are not finite"));
   expect_close(context->state().tensors(), before, 0);
+}
+
+// Weights, sums of gradients and moments lie as convolutions read them; callers see rows. What is
+// left of reorders: the picture, which comes as planes, and the gradient of the mean, which is
+// spread as planes.
+TEST(CudaTraining, ConvolutionsReadWeightsAsTheyLie) {
+  Network network("small");
+  const Tensor x = network.input("x", {"N", 3, 6, 6});
+  const Scope s = network.root();
+  const Tensor y =
+      relu(s.batch_norm("bn", s.conv("conv1", x, {.out = 16, .kernel = 3, .padding = 1})));
+  const Tensor z = relu(s.conv("conv2", y, {.out = 8, .kernel = 3}));
+  network.output("logits", s.linear("fc", flatten(mean(z, {2, 3})), {.out = 5}));
+  StepOptions step;
+  step.batch = 2;
+  step.optimizer.clip_norm = 1;
+  const Graph graph = make_training_step(network.finish(), step);
+  const TensorMap weights = trial_weights(graph, 1);
+  const auto driver = std::make_shared<test::FakeDriver>();
+  const auto executable = test::compile_on(driver, graph, weights, {}, 1);
+  const auto context = executable->make_context();
+  EXPECT_EQ(executable->program(1).reorders, 2);
+
+  const HostTensor weight = context->state().tensor("conv2.weight");
+  expect_close({{"", weight}}, {{"", weights.at("conv2.weight")}}, 0);
+  const auto* lies = reinterpret_cast<const float*>(context->state().bytes("conv2.weight"));
+  EXPECT_EQ(lies[0], weight.at(0));
+  EXPECT_EQ(lies[1], weight.at(9)) << "input channels are side by side";
+
+  CompileOptions exact;
+  exact.device = Device::reference;
+  const auto oracle = compile(graph, weights, exact)->make_context();
+  TensorMap inputs = {{"x", filled({2, 3, 6, 6}, 3)},
+                      {"labels", HostTensor(DType::i64, {2})},
+                      {"lr", HostTensor::from_floats({1}, {0.1F})}};
+  inputs.at("labels").as_mutable<std::int64_t>()[1] = 3;
+  for (int i = 0; i < 2; ++i) {
+    expect_close(context->run(inputs), oracle->run(inputs), 1e-4);
+    expect_close(context->state().tensors(), oracle->state().tensors(), 1e-4);
+  }
+  const TensorMap taken = context->state().snapshot();
+  expect_close(taken, context->state().tensors(), 0);
+  context->state().clear("conv2.weight");
+  context->state().assign(taken);
+  expect_close(context->state().tensors(), taken, 0);
 }
 
 TEST(CudaTraining, StateIsAssignedAndCleared) {

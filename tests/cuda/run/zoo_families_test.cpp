@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "backends/cuda/lowering.h"
+#include "ir/layout.h"
 #include "ir/op.h"
 #include "passes/pass.h"
 #include "passes/prepared.h"
@@ -18,6 +19,7 @@
 // Who runs what: every kind of step of the zoo's compiled programs, inference and training, with
 // the family of lowering.cpp that it belongs to, in tests/golden/cuda_families.json. "none" are
 // steps that have neither a kernel nor a plainer form: such a program does not run on the GPU yet.
+// "reorders" are those of the family "copy" once more, by what stands before and behind them.
 // FACET_UPDATE_GOLDEN=1 writes it anew.
 namespace facet {
 namespace {
@@ -51,6 +53,7 @@ class Lenient final : public Target {
   LayoutChoice choose_layouts(const Node& node) const override {
     return backend_.choose_layouts(node);
   }
+  Layout state_layout(const Type& type) const override { return backend_.state_layout(type); }
   bool writes_slices(const Node& node, int index) const override {
     return backend_.writes_slices(node, index);
   }
@@ -97,6 +100,18 @@ Graph compiled(const std::string& name, bool trains, bool bf16, const Target& ta
   return graph;
 }
 
+/// Between what a reorder stands: "conv to reshape"; "the same bytes" for one that moves none.
+std::string reason_of(const Node& reorder) {
+  const Type& from = reorder.operand(0).type();
+  const Type& to = reorder.result_types()[0];
+  if (same_strides(static_extents(to.shape), dense_strides(from), dense_strides(to))) {
+    return "the same bytes";
+  }
+  const auto& uses = reorder.uses(0);
+  return fmt::format("{} to {}", reorder.operand(0).node->kind(),
+                     uses.empty() ? "output" : uses.front().node->kind());
+}
+
 /// Family -> kind of step -> how many.
 using Families = std::map<std::string, std::map<std::string, int>>;
 
@@ -107,6 +122,7 @@ Families families_of(const Graph& graph, const cuda::LoweringContext& context) {
     if (prepared.contains(node) || node->is("input") || is_state(*node)) continue;
     const cuda::LoweringFamily* const family = cuda::find_family(context, *node);
     ++found[family != nullptr ? std::string(family->name) : "none"][std::string(node->kind())];
+    if (node->is("reorder")) ++found["reorders"][reason_of(*node)];
   }
   return found;
 }
