@@ -47,7 +47,8 @@ class Parser {
     const std::string_view before = text_.substr(0, at);
     const auto line = std::count(before.begin(), before.end(), '\n') + 1;
     const std::size_t newline = before.rfind('\n');
-    const std::size_t column = before.size() - (newline == std::string_view::npos ? 0 : newline + 1);
+    const std::size_t column =
+        before.size() - (newline == std::string_view::npos ? 0 : newline + 1);
     return fmt::format("line {}, column {}", line, column + 1);
   }
   [[noreturn]] void fail_at(std::size_t at, const std::string& expected) const {
@@ -124,7 +125,8 @@ class Parser {
   T number() {
     skip_space();
     T result{};
-    const auto [end, error] = std::from_chars(text_.data() + at_, text_.data() + text_.size(), result);
+    const auto [end, error] =
+        std::from_chars(text_.data() + at_, text_.data() + text_.size(), result);
     if (error != std::errc()) fail("a number");
     at_ = static_cast<std::size_t>(end - text_.data());
     return result;
@@ -169,7 +171,8 @@ class Parser {
     if (std::holds_alternative<Ints>(like)) {
       return list<std::int64_t>([&] { return number<std::int64_t>(); });
     }
-    if (std::holds_alternative<Doubles>(like)) return list<double>([&] { return number<double>(); });
+    if (std::holds_alternative<Doubles>(like))
+      return list<double>([&] { return number<double>(); });
     if (std::holds_alternative<Strings>(like)) return list<std::string>([&] { return quoted(); });
     return tensor();
   }
@@ -208,8 +211,8 @@ class Parser {
     return located(start, [&] {
       std::vector<std::int64_t> shape = static_extents(declared.shape);
       if ((table_elements_ += element_count(shape)) > kMostTableElements) {
-        throw usage_error(fmt::format("the tables of a text may have {} elements in all",
-                                      kMostTableElements));
+        throw usage_error(
+            fmt::format("the tables of a text may have {} elements in all", kMostTableElements));
       }
       HostTensor expanded = expand(table, declared.dtype, std::move(shape));
       return tables_.emplace(spelt, std::move(expanded)).first->second;
@@ -322,7 +325,8 @@ class Parser {
     const std::string name = word();
     const auto spec = std::find_if(op.attributes.begin(), op.attributes.end(),
                                    [&](const AttributeSpec& s) { return s.name == name; });
-    if (spec == op.attributes.end()) fail_at(start, fmt::format("an attribute of op '{}'", op.name));
+    if (spec == op.attributes.end())
+      fail_at(start, fmt::format("an attribute of op '{}'", op.name));
     if (attributes.has(name)) fail_at(start, "an attribute that is not set yet");
     expect("=");
     attributes.set(name, attribute(spec->default_value));
@@ -353,7 +357,8 @@ class Parser {
   std::size_t at_ = 0;
   std::vector<Node*> nodes_;
   std::map<std::string, Type> parameters_;  // as their param lines declare them
-  std::map<std::string_view, HostTensor> tables_;  // as they are spelt: equal ones share their bytes
+  std::map<std::string_view, HostTensor>
+      tables_;  // as they are spelt: equal ones share their bytes
   std::int64_t table_elements_ = 0;
 };
 
