@@ -42,7 +42,10 @@ class MomentWriter {
   Value sum(Value x, Ints axes) {
     return build_("reduce_sum", {x}, {{"axes", std::move(axes)}, {"keepdims", false}});
   }
-  Value times(Value x, double number) { return build_("mul", {x, build_.scalar(number)}); }
+  /// By a count, which an f32 constant holds exactly where it does not hold its inverse.
+  Value over(Value x, std::int64_t count) {
+    return build_("div", {x, build_.scalar(static_cast<double>(count))});
+  }
   Value constant(std::vector<std::int64_t> shape, const std::vector<float>& values) {
     return build_("constant", {}, {{"value", HostTensor::from_floats(std::move(shape), values)}});
   }
@@ -55,9 +58,8 @@ class MomentWriter {
 
   /// From sums over `count` elements a head.
   Moments moments(Value sum, Value sum_of_squares, std::int64_t count) {
-    const double share = 1 / static_cast<double>(count);
-    const Value mean = times(sum, share);
-    return {mean, build_("sub", {times(sum_of_squares, share), build_("mul", {mean, mean})})};
+    const Value mean = over(sum, count);
+    return {mean, build_("sub", {over(sum_of_squares, count), build_("mul", {mean, mean})})};
   }
 
   /// 0 or 1 for every token and row of a table.

@@ -168,16 +168,23 @@ class Writer {
       variances.push_back(moments.variance);
     }
     const auto count = static_cast<double>(s_.batch.factor * s_.queries * s_.keys);
-    const auto move = [&](const std::vector<Value>& rows, int from, int result, double factor) {
-      Value x = rows.size() == 1 ? rows[0] : build_("concat", rows, {{"axis", std::int64_t{0}}});
-      if (factor != 1) x = build_("mul", {x, build_.scalar(factor)});
-      const Value old = norm->operand(from);
-      const Value step = build_(
-          "mul", {build_("sub", {x, old}), build_.scalar(norm->attributes().number("momentum"))});
-      build_.graph().replace_uses(norm->result(result), build_("add", {old, step}));
+    const auto joined = [&](const std::vector<Value>& rows) {
+      return rows.size() == 1 ? rows[0] : build_("concat", rows, {{"axis", std::int64_t{0}}});
     };
-    move(means, 3, 3, 1);
-    move(variances, 4, 4, count > 1 ? count / (count - 1) : 1);
+    // Constants are f32: counts and 10 are exact in it, their quotients and 0.1 are not.
+    const auto move = [&](Value x, int index) {
+      const Value old = norm->operand(index);
+      const Value inverse = build_.scalar(1 / norm->attributes().number("momentum"));
+      const Value step = build_("div", {build_("sub", {x, old}), inverse});
+      build_.graph().replace_uses(norm->result(index), build_("add", {old, step}));
+    };
+    move(joined(means), 3);
+    Value variance = joined(variances);
+    if (count > 1) {
+      variance = build_(
+          "div", {build_("mul", {variance, build_.scalar(count)}), build_.scalar(count - 1)});
+    }
+    move(variance, 4);
   }
 
   Value times(Value x, double number) {
