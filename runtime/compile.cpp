@@ -80,6 +80,9 @@ void check_options(const Graph& graph, const CompileOptions& options) {
   if (options.device != Device::cuda && options.memory_limit != 0) {
     throw usage_error("--device-memory limits the memory of a GPU; take --device cuda");
   }
+  if (options.device != Device::cuda && options.tune) {
+    throw usage_error("--tune chooses a GPU's engines; take --device cuda");
+  }
   if (graph.symbols().size() > 1) {
     throw usage_error(fmt::format("network '{}' has several symbols ({}); one, the batch, can be "
                                   "compiled", graph.name(), fmt::join(graph.symbols(), ", ")));

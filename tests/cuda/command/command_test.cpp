@@ -97,7 +97,8 @@ TEST(DeviceCuda, AnErrorOfTheModuleIsCaughtAsWhatItIs) {
 }
 
 TEST(DeviceCuda, PrecisionsAndLimitsOfGpusAreForGpus) {
-  for (const std::string option : {"--precision tf32", "--precision f16", "--device-memory 1GB"}) {
+  for (const std::string option : {"--precision tf32", "--precision f16", "--device-memory 1GB",
+                                   "--tune"}) {
     const Outcome outcome = facet_command("explain lscnn " + option);
     EXPECT_EQ(outcome.code, 2) << option;
     EXPECT_THAT(outcome.error, HasSubstr("take --device cuda")) << option;
