@@ -76,7 +76,8 @@ class WeightsGradient : public ::testing::TestWithParam<std::tuple<Case, DType>>
   }
 };
 
-// Products are f32 sums of exact products in both dtypes.
+// f32 sums of exact products in both dtypes, but for Winograd's algorithm on bf16, which rounds
+// transformed pixels ahead of the products.
 TEST_P(WeightsGradient, EqualsTheOracleOnAnyNumberOfThreads) {
   const auto backend = make_cpu_backend();
   SampleCase made = make();
@@ -89,9 +90,10 @@ TEST_P(WeightsGradient, EqualsTheOracleOnAnyNumberOfThreads) {
     const std::string& found = run.implementations[0];
     EXPECT_TRUE(found.starts_with("weights_gradient:") || found.starts_with("winograd_weights:"))
         << found;
+    const bool rounds = found.starts_with("winograd_weights:") && dtype() == DType::bf16;
     for (const auto& [name, tensor] : expected) {
       const HostTensor& actual = run.outputs.at(name);
-      EXPECT_LE(relative_l2(actual, tensor), 2e-6) << name;
+      EXPECT_LE(relative_l2(actual, tensor), rounds ? 8e-3 : 2e-6) << name;
       if (count == 1) {
         first[name] = actual;
       } else {

@@ -18,11 +18,12 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   set_source_files_properties(${folder}/gate_avx512_bf16.cpp ${folder}/train_avx512_bf16.cpp PROPERTIES COMPILE_OPTIONS
                               "${loops};${avx512};-mavx512bf16")
   # GCC 12 takes the placeholder operand inside of its own intrinsics for an uninitialised variable.
-  list(APPEND loops -Wno-maybe-uninitialized)
+  list(APPEND loops -Wno-uninitialized -Wno-maybe-uninitialized)
   set_source_files_properties(${folder}/direct_tiles_avx512.cpp PROPERTIES COMPILE_OPTIONS
                               "${loops};-mavx512f;-mfma;-mprfchw")
   set_source_files_properties(${folder}/winograd_avx512.cpp PROPERTIES COMPILE_OPTIONS
                               "${loops};-mavx512f;-mfma")
-  set_source_files_properties(${folder}/direct_tiles_avx512_bf16.cpp PROPERTIES COMPILE_OPTIONS
+  set_source_files_properties(${folder}/direct_tiles_avx512_bf16.cpp
+                              ${folder}/winograd_avx512_bf16.cpp PROPERTIES COMPILE_OPTIONS
     "${loops};-mavx512f;-mavx512bw;-mavx512vl;-mavx512bf16;-mfma;-mprfchw")
 endif()

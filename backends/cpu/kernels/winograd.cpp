@@ -20,13 +20,15 @@ constexpr std::int64_t kFewestChannels = 32;
 /// holds as many bytes of weights, gradients and moments, and its batches are large.
 constexpr std::int64_t kMostWeightBytes = 5 << 20;
 constexpr std::int64_t kMostTrainedBytes = 20 << 20;
-/// Transformed patches and sums of a group of tiles, to stay in the second-level cache.
+/// Transformed patches of a group of tiles and the sums of a block, to stay in the second-level
+/// cache.
 constexpr std::int64_t kGroupBytes = 512 * 1024;
 /// Transformed weights that do not stay there with them are read again for every group, which must
 /// have this many tiles to hide it.
 constexpr std::int64_t kCachedWeightBytes = 1 << 20;
 constexpr std::int64_t kFewestTiles = 48;
 constexpr std::int64_t kFloat = 4;
+constexpr std::int64_t kLine = 64;
 
 std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -34,6 +36,7 @@ std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
 
 struct WinogradPlan {
   DirectPlan conv;
+  const WinogradLoops* loops = nullptr;
   bool is_gradient = false;                      ///< of a convolution's x: weights are row-major
   std::int64_t tile_rows = 0, tile_columns = 0;  ///< of 2 x 2 results, per image
   std::int64_t in_row = 0;                       ///< channels of a transformed pixel, padded
@@ -42,18 +45,30 @@ struct WinogradPlan {
 
   std::int64_t out_row() const { return conv.blocks() * conv.lanes(); }
   std::int64_t tiles() const { return conv.images * tile_rows * tile_columns; }
-  /// Scratch, in floats: transformed weights, a bias and a pixel of zeros, then each thread's own.
-  std::int64_t weights_step() const { return conv.channels * out_row(); }
-  std::int64_t bias_at() const { return kWinogradPositions * weights_step(); }
-  std::int64_t zeros_at() const { return bias_at() + out_row(); }
-  std::int64_t zeros() const { return std::max(in_row, out_row()); }
-  std::int64_t threads_at() const { return rounded_up(zeros_at() + zeros(), 16); }
-  std::int64_t per_thread() const { return kWinogradPositions * group * (in_row + out_row()); }
+  std::int64_t pair() const { return conv.element() == 2 ? 2 : 1; }
+  /// From one position to the next: no power of two, which would crowd the cache. Of transformed
+  /// weights and patches in elements, of sums in floats.
+  std::int64_t u_step() const { return conv.channels * out_row() + kLine; }
+  std::int64_t v_step() const { return group * in_row + kLine; }
+  std::int64_t m_step() const { return group * conv.lanes() + kDirectLanes; }
 
-  std::string implementation() const { return "winograd:avx512"; }
-  void transform_weights(const float* weights, float* u) const;
+  /// Scratch, in bytes: transformed weights, a bias, a pixel of zeros, then each thread's patches
+  /// [positions][tiles][in_row] and sums [positions][tiles][lanes] of a block.
+  std::int64_t bias_at() const { return kWinogradPositions * u_step() * conv.element(); }
+  std::int64_t zeros_at() const { return bias_at() + out_row() * kFloat; }
+  std::int64_t threads_at() const {
+    const std::int64_t zeros = std::max(in_row * conv.element(), conv.lanes() * kFloat);
+    return rounded_up(zeros_at() + zeros, kLine);
+  }
+  std::int64_t patch_bytes() const {
+    return rounded_up(kWinogradPositions * v_step() * conv.element(), kLine);
+  }
+  std::int64_t per_thread() const { return patch_bytes() + kWinogradPositions * m_step() * kFloat; }
+
+  std::string implementation() const { return std::string("winograd:") + loops->name; }
+  void transform_weights(const std::byte* weights, std::byte* u) const;
   std::size_t scratch_bytes() const {
-    return static_cast<std::size_t>((threads_at() + threads * per_thread()) * kFloat);
+    return static_cast<std::size_t>(threads_at() + threads * per_thread());
   }
   void run(const Addresses& addresses) const;
 };
@@ -61,24 +76,22 @@ struct WinogradPlan {
 /// One thread's share of the tiles.
 class Worker {
  public:
-  Worker(const WinogradPlan& plan, const Addresses& addresses, float* own)
+  Worker(const WinogradPlan& plan, const Addresses& addresses, std::byte* own)
       : p_(plan),
+        c_(plan.conv),
         a_(addresses),
         v_(own),
-        m_(own + kWinogradPositions * plan.group * plan.in_row),
-        shared_(reinterpret_cast<const float*>(addresses.scratch)) {}
+        m_(reinterpret_cast<float*>(own + plan.patch_bytes())) {}
 
   void run(std::int64_t begin, std::int64_t end) {
     for (std::int64_t first = begin; first < end; first += p_.group) {
       const std::int64_t count = std::min(p_.group, end - first);
-      for (std::int64_t i = 0; i < count; ++i) {
-        transform_patch(first + i, v_ + i * p_.in_row);
-      }
-      for (std::int64_t position = 0; position < kWinogradPositions; ++position) {
-        multiply(position, count);
-      }
-      for (std::int64_t i = 0; i < count; ++i) {
-        store_tile(first + i, m_ + i * p_.out_row());
+      for (std::int64_t i = 0; i < count; ++i) transform_patch(first + i, i);
+      for (std::int64_t block = 0; block < c_.blocks(); ++block) {
+        for (std::int64_t position = 0; position < kWinogradPositions; ++position) {
+          multiply(position, block, count);
+        }
+        for (std::int64_t i = 0; i < count; ++i) store_tile(first + i, i, block);
       }
     }
   }
@@ -91,147 +104,168 @@ class Worker {
     const std::int64_t row = tile / p_.tile_columns;
     return {row / p_.tile_rows, row % p_.tile_rows * 2, tile % p_.tile_columns * 2};
   }
+  const std::byte* zeros() const { return a_.scratch + p_.zeros_at(); }
 
-  void transform_patch(std::int64_t tile, float* v) const {
-    const DirectPlan& c = p_.conv;
+  void transform_patch(std::int64_t tile, std::int64_t number) const {
     const Place at = place_of(tile);
-    const auto* const image =
-        reinterpret_cast<const float*>(a_.operands[0]) + at.image * c.height * c.width * c.x.pitch;
-    std::array<const float*, kWinogradPositions> pixels;
+    const std::int64_t pixel_bytes = c_.x.pitch * c_.element();
+    const std::byte* const image = a_.operands[0] + at.image * c_.height * c_.width * pixel_bytes;
+    std::array<const void*, kWinogradPositions> pixels;
     for (std::int64_t p = 0; p < kWinogradPositions; ++p) {
-      const std::int64_t y = at.row - c.pad[0] + p / 4;
-      const std::int64_t x = at.column - c.pad[1] + p % 4;
-      const bool inside = y >= 0 && y < c.height && x >= 0 && x < c.width;
+      const std::int64_t y = at.row - c_.pad[0] + p / 4;
+      const std::int64_t x = at.column - c_.pad[1] + p % 4;
+      const bool inside = y >= 0 && y < c_.height && x >= 0 && x < c_.width;
       pixels[static_cast<std::size_t>(p)] =
-          inside ? image + (y * c.width + x) * c.x.pitch : shared_ + p_.zeros_at();
+          inside ? image + (y * c_.width + x) * pixel_bytes : zeros();
     }
-    winograd_loops()->input(pixels.data(), c.channels, v, p_.group * p_.in_row);
+    p_.loops->input(pixels.data(), c_.channels, v_ + number * p_.in_row * c_.element(),
+                    p_.v_step());
   }
 
-  /// Sums of one position for `count` tiles: a product of matrices, by the direct kernel's tiles.
-  void multiply(std::int64_t position, std::int64_t count) const {
-    const DirectPlan& c = p_.conv;
-    const float* const v = v_ + position * p_.group * p_.in_row;
-    float* const m = m_ + position * p_.group * p_.out_row();
-    for (std::int64_t block = 0; block < c.blocks(); ++block) {
-      const std::int64_t left = c.out_channels - block * c.lanes();
-      const auto vectors = static_cast<int>(
-          std::min<std::int64_t>((left + kDirectLanes - 1) / kDirectLanes, c.vectors));
-      const std::int64_t most = c.tiles->pixels[vectors - 1];
-      DirectTile tile;
-      tile.taps = 1;
-      tile.channels = c.channels;
-      tile.weights = shared_ + position * p_.weights_step() + block * c.channels * c.lanes();
-      tile.weights_step = c.lanes();
-      tile.init = shared_ + p_.zeros_at();
-      for (std::int64_t first = 0; first < count; first += most) {
-        const std::int64_t pixels = std::min(most, count - first);
-        std::array<const void*, kDirectPixels> rows;
-        for (std::int64_t i = 0; i < pixels; ++i) {
-          rows[static_cast<std::size_t>(i)] = v + (first + i) * p_.in_row;
-        }
-        std::array<DirectStore, kDirectVectors> stores;
-        for (int n = 0; n < vectors; ++n) {
-          DirectStore& store = stores[static_cast<std::size_t>(n)];
-          store.y = m + first * p_.out_row() + block * c.lanes() + n * kDirectLanes;
-          store.pitch = p_.out_row() * kFloat;
-          store.mask = 0xFFFF;
-        }
-        tile.x = rows.data();
-        tile.stores = stores.data();
-        c.tiles->functions[vectors - 1][pixels - 1](tile);
+  /// Sums of one position and block for `count` tiles: a product of matrices, by the direct
+  /// kernel's tiles.
+  void multiply(std::int64_t position, std::int64_t block, std::int64_t count) const {
+    const int vectors = vectors_of(block);
+    const std::int64_t most = c_.tiles->pixels[vectors - 1];
+    const std::byte* const v = v_ + position * p_.v_step() * c_.element();
+    DirectTile tile;
+    tile.taps = 1;
+    tile.channels = c_.channels;
+    tile.weights =
+        a_.scratch + (position * p_.u_step() + block * c_.channels * c_.lanes()) * c_.element();
+    tile.weights_step = c_.lanes() * p_.pair();
+    tile.init = reinterpret_cast<const float*>(zeros());
+    for (std::int64_t first = 0; first < count; first += most) {
+      const std::int64_t pixels = std::min(most, count - first);
+      std::array<const void*, kDirectPixels> rows;
+      for (std::int64_t i = 0; i < pixels; ++i) {
+        rows[static_cast<std::size_t>(i)] = v + (first + i) * p_.in_row * c_.element();
+      }
+      std::array<DirectStore, kDirectVectors> stores;
+      for (int n = 0; n < vectors; ++n) {
+        DirectStore& store = stores[static_cast<std::size_t>(n)];
+        store.y = m_ + position * p_.m_step() + first * c_.lanes() + n * kDirectLanes;
+        store.pitch = c_.lanes() * kFloat;
+        store.mask = 0xFFFF;
+      }
+      tile.x = rows.data();
+      tile.stores = stores.data();
+      c_.tiles->functions[vectors - 1][pixels - 1](tile);
+    }
+  }
+
+  void store_tile(std::int64_t tile, std::int64_t number, std::int64_t block) const {
+    const Place at = place_of(tile);
+    const std::int64_t channel = block * c_.lanes();
+    const std::int64_t channels = std::min(c_.lanes(), c_.out_channels - channel);
+    WinogradStore store;
+    const PixelRows* residual = nullptr;
+    const std::byte* residuals = nullptr;
+    for (const DirectEntry& entry : c_.entries) {
+      if (entry.function == Function::relu) {
+        store.relu = true;
+        continue;
+      }
+      const std::byte* const from = a_.operands[static_cast<std::size_t>(entry.operand)];
+      if (entry.function == Function::prelu) {
+        store.slopes = reinterpret_cast<const float*>(from) + channel;
+      } else {
+        residual = &entry.rows;
+        residuals = from + channel * c_.element();
+        store.adds = true;
       }
     }
-  }
-
-  void store_tile(std::int64_t tile, const float* m) const {
-    const DirectPlan& c = p_.conv;
-    const DirectResult& result = c.results[0];
-    const Place at = place_of(tile);
-    auto* const image = reinterpret_cast<float*>(a_.results[0]) +
-                        at.image * c.out_height * c.out_width * result.rows.pitch;
-    std::array<float*, 4> pixels;
+    const std::int64_t pitch = c_.results[0].rows.pitch;
     for (std::int64_t p = 0; p < 4; ++p) {
       const std::int64_t y = at.row + p / 2;
       const std::int64_t x = at.column + p % 2;
-      const bool inside = y < c.out_height && x < c.out_width;
-      pixels[static_cast<std::size_t>(p)] =
-          inside ? image + (y * c.out_width + x) * result.rows.pitch : nullptr;
+      if (y >= c_.out_height || x >= c_.out_width) continue;
+      const std::int64_t pixel = (at.image * c_.out_height + y) * c_.out_width + x;
+      const auto i = static_cast<std::size_t>(p);
+      store.pixels[i] = a_.results[0] + (pixel * pitch + channel) * c_.element();
+      if (residual != nullptr) {
+        store.residuals[i] = residuals + pixel * residual->pitch * c_.element();
+      }
     }
-    const bool relu = !c.entries.empty() && c.entries[0].function == Function::relu;
-    const float* slopes = nullptr;
-    if (!c.entries.empty() && !relu) {
-      slopes = reinterpret_cast<const float*>(
-          a_.operands[static_cast<std::size_t>(c.entries[0].operand)]);
-    }
-    winograd_loops()->output(m, p_.group * p_.out_row(), c.out_channels, shared_ + p_.bias_at(),
-                             relu, slopes, pixels.data());
+    const auto* const bias = reinterpret_cast<const float*>(a_.scratch + p_.bias_at()) + channel;
+    p_.loops->output(m_ + number * c_.lanes(), p_.m_step(), channels, bias, store);
+  }
+
+  /// The last block may need fewer vectors than its weights have.
+  int vectors_of(std::int64_t block) const {
+    const std::int64_t left = c_.out_channels - block * c_.lanes();
+    return static_cast<int>(
+        std::min<std::int64_t>((left + kDirectLanes - 1) / kDirectLanes, c_.vectors));
   }
 
   const WinogradPlan& p_;
+  const DirectPlan& c_;
   const Addresses& a_;
-  float* v_;  ///< [positions][group][in_row]
-  float* m_;  ///< [positions][group][out_row]
-  const float* shared_;
+  std::byte* v_;  ///< [positions][group][in_row]
+  float* m_;      ///< [positions][group][lanes]
 };
 
 /// u [positions][block][channel][lanes], of weights [block][tap][channel][lanes] or, for a
-/// gradient, [channel][channel of the result][tap].
-void WinogradPlan::transform_weights(const float* weights, float* u) const {
-  const std::int64_t lanes = conv.lanes();
-  const std::int64_t rows = conv.blocks() * conv.channels;
+/// gradient, [channel][channel of the result][tap]. A row is a channel's (a pair's) lanes.
+void WinogradPlan::transform_weights(const std::byte* weights, std::byte* u) const {
+  const std::int64_t lanes = conv.lanes() * pair();
+  const std::int64_t channels = conv.channels / pair();
+  const std::int64_t rows = conv.blocks() * channels;
+  const std::int64_t size = conv.element();
   parallel_for(rows, rows * lanes * 9, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
-      const std::int64_t block = row / conv.channels;
-      float* const to = u + row * lanes;
+      const std::int64_t block = row / channels;
+      std::byte* const to = u + row * lanes * size;
       if (is_gradient) {
-        const std::int64_t first = block * lanes;
-        const std::int64_t channel = row % conv.channels;
-        winograd_loops()->turned_weights(weights + (channel * conv.out_channels + first) * 9,
-                                         conv.out_channels - first, conv.vectors, to,
-                                         weights_step());
+        const std::int64_t first = block * conv.lanes();
+        const std::int64_t channel = row % channels * pair();
+        const std::int64_t step = conv.out_channels * 9;
+        loops->turned_weights(weights + (channel * step + first * 9) * size, step,
+                              conv.out_channels - first, conv.vectors, to, u_step());
       } else {
-        const float* const from = weights + (block * 8 * conv.channels + row) * lanes;
-        winograd_loops()->weights(from, conv.channels * lanes, conv.vectors, to, weights_step());
+        const std::byte* const from = weights + (block * 8 * channels + row) * lanes * size;
+        loops->weights(from, conv.channels * conv.lanes(), conv.vectors, to, u_step());
       }
     }
   });
 }
 
 void WinogradPlan::run(const Addresses& addresses) const {
-  auto* const scratch = reinterpret_cast<float*>(addresses.scratch);
-  std::memset(scratch + bias_at(), 0, static_cast<std::size_t>((out_row() + zeros()) * kFloat));
+  std::byte* const scratch = addresses.scratch;
+  std::memset(scratch + bias_at(), 0, static_cast<std::size_t>(threads_at() - bias_at()));
   if (conv.bias >= 0) {
     std::memcpy(scratch + bias_at(), addresses.operands[static_cast<std::size_t>(conv.bias)],
                 static_cast<std::size_t>(conv.out_channels * kFloat));
   }
-  transform_weights(reinterpret_cast<const float*>(addresses.operands[1]), scratch);
+  transform_weights(addresses.operands[1], scratch);
   const std::int64_t work = tiles() * conv.channels * out_row();
   parallel_for(tiles(), work, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t thread = omp_get_thread_num();
     if (thread < threads) {
       Worker(*this, addresses, scratch + threads_at() + thread * per_thread()).run(begin, end);
     } else {  // more threads than when the kernel was made
-      std::vector<float> own(static_cast<std::size_t>(per_thread()));
+      std::vector<std::byte> own(static_cast<std::size_t>(per_thread()));
       Worker(*this, addresses, own.data()).run(begin, end);
     }
   });
 }
 
-/// Fewer channels spend more on transforms than products save; transformed weights have a bound.
-bool is_worth_it(std::int64_t channels, std::int64_t out_row, std::int64_t most_bytes) {
-  return winograd_loops() != nullptr && direct_tiles_for(DType::f32) != nullptr &&
-         channels >= kFewestChannels && out_row >= kFewestChannels &&
-         kWinogradPositions * channels * out_row * kFloat <= most_bytes;
+/// Enough channels on both sides, and transformed weights within their bound. bf16 multiplies pairs
+/// of channels.
+bool is_worth_it(DType dtype, std::int64_t channels, std::int64_t out_channels,
+                 std::int64_t most_bytes) {
+  return winograd_loops_for(dtype) != nullptr && channels >= kFewestChannels &&
+         out_channels >= kFewestChannels && (dtype == DType::f32 || channels % 2 == 0) &&
+         kWinogradPositions * channels * out_channels * size_of(dtype) <= most_bytes;
 }
 
-/// Of a conv or a backward node of one: f32, 3 x 3, moved by one.
+/// Of a conv or a backward node of one: images of one dtype, 3 x 3, moved by one.
 bool has_suitable_window(const Node& node, const Shape& weight) {
   const Attributes& a = node.attributes();
   const Ints ones = {1, 1};
-  return node.operand(0).dtype() == DType::f32 && node.operand(1).dtype() == DType::f32 &&
-         weight[2] == Dim(3) && weight[3] == Dim(3) && a.ints("strides") == ones &&
-         a.ints("dilations") == ones && a.integer("groups") == 1;
+  return node.operand(0).dtype() == node.operand(1).dtype() && weight[2] == Dim(3) &&
+         weight[3] == Dim(3) && a.ints("strides") == ones && a.ints("dilations") == ones &&
+         a.integer("groups") == 1;
 }
 
 std::unique_ptr<Kernel> make(WinogradPlan winograd) {
@@ -240,10 +274,14 @@ std::unique_ptr<Kernel> make(WinogradPlan winograd) {
   winograd.tile_columns = (conv.out_width + 1) / 2;
   winograd.in_row = rounded_up(conv.channels, kDirectLanes);
   winograd.threads = omp_get_max_threads();
+  winograd.loops = winograd_loops_for(conv.x.type == Float::f32 ? DType::f32 : DType::bf16);
   const std::int64_t tile = conv.tiles->pixels[conv.vectors - 1];
-  const std::int64_t bytes = kWinogradPositions * (winograd.in_row + winograd.out_row()) * kFloat;
+  const std::int64_t bytes =
+      kWinogradPositions * (winograd.in_row * conv.element() + conv.lanes() * kFloat);
   const std::int64_t share = (winograd.tiles() + winograd.threads - 1) / winograd.threads;
-  const bool reread = kWinogradPositions * winograd.weights_step() * kFloat > kCachedWeightBytes;
+  const std::int64_t weight_bytes =
+      kWinogradPositions * conv.channels * winograd.out_row() * conv.element();
+  const bool reread = weight_bytes > kCachedWeightBytes;
   const std::int64_t fewest = reread ? rounded_up(kFewestTiles, tile) : tile;
   const std::int64_t most = std::max(kGroupBytes / bytes / tile * tile, fewest);
   winograd.group = std::min(most, rounded_up(share, tile));
@@ -252,15 +290,19 @@ std::unique_ptr<Kernel> make(WinogradPlan winograd) {
 
 }  // namespace
 
+const WinogradLoops* winograd_loops_for(DType dtype) {
+  if (direct_tiles_for(dtype) == nullptr) return nullptr;
+  return dtype == DType::f32 ? winograd_loops_f32() : winograd_loops_bf16();
+}
+
 bool suits_winograd(const DirectPlan& plan) {
   const auto is = [](const std::int64_t(&pair)[2], std::int64_t value) {
     return pair[0] == value && pair[1] == value;
   };
-  const bool adds = !plan.entries.empty() && plan.entries[0].function == Function::add;
-  return plan.x.type == Float::f32 && plan.results.size() == 1 && plan.stores_directly && !adds &&
-         is(plan.kernel, 3) && is(plan.stride, 1) && is(plan.dilation, 1) &&
-         plan.out_channels >= kFewestChannels &&
-         is_worth_it(plan.channels, plan.blocks() * plan.lanes(),
+  return plan.results.size() == 1 && plan.results[0].rows.type == plan.x.type &&
+         plan.stores_directly && is(plan.kernel, 3) && is(plan.stride, 1) && is(plan.dilation, 1) &&
+         is_worth_it(plan.x.type == Float::f32 ? DType::f32 : DType::bf16, plan.channels,
+                     plan.out_channels,
                      plan.trained_weights ? kMostTrainedBytes : kMostWeightBytes);
 }
 
@@ -272,20 +314,20 @@ std::unique_ptr<Kernel> make_winograd_kernel(const DirectPlan& plan) {
 
 bool suits_winograd_training(const Node& conv) {
   const Shape& weight = conv.operand(1).shape();
-  return has_suitable_window(conv, weight) && weight[0].factor >= kFewestChannels &&
-         is_worth_it(weight[1].factor, weight[0].factor, kMostTrainedBytes);
+  return has_suitable_window(conv, weight) && is_worth_it(conv.operand(0).dtype(), weight[1].factor,
+                                                          weight[0].factor, kMostTrainedBytes);
 }
 
 bool suits_winograd_gradient(const Node& node) {
   const Shape& weight = node.operand(1).shape();
-  return has_suitable_window(node, weight) && weight[1].factor >= kFewestChannels &&
-         is_worth_it(weight[0].factor, weight[1].factor, kMostTrainedBytes);
+  return has_suitable_window(node, weight) && is_worth_it(node.operand(0).dtype(), weight[0].factor,
+                                                          weight[1].factor, kMostTrainedBytes);
 }
 
 bool suits_winograd_weights(const Node& node) {
   const Shape& weight = node.result_types()[0].shape;
-  return has_suitable_window(node, weight) && weight[0].factor >= kFewestChannels &&
-         is_worth_it(weight[1].factor, weight[0].factor, kMostTrainedBytes);
+  return has_suitable_window(node, weight) && is_worth_it(node.operand(0).dtype(), weight[1].factor,
+                                                          weight[0].factor, kMostTrainedBytes);
 }
 
 std::unique_ptr<Kernel> lower_winograd_gradient(const Node& node, std::span<const View> operands,
@@ -293,10 +335,11 @@ std::unique_ptr<Kernel> lower_winograd_gradient(const Node& node, std::span<cons
   const std::optional<PixelRows> dy = pixel_rows(operands[0]);
   const std::optional<PixelRows> dx = pixel_rows(result);
   const View& weights = operands[1];
-  const bool is_row_major = !is_blocked(weights.type.layout) &&
-                            same_strides(static_extents(weights.type.shape), weights.strides,
-                                         dense_strides({DType::f32, weights.type.shape, {}}));
-  if (!suits_winograd_gradient(node) || !dy || !dx || dx->type != Float::f32 || !is_row_major) {
+  const bool is_row_major =
+      !is_blocked(weights.type.layout) &&
+      same_strides(static_extents(weights.type.shape), weights.strides,
+                   dense_strides({weights.type.dtype, weights.type.shape, {}}));
+  if (!suits_winograd_gradient(node) || !dy || !dx || dx->type != dy->type || !is_row_major) {
     return nullptr;
   }
   const std::vector<std::int64_t> in = static_extents(operands[0].type.shape);
@@ -304,7 +347,7 @@ std::unique_ptr<Kernel> lower_winograd_gradient(const Node& node, std::span<cons
   WinogradPlan winograd;
   winograd.is_gradient = true;
   DirectPlan& conv = winograd.conv;
-  conv.tiles = direct_tiles_for(DType::f32);
+  conv.tiles = direct_tiles_for(operands[0].type.dtype);
   conv.images = in[0];
   conv.channels = in[1];
   conv.height = in[2];

@@ -5,13 +5,17 @@
 
 #include "backends/backend.h"
 #include "backends/cpu/kernels/direct_plan.h"
+#include "backends/cpu/kernels/winograd_loops.h"
 
 namespace facet::cpu {
 
-/// Whether Winograd's algorithm is the faster way of this convolution: f32, a 3 x 3 window moved by
-/// one, results that leave from registers, and enough channels and pixels to pay for the
-/// transforms. Sums differ from the direct ones by rounding, about as much as another order of
-/// summation does.
+/// Null where the machine lacks the instructions, or has faster ones that oneDNN uses.
+const WinogradLoops* winograd_loops_for(DType dtype);
+
+/// Whether Winograd's algorithm is the faster way of this convolution: a 3 x 3 window moved by one,
+/// results that leave from registers, and enough channels to pay for the transforms. In f32 sums
+/// differ from the direct ones about as much as by another order of summation. In bf16 transformed
+/// pixels and weights are rounded once more: results err by about twice the rounding of a result.
 bool suits_winograd(const DirectPlan& plan);
 std::unique_ptr<Kernel> make_winograd_kernel(const DirectPlan& plan);
 

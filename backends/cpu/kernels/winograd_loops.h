@@ -4,39 +4,71 @@
 
 #include "backends/cpu/kernels/direct_tiles.h"
 
-/// The three transforms of Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray, "Fast
-/// Algorithms for Convolutional Neural Networks", 2015, section 4.1): a tile of 2 x 2 results of a
-/// 3 x 3 window costs 16 products a channel instead of 36. Position p = 4 * row + column of the 4 x
-/// 4 transformed patch; values of one position lie together, those of the next `step` elements
-/// behind.
+/// The transforms of Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray, "Fast Algorithms for
+/// Convolutional Neural Networks", 2015, section 4.1): a tile of 2 x 2 results of a 3 x 3 window
+/// costs 16 products a channel instead of 36. Position p = 4 * row + column of the 4 x 4
+/// transformed patch; values of one position lie together, those of the next `step` behind.
+///
+/// Images, weights and what is multiplied are of one element type, f32 or bf16; arithmetic and sums
+/// are f32. What is summed over, channels or tiles, is multiplied one by one in f32 and in pairs in
+/// bf16: [pair][lanes][2]. Steps count elements.
 namespace facet::cpu {
 
 inline constexpr int kWinogradPositions = 16;
 
+/// Where the 2 x 2 results of a tile go, and how. A pixel outside of the result is null.
+struct WinogradStore {
+  void* pixels[4] = {};
+  const void* residuals[4] = {};  ///< added first, beside pixels that are not null
+  bool adds = false;              ///< whether there are residuals
+  bool relu = false;
+  const float* slopes = nullptr;  ///< of a prelu, one per channel; null without
+};
+
+/// sums[p][lane] = sum over rows r of v[r][p] * z[r][lane], for a number of channels p and of
+/// vectors of 16 lanes; a row of bf16 is a pair of tiles, v [pair][channel][2] and z
+/// [pair][lanes][2].
+struct WinogradProduct {
+  const void* v = nullptr;
+  std::int64_t v_step = 0;  ///< elements from row to row
+  const void* z = nullptr;
+  std::int64_t z_step = 0;  ///< elements from row to row
+  std::int64_t rows = 0;
+  float* sums = nullptr;  ///< [channels][16 * vectors]
+  bool adds = false;      ///< to what the sums hold
+};
+
 struct WinogradLoops {
-  /// weights [9][16 * vectors], taps `tap_step` elements apart -> u at 16 positions.
-  void (*weights)(const float* weights, std::int64_t tap_step, std::int64_t vectors, float* u,
+  const char* name;
+  /// weights [9][16 * vectors] (pairs of channels for bf16), taps `tap_step` apart -> u at 16
+  /// positions.
+  void (*weights)(const void* weights, std::int64_t tap_step, std::int64_t vectors, void* u,
                   std::int64_t step);
   /// The same from row-major weights [channels][3][3], the window turned by half a circle: the
-  /// first `channels` lanes, zeros in the others up to 16 * vectors.
-  void (*turned_weights)(const float* weights, std::int64_t channels, std::int64_t vectors,
-                         float* u, std::int64_t step);
+  /// first `channels` lanes, zeros in the others up to 16 * vectors. For bf16 the second of a pair
+  /// lies `pair_step` behind.
+  void (*turned_weights)(const void* weights, std::int64_t pair_step, std::int64_t channels,
+                         std::int64_t vectors, void* u, std::int64_t step);
   /// The 16 pixels of a patch, row by row, `channels` of each -> v at 16 positions.
-  void (*input)(const float* const* pixels, std::int64_t channels, float* v, std::int64_t step);
-  /// Sums at 16 positions -> 2 x 2 pixels of `channels` channels, with bias and activation. A pixel
-  /// outside of the result is null. `slopes` is null without a prelu.
+  void (*input)(const void* const* pixels, std::int64_t channels, void* v, std::int64_t step);
+  /// The same of one patch (f32) or, side by side, two (bf16): v [channel][2] at 16 positions.
+  void (*patches)(const void* const* pixels, std::int64_t channels, void* v, std::int64_t step);
+  /// Sums at 16 positions -> 2 x 2 pixels of `channels` channels, with bias, residual, activation.
   void (*output)(const float* m, std::int64_t step, std::int64_t channels, const float* bias,
-                 bool relu, const float* slopes, float* const* pixels);
-  /// The backward of `output`: 2 x 2 pixels of dy (null outside of the image) -> z at 16 positions,
-  /// in blocks of 16 * vectors channels `block_step` apart.
-  void (*output_gradient)(const float* const* pixels, std::int64_t channels, std::int64_t vectors,
-                          float* z, std::int64_t block_step, std::int64_t step);
+                 const WinogradStore& store);
+  /// The backward of `output` for a tile (f32) or two (bf16): 2 x 2 pixels of dy each, null outside
+  /// of the image -> z at 16 positions, in blocks of 16 * vectors channels `block_step` apart.
+  void (*output_gradient)(const void* const* pixels, std::int64_t channels, std::int64_t vectors,
+                          void* z, std::int64_t block_step, std::int64_t step);
   /// The backward of `weights`: sums at 16 positions -> gradients [9][16 * vectors].
   void (*weights_gradient)(const float* sums, std::int64_t step, std::int64_t vectors,
                            float* gradients);
+  /// [vectors - 1][channels - 1]; as many channels as direct_tiles.h's largest tiles have pixels.
+  void (*products[kDirectVectors][kDirectPixels])(const WinogradProduct& product);
 };
 
-/// Null when they were not compiled in; they need AVX-512F.
-const WinogradLoops* winograd_loops();
+/// Null when they were not compiled in.
+const WinogradLoops* winograd_loops_f32();   ///< they need AVX-512F
+const WinogradLoops* winograd_loops_bf16();  ///< they need AVX-512 BF16
 
 }  // namespace facet::cpu
