@@ -8,8 +8,8 @@
 
 #include "backends/cpu/kernels/column_sums.h"
 #include "backends/cpu/kernels/weights_gradient.h"
+#include "backends/cpu/kernels/weights_products.h"
 #include "backends/cpu/kernels/winograd.h"
-#include "backends/cpu/kernels/winograd_weights.h"
 #include "backends/cpu/sequence_kernel.h"
 #include "backends/cpu/solution.h"
 #include "ir/error.h"
@@ -253,7 +253,7 @@ std::unique_ptr<Kernel> lower_backward(Device& device, const Node& node,
     std::unique_ptr<Kernel> kernel;
     if (node.is("conv_bwd_data")) kernel = lower_winograd_gradient(node, operands, results[0]);
     if (is_conv) {
-      kernel = lower_winograd_weights_gradient(node, operands, results[0]);
+      kernel = lower_weights_products(node, operands, results[0]);
       if (kernel == nullptr) kernel = lower_weights_gradient(node, operands, results[0]);
     }
     const bool lacks_bias = (is_conv && kernel != nullptr) || node.is("linear_bwd_weights");

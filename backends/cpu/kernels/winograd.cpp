@@ -250,12 +250,11 @@ void WinogradPlan::run(const Addresses& addresses) const {
   });
 }
 
-/// Enough channels on both sides, and transformed weights within their bound. bf16 multiplies pairs
-/// of channels.
+/// Enough channels on both sides, and transformed weights within their bound.
 bool is_worth_it(DType dtype, std::int64_t channels, std::int64_t out_channels,
                  std::int64_t most_bytes) {
   return winograd_loops_for(dtype) != nullptr && channels >= kFewestChannels &&
-         out_channels >= kFewestChannels && (dtype == DType::f32 || channels % 2 == 0) &&
+         out_channels >= kFewestChannels &&
          kWinogradPositions * channels * out_channels * size_of(dtype) <= most_bytes;
 }
 
@@ -320,8 +319,10 @@ bool suits_winograd_training(const Node& conv) {
 
 bool suits_winograd_gradient(const Node& node) {
   const Shape& weight = node.operand(1).shape();
-  return has_suitable_window(node, weight) && is_worth_it(node.operand(0).dtype(), weight[0].factor,
-                                                          weight[1].factor, kMostTrainedBytes);
+  const bool has_pairs = node.operand(0).dtype() == DType::f32 || weight[0].factor % 2 == 0;
+  return has_pairs && has_suitable_window(node, weight) &&
+         is_worth_it(node.operand(0).dtype(), weight[0].factor, weight[1].factor,
+                     kMostTrainedBytes);
 }
 
 bool suits_winograd_weights(const Node& node) {

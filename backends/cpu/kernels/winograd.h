@@ -24,7 +24,7 @@ bool suits_winograd_training(const Node& conv);
 /// Of a `conv_bwd_data`: it is the convolution of dy by the weights with their channels exchanged
 /// and the window turned by half a circle.
 bool suits_winograd_gradient(const Node& node);
-/// Of a `conv_bwd_weights` (winograd_weights.h).
+/// Of a `conv_bwd_weights` (weights_products.h).
 bool suits_winograd_weights(const Node& node);
 /// Of a `conv_bwd_data`. Operands dy (NHWC) and weights (row-major), result NHWC; null where the
 /// views are others.

@@ -53,6 +53,8 @@ struct WinogradLoops {
   void (*input)(const void* const* pixels, std::int64_t channels, void* v, std::int64_t step);
   /// The same of one patch (f32) or, side by side, two (bf16): v [channel][2] at 16 positions.
   void (*patches)(const void* const* pixels, std::int64_t channels, void* v, std::int64_t step);
+  /// Pixels as they are: one (f32), or two side by side (bf16).
+  void (*pack)(const void* const* pixels, std::int64_t channels, void* v);
   /// Sums at 16 positions -> 2 x 2 pixels of `channels` channels, with bias, residual, activation.
   void (*output)(const float* m, std::int64_t step, std::int64_t channels, const float* bias,
                  const WinogradStore& store);

@@ -1,4 +1,4 @@
-#include "backends/cpu/kernels/winograd_weights.h"
+#include "backends/cpu/kernels/weights_products.h"
 
 #include <omp.h>
 
@@ -15,14 +15,17 @@
 #include "backends/cpu/kernels/winograd_loops.h"
 #include "ir/layout.h"
 
-// The convolution is y = A^T [(G g G^T) * (B^T d B)] A for every tile of 2 x 2 results, channels
-// summed over (winograd_loops.h); so the gradient of g is G^T [sum over tiles of (B^T d B) * (A dY
-// A^T)] G: at each of 16 positions a product of matrices, [channels of x][tiles] by
-// [tiles][channels of dy]. Tiles are cut into parts, each with sums of its own, and a part's
-// channels of x into ranges: a unit is a part's range, done by one thread, group of tiles by group:
-//   1. patches of x are transformed, v [position][tile][channel of the range], bf16 in pairs of
-//      tiles;
-//   2. tiles of dy are transformed, z [position][block][tile][lanes], likewise;
+// Weight gradients as products of matrices, [channels of x][tiles] by [tiles][channels of dy], one
+// at each position: for any window a position is a tap and a tile a pixel of dy, with the pixel of
+// x that the tap lays over it. For a 3 x 3 window moved by one there is a cheaper form: its
+// convolution is y = A^T [(G g G^T) * (B^T d B)] A for every tile of 2 x 2 results, channels summed
+// over (winograd_loops.h); so the gradient of g is G^T [sum over tiles of (B^T d B) * (A dY A^T)]
+// G, with products at 16 positions for 36.
+//
+// Tiles are cut into parts, each with sums of its own, and a part's channels of x into ranges: a
+// unit is a part's range, done by one thread, group of tiles by group:
+//   1. tiles of x, v [position][tile][channel of the range], bf16 in pairs of tiles;
+//   2. tiles of dy, z [position][block][tile][lanes], likewise, the same at every tap;
 //   3. the part's sums u [position][block][channel][lanes] take up what the group's tiles give.
 // Nothing goes from thread to thread but finished sums: a line of the cache that one core has
 // written costs the other more than the products on it. Ranges depend on the number of threads and
@@ -39,6 +42,8 @@ constexpr std::int64_t kFewestTiles = 64;
 constexpr std::int64_t kPartBytes = 4 << 20;
 constexpr std::int64_t kMostParts = 8;
 constexpr std::int64_t kFewestPartTiles = 512;
+/// Fewer channels of x or dy are packed longer than multiplied.
+constexpr std::int64_t kFewestChannels = 16;
 constexpr std::int64_t kFloat = 4;
 constexpr std::int64_t kLine = 64;
 
@@ -52,13 +57,14 @@ struct Cut {
   std::int64_t first(std::int64_t part) const { return total * part / parts; }
 };
 
-struct WinogradWeightsPlan {
+struct WeightsProductsPlan {
+  bool is_winograd = false;
   const DirectTiles* tiles = nullptr;
   const WinogradLoops* loops = nullptr;
   std::int64_t size = 4;  ///< bytes of an element of dy and x
   std::int64_t images = 0, height = 0, width = 0, channels = 0;  ///< of x
   std::int64_t out_height = 0, out_width = 0, out_channels = 0;  ///< of dy
-  std::int64_t pad[2] = {0, 0};
+  std::int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, pad[2] = {0, 0};
   std::int64_t x_pitch = 0, dy_pitch = 0;  ///< elements from pixel to pixel
   int vectors = 1;                         ///< of a block of dy's channels
   std::int64_t parts = 1;                  ///< of the tiles
@@ -66,8 +72,12 @@ struct WinogradWeightsPlan {
   std::int64_t threads = 1;                ///< that have scratch of their own
 
   std::int64_t pair() const { return size == 2 ? 2 : 1; }  ///< tiles that are multiplied together
-  std::int64_t tile_rows() const { return (out_height + 1) / 2; }
-  std::int64_t tile_columns() const { return (out_width + 1) / 2; }
+  std::int64_t taps() const { return kernel[0] * kernel[1]; }
+  std::int64_t positions() const { return is_winograd ? kWinogradPositions : taps(); }
+  std::int64_t dy_positions() const { return is_winograd ? kWinogradPositions : 1; }
+  std::int64_t tile_extent() const { return is_winograd ? 2 : 1; }
+  std::int64_t tile_rows() const { return (out_height + tile_extent() - 1) / tile_extent(); }
+  std::int64_t tile_columns() const { return (out_width + tile_extent() - 1) / tile_extent(); }
   std::int64_t tile_count() const { return images * tile_rows() * tile_columns(); }
   std::int64_t lanes() const { return vectors * kDirectLanes; }
   std::int64_t blocks() const { return (out_channels + lanes() - 1) / lanes(); }
@@ -85,17 +95,20 @@ struct WinogradWeightsPlan {
   std::int64_t v_step() const { return group * v_row() + kLine; }
   std::int64_t z_step() const { return blocks() * group * lanes() + kLine; }
   std::int64_t u_step() const { return blocks() * channels * lanes(); }
-  std::int64_t part_floats() const { return kWinogradPositions * u_step(); }
+  std::int64_t part_floats() const { return positions() * u_step(); }
   /// Scratch, in bytes: u of each part, a pixel of zeros, and each thread's v and z.
   std::int64_t zeros_at() const { return rounded_up(parts * part_floats() * kFloat, kLine); }
   std::int64_t threads_at() const {
-    return zeros_at() + rounded_up(in_vectors() * kDirectLanes * size, kLine);
+    const std::int64_t widest = std::max(in_vectors() * kDirectLanes, blocks() * lanes());
+    return zeros_at() + rounded_up(widest * size, kLine);
   }
   std::int64_t per_thread() const {
-    return rounded_up(kWinogradPositions * (v_step() + z_step()) * size, kLine);
+    return rounded_up((positions() * v_step() + dy_positions() * z_step()) * size, kLine);
   }
 
-  std::string implementation() const { return std::string("winograd_weights:") + loops->name; }
+  std::string implementation() const {
+    return std::string(is_winograd ? "winograd_weights:" : "weights_products:") + loops->name;
+  }
   std::size_t scratch_bytes() const {
     return static_cast<std::size_t>(threads_at() + threads * per_thread());
   }
@@ -105,13 +118,13 @@ struct WinogradWeightsPlan {
 /// What one thread does: some tiles for some channels of x.
 class Unit {
  public:
-  Unit(const WinogradWeightsPlan& plan, const Addresses& addresses, std::byte* own)
+  Unit(const WeightsProductsPlan& plan, const Addresses& addresses, std::byte* own)
       : p_(plan),
         dy_(addresses.operands[0]),
         x_(addresses.operands[1]),
         scratch_(addresses.scratch),
         v_(own),
-        z_(own + kWinogradPositions * plan.v_step() * plan.size) {}
+        z_(own + plan.positions() * plan.v_step() * plan.size) {}
 
   /// Tiles [begin, end) and channels of x [first_channel, last_channel), into a part's sums.
   void run(std::int64_t begin, std::int64_t end, std::int64_t first_channel,
@@ -123,10 +136,16 @@ class Unit {
     for (std::int64_t first = begin; first < end; first += p_.group) {
       const std::int64_t count = std::min(p_.group, end - first);
       for (std::int64_t at = 0; at < count; at += p_.pair()) {
-        transform_x(first + at, std::min(p_.pair(), count - at), at);
-        transform_dy(first + at, std::min(p_.pair(), count - at), at);
+        const std::int64_t together = std::min(p_.pair(), count - at);
+        if (p_.is_winograd) {
+          transform_x(first + at, together, at);
+          transform_dy(first + at, together, at);
+        } else {
+          pack_x(first + at, together, at);
+          pack_dy(first + at, together, at);
+        }
       }
-      for (std::int64_t position = 0; position < kWinogradPositions; ++position) {
+      for (std::int64_t position = 0; position < p_.positions(); ++position) {
         for (std::int64_t block = 0; block < p_.blocks(); ++block) {
           multiply(position, block, count);
         }
@@ -141,7 +160,47 @@ class Unit {
   };
   Place place_of(std::int64_t tile) const {
     const std::int64_t row = tile / p_.tile_columns();
-    return {row / p_.tile_rows(), row % p_.tile_rows() * 2, tile % p_.tile_columns() * 2};
+    return {row / p_.tile_rows(), row % p_.tile_rows() * p_.tile_extent(),
+            tile % p_.tile_columns() * p_.tile_extent()};
+  }
+
+  /// What lies under each tap for the `count` pixels of dy from `tile` on that are multiplied
+  /// together, to the group's place `at`.
+  void pack_x(std::int64_t tile, std::int64_t count, std::int64_t at) const {
+    const std::int64_t pixel_bytes = p_.x_pitch * p_.size;
+    std::array<const std::byte*, 2> images{};
+    std::array<std::int64_t, 2> rows{}, columns{};  // under the window's first tap
+    for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+      const Place place = place_of(tile + static_cast<std::int64_t>(i));
+      images[i] = x_ + place.image * p_.height * p_.width * pixel_bytes + channel_ * p_.size;
+      rows[i] = place.row * p_.stride[0] - p_.pad[0];
+      columns[i] = place.column * p_.stride[1] - p_.pad[1];
+    }
+    std::byte* to = v_ + at * p_.v_row() * p_.size;
+    for (std::int64_t down = 0; down < p_.kernel[0]; ++down) {
+      for (std::int64_t right = 0; right < p_.kernel[1]; ++right, to += p_.v_step() * p_.size) {
+        std::array<const void*, 2> pixels{scratch_ + p_.zeros_at(), scratch_ + p_.zeros_at()};
+        for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+          const std::int64_t y = rows[i] + down * p_.dilation[0];
+          const std::int64_t x = columns[i] + right * p_.dilation[1];
+          if (y < 0 || y >= p_.height || x < 0 || x >= p_.width) continue;
+          pixels[i] = images[i] + (y * p_.width + x) * pixel_bytes;
+        }
+        p_.loops->pack(pixels.data(), width_, to);
+      }
+    }
+  }
+
+  void pack_dy(std::int64_t tile, std::int64_t count, std::int64_t at) const {
+    for (std::int64_t block = 0; block < p_.blocks(); ++block) {
+      const std::int64_t channel = block * p_.lanes();
+      std::array<const void*, 2> pixels{scratch_ + p_.zeros_at(), scratch_ + p_.zeros_at()};
+      for (std::int64_t i = 0; i < count; ++i) {
+        pixels[static_cast<std::size_t>(i)] = dy_ + ((tile + i) * p_.dy_pitch + channel) * p_.size;
+      }
+      p_.loops->pack(pixels.data(), std::min(p_.lanes(), p_.out_channels - channel),
+                     z_ + (channel * p_.group + at * p_.lanes()) * p_.size);
+    }
   }
 
   /// Patches of the `count` tiles from `tile` on that are multiplied together, to the group's place
@@ -189,7 +248,8 @@ class Unit {
     float* const sums = sums_ + position * p_.u_step() + block * p_.channels * p_.lanes();
     WinogradProduct product;
     product.v_step = p_.v_row() * p_.pair();
-    product.z = z_ + (position * p_.z_step() + block * p_.group * p_.lanes()) * p_.size;
+    const std::int64_t z_step = p_.is_winograd ? p_.z_step() : 0;
+    product.z = z_ + (position * z_step + block * p_.group * p_.lanes()) * p_.size;
     product.z_step = p_.lanes() * p_.pair();
     product.rows = (count + p_.pair() - 1) / p_.pair();
     product.adds = adds_;
@@ -201,7 +261,7 @@ class Unit {
     }
   }
 
-  const WinogradWeightsPlan& p_;
+  const WeightsProductsPlan& p_;
   const std::byte* dy_;
   const std::byte* x_;
   const std::byte* scratch_;
@@ -213,31 +273,37 @@ class Unit {
 };
 
 /// From the sums to [channel of dy][channel of x][taps], for some channels of x.
-void conclude(const WinogradWeightsPlan& p, float* u, std::int64_t block, std::int64_t first,
+void conclude(const WeightsProductsPlan& p, float* u, std::int64_t block, std::int64_t first,
               std::int64_t count, float* result) {
-  constexpr std::int64_t kTaps = 9;
   const int vectors = p.vectors_of(block);
   const std::int64_t lanes = vectors * kDirectLanes;
   float* const sums = u + block * p.channels * p.lanes() + first * lanes;
   for (std::int64_t part = 1; part < p.parts; ++part) {
-    for (std::int64_t position = 0; position < kWinogradPositions; ++position) {
+    for (std::int64_t position = 0; position < p.positions(); ++position) {
       float* const to = sums + position * p.u_step();
       const float* const from = to + part * p.part_floats();
       for (std::int64_t i = 0; i < count * lanes; ++i) to[i] += from[i];
     }
   }
-  std::vector<float> rows(static_cast<std::size_t>(count * kTaps * lanes));
-  for (std::int64_t i = 0; i < count; ++i) {
-    p.loops->weights_gradient(sums + i * lanes, p.u_step(), vectors,
-                              rows.data() + i * kTaps * lanes);
+  std::vector<float> rows(static_cast<std::size_t>(count * p.taps() * lanes));
+  float* to = rows.data();
+  for (std::int64_t i = 0; i < count; ++i, to += p.taps() * lanes) {
+    if (p.is_winograd) {
+      p.loops->weights_gradient(sums + i * lanes, p.u_step(), vectors, to);
+      continue;
+    }
+    for (std::int64_t tap = 0; tap < p.taps(); ++tap) {
+      std::memcpy(to + tap * lanes, sums + tap * p.u_step() + i * lanes,
+                  static_cast<std::size_t>(lanes * kFloat));
+    }
   }
-  const std::int64_t row = p.channels * kTaps;
-  vector_loops().transpose32(rows.data(), lanes, result + block * p.lanes() * row + first * kTaps,
-                             row, count * kTaps,
-                             std::min(lanes, p.out_channels - block * p.lanes()));
+  const std::int64_t row = p.channels * p.taps();
+  vector_loops().transpose32(rows.data(), lanes,
+                             result + block * p.lanes() * row + first * p.taps(), row,
+                             count * p.taps(), std::min(lanes, p.out_channels - block * p.lanes()));
 }
 
-void WinogradWeightsPlan::run(const Addresses& addresses) const {
+void WeightsProductsPlan::run(const Addresses& addresses) const {
   std::byte* const scratch = addresses.scratch;
   std::memset(scratch + zeros_at(), 0, static_cast<std::size_t>(threads_at() - zeros_at()));
   auto* const u = reinterpret_cast<float*>(scratch);
@@ -270,13 +336,21 @@ void WinogradWeightsPlan::run(const Addresses& addresses) const {
   });
 }
 
+/// Windows that Winograd's algorithm does not suit, in bf16.
+bool suits_products(const Node& node) {
+  const Shape& weight = node.result_types()[0].shape;
+  return node.operand(0).dtype() == DType::bf16 && node.operand(1).dtype() == DType::bf16 &&
+         winograd_loops_for(DType::bf16) != nullptr && node.attributes().integer("groups") == 1 &&
+         weight[0].factor >= kFewestChannels && weight[1].factor >= kFewestChannels;
+}
+
 }  // namespace
 
-std::unique_ptr<Kernel> lower_winograd_weights_gradient(const Node& node,
-                                                        std::span<const View> operands,
-                                                        const View& result) {
+std::unique_ptr<Kernel> lower_weights_products(const Node& node, std::span<const View> operands,
+                                               const View& result) {
   const DType dtype = operands[0].type.dtype;
-  if (!suits_winograd_weights(node)) return nullptr;
+  const bool is_winograd = suits_winograd_weights(node);
+  if (!is_winograd && !suits_products(node)) return nullptr;
   const std::optional<PixelRows> dy = pixel_rows(operands[0]);
   const std::optional<PixelRows> x = pixel_rows(operands[1]);
   const bool is_row_major = result.type.dtype == DType::f32 && !is_blocked(result.type.layout) &&
@@ -285,7 +359,8 @@ std::unique_ptr<Kernel> lower_winograd_weights_gradient(const Node& node,
   if (!dy || !x || dy->type != x->type || !is_row_major) return nullptr;
   const std::vector<std::int64_t> out = static_extents(operands[0].type.shape);
   const std::vector<std::int64_t> in = static_extents(operands[1].type.shape);
-  WinogradWeightsPlan plan;
+  WeightsProductsPlan plan;
+  plan.is_winograd = is_winograd;
   plan.tiles = direct_tiles_for(dtype);
   plan.loops = winograd_loops_for(dtype);
   plan.size = size_of(dtype);
@@ -296,13 +371,20 @@ std::unique_ptr<Kernel> lower_winograd_weights_gradient(const Node& node,
   plan.out_channels = out[1];
   plan.out_height = out[2];
   plan.out_width = out[3];
-  for (const std::size_t axis : {0, 1}) plan.pad[axis] = node.attributes().ints("pads")[axis];
+  const Attributes& a = node.attributes();
+  for (const std::size_t axis : {0, 1}) {
+    plan.kernel[axis] = a.ints("kernel")[axis];
+    plan.stride[axis] = a.ints("strides")[axis];
+    plan.dilation[axis] = a.ints("dilations")[axis];
+    plan.pad[axis] = a.ints("pads")[axis];
+  }
   plan.x_pitch = x->pitch;
   plan.dy_pitch = dy->pitch;
   plan.vectors = direct_vectors(plan.out_channels);
   plan.threads = omp_get_max_threads();
-  const std::int64_t row_bytes = plan.channels + plan.blocks() * plan.lanes();
-  const std::int64_t bytes = kWinogradPositions * row_bytes * plan.size;
+  const std::int64_t bytes =
+      (plan.positions() * plan.channels + plan.dy_positions() * plan.blocks() * plan.lanes()) *
+      plan.size;
   plan.parts = std::clamp<std::int64_t>(
       std::min(kPartBytes / (plan.part_floats() * kFloat), plan.tile_count() / kFewestPartTiles), 1,
       kMostParts);
