@@ -7,7 +7,6 @@
 #include <numeric>
 
 #include "backends/cpu/kernels/column_sums.h"
-#include "backends/cpu/kernels/weights_gradient.h"
 #include "backends/cpu/kernels/weights_products.h"
 #include "backends/cpu/kernels/winograd.h"
 #include "backends/cpu/sequence_kernel.h"
@@ -252,10 +251,7 @@ std::unique_ptr<Kernel> lower_backward(Device& device, const Node& node,
     const bool is_conv = node.is("conv_bwd_weights");
     std::unique_ptr<Kernel> kernel;
     if (node.is("conv_bwd_data")) kernel = lower_winograd_gradient(node, operands, results[0]);
-    if (is_conv) {
-      kernel = lower_weights_products(node, operands, results[0]);
-      if (kernel == nullptr) kernel = lower_weights_gradient(node, operands, results[0]);
-    }
+    if (is_conv) kernel = lower_weights_products(node, operands, results[0]);
     const bool lacks_bias = (is_conv && kernel != nullptr) || node.is("linear_bwd_weights");
     if (kernel == nullptr) kernel = lower_views(device, node, views);
     if (!lacks_bias || results.size() < 2) return kernel;

@@ -143,12 +143,15 @@ TEST_P(CpuSlices, WindowsReadAndWriteSlicesByTheDirectKernel) {
     GTEST_SKIP() << "the direct kernel needs AVX-512, with bf16 and without AMX for bf16";
   }
   const auto backend = make_cpu_backend();
-  ConvCase test(GetParam(), {2, 32, 7, 5}, {48, 32, 3, 3}, {2, 48, 7, 5}, 1, true);
-  const LayoutChoice choice = backend->choose_layouts(*test.conv);
-  test.set_layouts(choice);
-  EXPECT_TRUE(backend->reads_slices(*test.conv, 0));
-  EXPECT_TRUE(backend->writes_slices(*test.conv, 0));
-  EXPECT_EQ(check(test, *backend, choice, {true, true, true}, tolerance()).find("direct"), 0U);
+  const std::map<std::int64_t, std::string> kernels{{24, "direct:"}, {32, "winograd:"}};
+  for (const auto& [channels, kernel] : kernels) {
+    ConvCase test(GetParam(), {2, channels, 7, 5}, {48, channels, 3, 3}, {2, 48, 7, 5}, 1, true);
+    const LayoutChoice choice = backend->choose_layouts(*test.conv);
+    test.set_layouts(choice);
+    EXPECT_TRUE(backend->reads_slices(*test.conv, 0));
+    EXPECT_TRUE(backend->writes_slices(*test.conv, 0));
+    EXPECT_EQ(check(test, *backend, choice, {true, true, true}, tolerance()).find(kernel), 0U);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, CpuSlices, ::testing::Values(DType::f32, DType::bf16),

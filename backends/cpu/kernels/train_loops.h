@@ -92,17 +92,6 @@ using Ema = void (*)(float decay, float* average, const float* param, std::int64
 /// Sum of squares of n contiguous floats.
 using SquareSum = float (*)(const float* x, std::int64_t n);
 
-/// y[j * y_row + i] = x[i * x_row + j] for i < rows, j < cols, elements of 2 or 4 bytes; zeros for
-/// i from `rows` to the next multiple of kSpread.
-inline constexpr std::int64_t kSpread = 16;
-using Spread = void (*)(const void* x, std::int64_t x_row, std::int64_t rows, std::int64_t cols,
-                        void* y, std::int64_t y_row);
-/// Pixels in pairs: y[(p / 2 * lanes + c) * 2 + p % 2] = x[p * pitch + c] for p < pixels, c < cols,
-/// elements of 2 bytes; zeros for the missing pixel of an odd number and for c from cols to
-/// `lanes`, a multiple of 16.
-using PackPairs = void (*)(const void* x, std::int64_t pitch, std::int64_t pixels,
-                           std::int64_t cols, void* y, std::int64_t lanes);
-
 struct TrainLoops {
   const char* name;
   ShiftedSums shifted_sums[kFloats];
@@ -119,9 +108,6 @@ struct TrainLoops {
   Adam adam;
   Ema ema;
   SquareSum square_sum;
-  Spread spread16;  ///< elements of 2 bytes
-  Spread spread32;  ///< elements of 4 bytes
-  PackPairs pack_pairs;
 };
 
 /// The loops of each instruction set, or null when they were not compiled in.
