@@ -189,8 +189,8 @@ TensorMap rounded(TensorMap tensors) {
 }
 
 // The golden networks amplify: statistics of two pictures through a hundred layers. Rounding inputs
-// and weights to bf16 and computing in f32 turns the gradient by up to 84 degrees, so that turn is
-// the scale for computing in bf16.
+// and weights to bf16 and computing in f32 turns an embedding by up to 12 degrees and the gradient
+// by up to 84, so these turns are the scale for computing in bf16.
 TEST_P(GoldenTrainCpu, Bf16GradientsTurnLittleMoreThanRoundedWeightsMakeThem) {
   std::vector<std::string> keys;
   for (const auto& [name, digest] : golden_.parameter_gradients) keys.push_back(name);
@@ -199,12 +199,15 @@ TEST_P(GoldenTrainCpu, Bf16GradientsTurnLittleMoreThanRoundedWeightsMakeThem) {
   for (const auto& [name, tensor] : found) {
     EXPECT_TRUE(std::isfinite(testing::l2_norm(tensor))) << name;
   }
-  for (const auto& [name, digest] : golden_.outputs) {
-    EXPECT_LT(compare(exact, found, {"output:" + name}).angle, 0.35) << name;
-  }
   inputs_ = rounded(inputs_);
   weights_ = rounded(weights_);
-  const Comparison least = compare(exact, run(true), keys);
+  const TensorMap from_rounded = run(true);
+  for (const auto& [name, digest] : golden_.outputs) {
+    const std::vector<std::string> output = {"output:" + name};
+    EXPECT_LE(compare(exact, found, output).angle, 2.5 * compare(exact, from_rounded, output).angle)
+        << name;
+  }
+  const Comparison least = compare(exact, from_rounded, keys);
   const Comparison bf16 = compare(exact, found, keys);
   RecordProperty("angle", std::to_string(bf16.angle));
   RecordProperty("angle_of_rounded_weights", std::to_string(least.angle));
