@@ -15,8 +15,8 @@ const WinogradLoops* winograd_loops_for(DType dtype);
 /// Whether Winograd's algorithm is the faster way of this convolution: a 3 x 3 window moved by one,
 /// results that leave from registers, and enough channels to pay for the transforms. In f32 sums
 /// differ from the direct ones about as much as by another order of summation. In bf16 transformed
-/// pixels and weights are rounded once more: results err by 4.1e-3 (relative l2, measured; predicted 2.7
-/// times the 1.6e-3 that rounding the result alone makes).
+/// pixels and weights are rounded once more: results err by 4.1e-3 (relative l2, measured;
+/// predicted 2.7 times the 1.6e-3 that rounding the result alone makes).
 bool suits_winograd(const DirectPlan& plan);
 std::unique_ptr<Kernel> make_winograd_kernel(const DirectPlan& plan);
 
