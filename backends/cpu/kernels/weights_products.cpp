@@ -36,8 +36,11 @@ namespace {
 
 /// Transformed tiles of a group: beside the sums, in the second-level cache.
 constexpr std::int64_t kGroupBytes = 512 * 1024;
-/// Fewer tiles would touch the sums more often than their products are worth.
+/// Fewer tiles would touch the sums more often than their products are worth: 64 where the sums stay
+/// in the second-level cache, more where each of their bytes comes from memory and returns there.
 constexpr std::int64_t kFewestTiles = 64;
+constexpr std::int64_t kFewestTilesFar = 256;
+constexpr std::int64_t kNearSums = 512 * 1024;
 /// Sums of all parts; and tiles of a part, beside which adding its sums is little.
 constexpr std::int64_t kPartBytes = 4 << 20;
 constexpr std::int64_t kMostParts = 8;
@@ -393,7 +396,9 @@ std::unique_ptr<Kernel> lower_weights_products(const Node& node, std::span<const
   plan.parts = std::clamp<std::int64_t>(
       std::min(kPartBytes / (plan.part_floats() * kFloat), plan.tile_count() / kFewestPartTiles), 1,
       kMostParts);
-  const std::int64_t most = std::max(kGroupBytes / bytes, kFewestTiles) / 2 * 2;
+  const bool is_far = plan.part_floats() * kFloat > kNearSums;
+  const std::int64_t fewest = is_far ? kFewestTilesFar : kFewestTiles;
+  const std::int64_t most = std::max(kGroupBytes / bytes, fewest) / 2 * 2;
   plan.group = std::min(most, rounded_up(plan.tile_count(), 2));
   return make_kernel(std::move(plan));
 }
