@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -6,34 +7,26 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <set>
+#include <variant>
 
-#include "backends/cuda/attention.h"
-#include "backends/cuda/batch_norm.h"
+#include "backends/cuda/convolution.h"
 #include "backends/cuda/cublaslt.h"
-#include "backends/cuda/device_views.h"
-#include "backends/cuda/kernels/attention_gradient.h"
-#include "backends/cuda/kernels/batch_norm.h"
-#include "backends/cuda/kernels/pooling.h"
-#include "backends/cuda/matmul.h"
-#include "backends/cuda/pooling.h"
-#include "passes/pass.h"
+#include "backends/cuda/lowering.h"
 #include "passes/prepared.h"
 #include "passes/vector_jacobian.h"
-#include "tests/cuda/cuda_case.h"
-#include "tests/passes/pass_case.h"
+#include "tests/cuda/run/cuda_run.h"
+#include "tests/cuda/run/zoo_program.h"
 #include "zoo/blocks/transformer_block.h"
 #include "zoo/zoo.h"
 
 // Every convolution, batch norm, pooling, attention and product of the zoo, forward and in
-// training, in f32, bf16 and f16: its cuDNN graphs finalise and an H200 has an engine for each, or
-// there are kernels for it; cuBLASLt takes its products. In f32 the engines are those that keep
-// every bit, which tf32 may use as well. What there is per network is in
-// tests/golden/cuda_graphs.json, for one release of cuDNN: what is fused depends on its engines. An
-// attention that cuDNN has no engine for is counted with the reason: in f32 it decomposes into
-// products and a softmax, with tables of distances it has kernels of its own. FACET_UPDATE_GOLDEN=1
-// writes the file anew.
+// training, in f32, bf16 and f16, as the backend lowers it for an H200: its cuDNN graphs finalise
+// and have an engine each, or there are kernels for it; cuBLASLt takes its products. In f32 the
+// engines are those that keep every bit, which tf32 may use as well. What there is per network is
+// in tests/golden/cuda_graphs.json, for one release of cuDNN: what is fused depends on its engines.
+// An attention that neither cuDNN nor a kernel computes is not there: it became products and a
+// softmax. FACET_UPDATE_GOLDEN=1 writes the file anew.
 namespace facet {
 namespace {
 
@@ -55,152 +48,104 @@ Graph build(const std::string& name) {
   return network.finish();
 }
 
-/// Behind the passes for an H200.
-Graph optimized(const std::string& name, bool trains) {
+/// In training: outputs' cotangents to the gradients of everything.
+Graph network_of(const std::string& name, bool trains) {
   Graph graph = build(name);
+  if (!trains) return graph;
   graph = graph.with_symbol(graph.symbols().at(0), kBatch);
-  if (trains) {
-    std::vector<std::string> outputs;
-    for (const Output& output : graph.outputs()) outputs.push_back(output.name);
-    graph = vector_jacobian_product(graph, outputs);
-  }
-  const test::H200Target target({});
-  PassContext context;
-  context.target = &target;
-  context.evaluate = testing::reference_evaluator();
-  PipelineOptions options;
-  options.verify = options.check_claims = false;  // the passes have tests of their own
-  run_pipeline(graph, optimization_pipeline(), context, options);
-  return graph;
+  std::vector<std::string> outputs;
+  for (const Output& output : graph.outputs()) outputs.push_back(output.name);
+  return vector_jacobian_product(graph, outputs);
 }
 
-void to_f16(Graph& graph) {
-  for (Node* node : graph.node_list()) {
-    for (int i = 0; i < node->result_count(); ++i) {
-      Type type = node->result_types()[static_cast<std::size_t>(i)];
-      if (type.dtype == DType::bf16) type.dtype = DType::f16;
-      node->set_result_type(i, type);
-    }
-  }
+/// Those of lowering.cpp that have a part in libraries; all others are generated kernels
+/// throughout.
+const std::set<std::string_view>& families() {
+  static const std::set<std::string_view> names{
+      "convolution",       "matmul", "batch norm", "pooling", "attention", "relative attention",
+      "attention gradient"};
+  return names;
 }
 
 using Counts = std::map<std::string, int>;
 
-/// Counts a graph's engines unless an equal one was counted before. False if it has none.
-bool count_graph(const cuda::OperationGraph& graph, std::set<std::string>& distinct, Counts& all) {
-  const std::vector<cuda::Engine> engines = test::h200_planner().engines(graph, {});
-  if (engines.empty() || !distinct.insert(to_text(graph)).second) return !engines.empty();
-  ++all["graphs"];
-  all["engines"] += static_cast<int>(engines.size());
-  all["compiled at run time"] += std::ranges::all_of(
-      engines, [](const cuda::Engine& engine) { return engine.compiles_at_run_time; });
-  return true;
-}
-
-/// What is counted of one network in one precision.
+/// What is counted of one network in one precision; `all` of what no other network had.
 struct Plans {
   Counts& counts;
   std::set<std::string>& distinct;
   Counts& all;
 
-  /// Counts the node's graph if it has engines.
-  bool takes(const Node& node, const std::optional<cuda::OperationGraph>& graph) {
-    if (!graph || !count_graph(*graph, distinct, all)) return false;
-    ++counts[std::string(node.kind())];
-    return true;
+  void count(const cuda::OperationGraph& graph) {
+    const std::vector<cuda::Engine> engines = test::h200_planner().engines(graph, {});
+    EXPECT_FALSE(engines.empty()) << to_text(graph);
+    if (!distinct.insert(to_text(graph)).second) return;
+    ++all["graphs"];
+    all["engines"] += static_cast<int>(engines.size());
+    all["compiled at run time"] += std::ranges::all_of(
+        engines, [](const cuda::Engine& engine) { return engine.compiles_at_run_time; });
   }
-  void count_kernels(const Node& node, const cuda::KernelSequence& sequence) {
-    ++counts[std::string(node.kind()) + " by kernels"];
-    EXPECT_FALSE(sequence.kernels.empty());
-    for (const cuda::KernelSource& kernel : sequence.kernels) {
-      all["kernels"] += distinct.insert(kernel.text).second ? 1 : 0;
-    }
+  void count(const cuda::KernelSource& kernel) {
+    all["kernels"] += distinct.insert(kernel.text).second ? 1 : 0;
   }
-};
-
-void plan_convolution(const Node& node, Plans& plans) {
-  const cuda::ConvolutionPlan plan = cuda::plan_convolution(test::h200_planner(), node, {});
-  plans.counts["rounded sums"] += plan.sums == cuda::WeightSums::rounded ? 1 : 0;
-  for (const cuda::OperationGraph& part : plan.graphs) {
-    EXPECT_TRUE(plans.takes(node, part));
-  }
-}
-
-void plan_products(const Node& node, Plans& plans) {
-  const cuda::MatmulPlan plan = cuda::matmul_plan(node, {});
-  ++plans.counts[std::string(node.kind())];
-  for (const cuda::Matmul& product : plan.products) {
-    if (!plans.distinct.insert(to_text(product)).second) continue;
-    ++plans.all["products"];
+  void count(const cuda::Matmul& product) {
+    if (!distinct.insert(to_text(product)).second) return;
+    ++all["products"];
     EXPECT_NO_THROW(cuda::check_matmul(product));
   }
+  void count(const cuda::UpdateKernel&) { ADD_FAILURE() << "an update belongs to none of these"; }
+};
+
+std::vector<View> dense_views(std::span<const Type> types) {
+  std::vector<View> views;
+  for (const Type& type : types) views.push_back(dense_view(type));
+  return views;
 }
 
-/// Attention's gradient: graphs, or kernels, or plain ops where neither has room for its heads.
-void plan_gradient(const Node& node, Plans& plans) {
-  const auto graphs = cuda::attention_gradient_graphs(node);
-  if (graphs && plans.takes(node, graphs->forward)) {
-    EXPECT_TRUE(plans.takes(node, graphs->backward));
-    return;
-  }
-  if (!cuda::is_attention_gradient(node)) {
-    ++plans.counts["sdpa_bwd " + node.provenance().scope + " left: it decomposes"];
-    return;
-  }
-  std::vector<View> operands, results;
-  const LayoutChoice layouts = cuda::attention_gradient_layouts(node);
-  const auto lay = [](Type type, const Layout& layout) {
-    type.layout = layout;
-    return dense_view(type);
-  };
-  for (std::size_t i = 0; i < layouts.operands.size(); ++i) {
-    operands.push_back(lay(node.operand(static_cast<int>(i)).type(), layouts.operands[i]));
-  }
-  for (std::size_t i = 0; i < layouts.results.size(); ++i) {
-    results.push_back(lay(node.result_types()[i], layouts.results[i]));
-  }
-  plans.count_kernels(node, cuda::attention_gradient_kernels(node, operands, results));
-}
-
-/// Plans each node of these families that runs.
-void plan_all(const Graph& graph, Plans& plans) {
+/// Lowers each node of these families that runs.
+void plan_all(const Graph& graph, const cuda::LoweringContext& context, Plans& plans) {
+  plans.counts["rounded sums"] = 0;
   const PreparedSet prepared(graph);
   for (const Node* node : graph.node_list()) {
     if (prepared.contains(node)) continue;
-    if (cuda::is_convolution(*node)) plan_convolution(*node, plans);
-    if (cuda::is_batch_norm(*node) && !plans.takes(*node, cuda::batch_norm_graph(*node))) {
-      plans.count_kernels(*node, cuda::batch_norm_kernels(*node, cuda::operand_views(*node),
-                                                          cuda::result_views(*node)));
+    const cuda::LoweringFamily* const family = cuda::find_family(context, *node);
+    if (family == nullptr || !families().contains(family->name)) continue;
+    SCOPED_TRACE(fmt::format("{} '{}'", node->kind(), node->provenance().scope));
+    std::vector<Type> operands;
+    for (const Value& value : node->operands()) operands.push_back(value.type());
+    const cuda::Lowered lowered =
+        family->lower(context, *node, dense_views(operands), dense_views(node->result_types()));
+    bool has_library = false;
+    for (const cuda::Launch& launch : lowered.launches) {
+      has_library |= !std::holds_alternative<cuda::KernelSource>(launch);
+      std::visit([&](const auto& one) { plans.count(one); }, launch);
     }
-    if (cuda::is_pooling(*node) && !plans.takes(*node, cuda::pooling_graph(*node))) {
-      plans.count_kernels(*node, cuda::pooling_kernels(*node, cuda::operand_views(*node),
-                                                       cuda::result_views(*node)));
-    }
-    if (node->is("sdpa")) {
-      const bool taken = plans.takes(*node, cuda::attention_graph(*node));
-      const std::string refusal = cuda::attention_refusal(*node);
-      const std::string left = refusal.empty() ? "no engine" : refusal;
-      ++plans.counts["sdpa " + node->provenance().scope + (taken ? "" : " left: " + left)];
-    }
-    if (node->is("sdpa_bwd")) plan_gradient(*node, plans);
-    if (cuda::is_matmul(*node)) plan_products(*node, plans);
+    EXPECT_FALSE(lowered.launches.empty());
+    ++plans.counts[std::string(node->kind()) + (has_library ? "" : " by kernels")];
+    if (family->name != "convolution") continue;
+    const cuda::ConvolutionPlan plan =
+        cuda::plan_convolution(context.planner, *node, context.rules);
+    plans.counts["rounded sums"] += plan.sums == cuda::WeightSums::rounded ? 1 : 0;
   }
 }
 
 TEST(ZooGraphs, EveryNodeHasAnEngineOrKernelsOnAnH200) {
+  const auto driver = std::make_shared<test::FakeDriver>();
+  const auto backend = test::fake_cuda_backend(driver);
+  const cuda::LoweringContext context{test::h200_planner(), *driver, {}};
   std::map<std::string, Counts> found;
   std::map<std::string, Counts> all;  // not golden: cuDNN's releases differ
   std::map<std::string, std::set<std::string>> distinct;
   for (const std::string& name : networks()) {
     for (const bool trains : {false, true}) {
-      Graph graph = optimized(name, trains);
-      for (const std::string precision : {"f32", "bf16", "f16"}) {
-        PassContext context;
-        if (precision == "bf16") find_pass("lower-to-bf16").run(graph, context);
-        if (precision == "f16") to_f16(graph);
-        Plans plans{found[name + " " + precision + (trains ? " training" : " inference")],
-                    distinct[precision], all[precision]};
-        ASSERT_NO_THROW(plan_all(graph, plans)) << name << " " << precision;
+      const Graph network = network_of(name, trains);
+      for (const Precision way : {Precision::f32, Precision::bf16, Precision::f16}) {
+        const std::string precision(to_string(way));
+        const std::string title =
+            fmt::format("{} {} {}", name, precision, trains ? "training" : "inference");
+        SCOPED_TRACE(title);
+        const Graph program = test::program_of(network.clone(), way, kBatch, *backend);
+        Plans plans{found[title], distinct[precision], all[precision]};
+        ASSERT_NO_THROW(plan_all(program, context, plans));
       }
     }
   }
