@@ -6,7 +6,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -15,13 +14,13 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/resident_memory.h"
+#include "cli/training_step.h"
 #include "ir/error.h"
 #include "runtime/formats/atomic_file.h"
 #include "runtime/progress.h"
 #include "runtime/report.h"
 #include "runtime/threads.h"
 #include "runtime/weights.h"
-#include "training/step.h"
 
 namespace facet::cli {
 namespace {
@@ -91,42 +90,16 @@ std::optional<double> floor_ms(const Row& row, const Ceilings& ceilings) {
   return seconds * 1e3;
 }
 
-/// Network and weights as they are timed: a training step has SGD with momentum, a loss on the
-/// network's logits or, where there are only embeddings, an ArcFace head of 1000 classes.
-struct Subject {
-  Graph graph;
-  TensorMap weights;
-};
-
 TensorMap weights_to_time(const Model& model) {
   return model.weights.empty() ? trial_weights(model.graph, 0) : model.weights;
 }
 
-Subject training_subject(const Model& model, std::int64_t batch, Precision precision) {
-  StepOptions step;
-  step.scale_loss = precision == Precision::f16;
-  const auto& outputs = model.graph.outputs();
-  const bool has_logits = std::ranges::any_of(
-      outputs, [](const Output& output) { return output.name.ends_with("logits"); });
-  if (!has_logits) {
-    step.loss.kind = LossOptions::Kind::margin;
-    step.loss.classes = 1000;
-  }
-  step.optimizer.weight_decay = 5e-4;
-  step.batch = batch;
-  Subject subject{make_training_step(model.graph.clone(), step), {}};
-  // What the step does not read (other branches of the module) would count as its memory.
-  std::set<std::string> read;
-  for (const auto& node : subject.graph.nodes()) {
-    if (node->is("parameter")) read.insert(node->attributes().text("key"));
-  }
-  std::erase_if(subject.graph.parameters(),
-                [&](const Parameter& parameter) { return !read.contains(parameter.key); });
-  subject.weights = trial_weights(subject.graph, 0);
+TensorMap training_weights(const Model& model, const Graph& step) {
+  TensorMap weights = trial_weights(step, 0);
   for (const auto& [key, tensor] : model.weights) {
-    if (subject.weights.contains(key)) subject.weights[key] = tensor;
+    if (weights.contains(key)) weights[key] = tensor;
   }
-  return subject;
+  return weights;
 }
 
 void warm_up(Row& row) {
@@ -149,9 +122,10 @@ std::vector<Row> prepare(const BenchArguments& arguments, const CompileOptions& 
       CompileOptions options = base;
       options.precision = parse_precision(precision);
       for (const std::int64_t batch : arguments.train ? arguments.batches : std::vector<std::int64_t>()) {
-        Subject subject = training_subject(model, batch, options.precision);
-        const auto executable = compile(subject.graph, subject.weights, options, 1);
-        subject.weights.clear();
+        PassContext context;
+        const Graph step = training_step(model, batch, options.precision, context);
+        // Given away with the state, which takes their bytes.
+        const auto executable = compile(step, training_weights(model, step), options, 1);
         rows.push_back({model.name, options.precision, batch, 1, executable,
                         executable->make_context(executable->take_state()), 0, 0, {}});
         warm_up(rows.back());

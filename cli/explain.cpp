@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/training_step.h"
 #include "ir/error.h"
 #include "runtime/report.h"
 
@@ -16,6 +17,7 @@ struct ExplainArguments {
   ModelArguments model;
   CompileArguments compile;
   std::int64_t batch = 1;
+  bool train = false;
   bool json = false;
 };
 
@@ -28,13 +30,19 @@ void run_explain(const ExplainArguments& arguments) {
   const Model model = load_model(arguments.model);
   std::optional<Graph> last;
   options.after_pass = [&](std::string_view, const Graph& graph) { last = graph.clone(); };
-  const auto executable =
-      compile(model.graph, blank_weights(model.graph), options, arguments.batch);
-  const ProgramInfo& program = executable->program(arguments.batch);
+  PassContext ahead;
+  const Graph graph = arguments.train ? training_step(model, arguments.batch, options.precision, ahead)
+                                      : model.graph.clone();
+  const std::int64_t batch = arguments.train ? 1 : arguments.batch;  // a step has fixed shapes
+  const auto executable = compile(graph, blank_weights(graph), options, batch);
+  ProgramInfo program = executable->program(batch);
+  program.batch = arguments.batch;
+  program.remarks.insert(program.remarks.begin(), ahead.remarks.begin(), ahead.remarks.end());
   if (arguments.json) return write_text("", explain_json(program, *last));
-  write_text("", fmt::format("{}: {} on {}, {} nodes as declared\n", model.name,
+  write_text("", fmt::format("{}{}: {} on {}, {} nodes as declared\n", model.name,
+                             arguments.train ? ", a training step" : "",
                              to_string(options.precision), to_string(options.device),
-                             model.graph.size()) +
+                             graph.size()) +
                      explain_text(program, *last));
 }
 
@@ -48,6 +56,9 @@ void add_explain_command(CLI::App& app) {
   add_compile_arguments(*command, arguments->compile);
   command->add_option("--batch", arguments->batch, "Compile for this batch")->type_name("N")
       ->capture_default_str();
+  command->add_flag("--train", arguments->train,
+                    "Explain the training step that bench --train times: fusions ahead of "
+                    "differentiation, too");
   command->add_flag("--json", arguments->json, "Print JSON");
   command->callback([arguments] { run_explain(*arguments); });
 }

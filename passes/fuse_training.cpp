@@ -1,12 +1,17 @@
 #include "passes/fuse_training.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <set>
 
 #include "ir/op.h"
 #include "passes/pass.h"
 
 //   before   %1:5 = batch_norm_train(%x, ...)   %2 = add(%1.0, %r)   %3 = relu(%2)
-//   after    %1:5 = batch_norm_train(%x, ..., %r) {tail = ["add", "relu"]}      readers of %3 take %1.0
+//   after    %1:5 = batch_norm_train(%x, ..., %r) {tail = ["add", "relu"]}      readers of %3 take
+//   %1.0
 
 namespace facet {
 namespace {
@@ -32,18 +37,33 @@ bool depends_on(Value value, const Node* node) {
   return false;
 }
 
+/// Whether a norm could take the node as its tail.
+bool is_tail(const Node& node) { return node.is("relu") || node.is("prelu") || node.is("add"); }
+
 class NormFusion {
  public:
-  NormFusion(Graph& graph, Node* norm) : graph_(graph), norm_(norm) {}
+  NormFusion(Graph& graph, Node* norm, PassContext& context)
+      : graph_(graph), norm_(norm), context_(context) {}
 
   void run() {
     if (!norm_->attributes().strings("tail").empty()) return;
     take_addition(only_reader(graph_, norm_->result()));
     take_activation(only_reader(graph_, chain_.empty() ? norm_->result() : chain_[0]->result()));
-    if (!chain_.empty()) rewrite();
+    if (chain_.empty()) return explain();
+    rewrite();
   }
 
  private:
+  /// Why what could be the norm's tail is none. Other readers are no near miss.
+  void explain() {
+    const std::vector<Use> uses = norm_->uses(0);
+    const auto next = std::ranges::find_if(uses, [](const Use& use) { return is_tail(*use.node); });
+    if (next == uses.end()) return;
+    std::string why = "what is added is of another type, or depends on the norm's statistics";
+    if (graph_.use_count(norm_->result()) > 1) why = "others read the normalised value, too";
+    context_.missed(*norm_, fmt::format("batch_norm_train+{}", next->node->kind()), why);
+  }
+
   void take_addition(Node* node) {
     if (node == nullptr || !node->is("add")) return;
     const Value other = node->operand(node->operand(0) == norm_->result() ? 1 : 0);
@@ -55,7 +75,8 @@ class NormFusion {
 
   void take_activation(Node* node) {
     if (node == nullptr) return;
-    const bool is_prelu = node->is("prelu") && chain_.empty() && node->operand(0) == norm_->result();
+    const bool is_prelu =
+        node->is("prelu") && chain_.empty() && node->operand(0) == norm_->result();
     if (!is_prelu && !node->is("relu")) return;
     tail_.emplace_back(node->kind());
     if (is_prelu) extra_ = node->operand(1);
@@ -77,6 +98,7 @@ class NormFusion {
     }
     for (auto node = chain_.rbegin(); node != chain_.rend(); ++node) graph_.erase(*node);
     graph_.erase(norm_);
+    context_.applied(*made, fmt::format("batch_norm_train+{}", fmt::join(tail_, "+")));
   }
 
   Provenance provenance() const {
@@ -92,6 +114,7 @@ class NormFusion {
 
   Graph& graph_;
   Node* norm_;
+  PassContext& context_;
   Strings tail_;
   Value extra_;  // the residual or the slope
   std::vector<Node*> chain_;
@@ -113,7 +136,8 @@ void fuse_for_training(Graph& graph, PassContext& context) {
   for (Node* node : graph.node_list()) {
     if (node->is("batch_norm_train")) norms.push_back(node);
   }
-  for (Node* norm : norms) NormFusion(graph, norm).run();
+  context.pass = "fuse-norm-tail";
+  for (Node* norm : norms) NormFusion(graph, norm, context).run();
   // A statistic that a later normalisation moves on may be read ahead of where it is made now.
   graph.sort_topologically();
 }

@@ -50,6 +50,17 @@ const DeviceModule& load(std::string_view name) {
   return *module;
 }
 
+/// The modules there are, by name.
+struct Modules {
+  std::mutex mutex;
+  std::map<std::string, const DeviceModule*, std::less<>> known;
+};
+
+Modules& modules() {
+  static Modules all;
+  return all;
+}
+
 }  // namespace
 
 std::filesystem::path device_module_folder() {
@@ -63,14 +74,19 @@ std::filesystem::path device_module_folder() {
 }
 
 const DeviceModule& device_module(std::string_view name) {
-  static std::mutex mutex;
-  static std::map<std::string, const DeviceModule*, std::less<>> modules;
-  const std::lock_guard lock(mutex);
-  const auto known = modules.find(name);
-  if (known != modules.end()) return *known->second;
+  Modules& all = modules();
+  const std::lock_guard lock(all.mutex);
+  const auto found = all.known.find(name);
+  if (found != all.known.end()) return *found->second;
   const DeviceModule& module = load(name);
-  modules.emplace(name, &module);
+  all.known.emplace(name, &module);
   return module;
+}
+
+void provide_device_module(const DeviceModule& module) {
+  Modules& all = modules();
+  const std::lock_guard lock(all.mutex);
+  all.known.insert_or_assign(std::string(module.name()), &module);
 }
 
 void require_device(std::string_view name) {

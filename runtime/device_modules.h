@@ -17,6 +17,10 @@ std::filesystem::path device_module_folder();
 /// built from other sources.
 const DeviceModule& device_module(std::string_view name);
 
+/// From now on `module` is the device of its name: for programs that bring a device of their own in
+/// place of a library, as tests do. It must live as long as the program. Safe from several threads.
+void provide_device_module(const DeviceModule& module);
+
 /// Throws Error(failure), one message for each, if the device's module, its driver or the device
 /// itself is missing.
 void require_device(std::string_view name);

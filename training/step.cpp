@@ -173,9 +173,10 @@ void check(const LossOptions& options) {
   }
   if (options.sampled < 0 || (options.sampled > 0 && options.kind != Kind::margin) ||
       options.sampled > std::max<std::int64_t>(options.classes, 0)) {
-    throw usage_error(fmt::format("{} of {} centres cannot be sampled; a margin loss takes from 1 to all "
-                                  "of them, or 0 for the ordinary head",
-                                  options.sampled, options.classes));
+    throw usage_error(
+        fmt::format("{} of {} centres cannot be sampled; a margin loss takes from 1 to all "
+                    "of them, or 0 for the ordinary head",
+                    options.sampled, options.classes));
   }
   if (!(options.label_smoothing >= 0 && options.label_smoothing < 1)) {
     throw usage_error(fmt::format("the label smoothing is {}; it must be at least 0 and below 1",
@@ -249,6 +250,11 @@ Graph with_loss(Graph network, const LossOptions& options) {
 }
 
 Graph make_training_step(Graph network, const StepOptions& options) {
+  PassContext context;
+  return make_training_step(std::move(network), options, context);
+}
+
+Graph make_training_step(Graph network, const StepOptions& options, PassContext& context) {
   const std::vector<std::string> symbols = network.symbols();
   if (symbols.size() > 1) {
     throw usage_error(
@@ -260,7 +266,7 @@ Graph make_training_step(Graph network, const StepOptions& options) {
   Graph graph = with_loss(std::move(network), options.loss);
   freeze(graph, options.frozen);
   to_training_mode(graph, options.mode);
-  if (options.fuse) fuse_for_training(graph);
+  if (options.fuse) fuse_for_training(graph, context);
   std::vector<std::string> sampled;
   if (options.loss.sampled > 0) sampled.emplace_back(kCenters);
   if (options.loss.sampled > 0 && !graph.find_parameter(kCenters)->trainable) {
@@ -280,7 +286,6 @@ Graph make_training_step(Graph network, const StepOptions& options) {
     if (made.gradient_norm) graph.outputs().push_back({"gradient_norm", made.gradient_norm});
     if (scale) append_loss_scale(graph, made.nothing);
   }
-  PassContext context;
   eliminate_dead_code(graph, context);
   verify(graph);
   return graph;

@@ -7,6 +7,7 @@
 #include "ir/graph.h"
 #include "ir/host_tensor.h"
 #include "passes/append_optimizer.h"
+#include "passes/pass.h"
 #include "passes/training_mode.h"
 #include "training/losses.h"
 
@@ -27,7 +28,7 @@ struct LossOptions {
   /// margin: above 0 the loss knows only so many centres, those of the rows in another input
   /// `sampled` i64 [sampled], and labels are places in it (training/partial_fc.h).
   std::int64_t sampled = 0;
-  DcrLossOptions dcr = {};   ///< its label_smoothing is not read: the one above counts
+  DcrLossOptions dcr = {};  ///< its label_smoothing is not read: the one above counts
   /// The network's outputs, one of each (of each scale for dcr_coupled). Empty: the only one that
   /// ends in "logits"; its namesake or the only one that ends in "embedding" or "embeddings". For
   /// dcr_coupled those that end in "logits.0", "logits.1" ..., if there are such.
@@ -49,7 +50,8 @@ struct LossOptions {
 /// Throws Error(usage) that lists the outputs if those that the loss needs are not there.
 Graph with_loss(Graph network, const LossOptions& options);
 
-/// The names of the network's outputs that end in "<ending>.0", "<ending>.1" and so on, in this order.
+/// The names of the network's outputs that end in "<ending>.0", "<ending>.1" and so on, in this
+/// order.
 std::vector<std::string> outputs_of_scales(const Graph& network, const std::string& ending);
 
 struct StepOptions {
@@ -59,8 +61,9 @@ struct StepOptions {
   std::int64_t batch = 64;  ///< extent of the network's symbol, if it has one
   /// Keys that begin with one of these are not trained. Statistics of their batch norms still move.
   std::vector<std::string> frozen = {};
-  /// Sampled centres: SGD's momentum and weight decay reach those that are not sampled, too, through
-  /// another input `owed` f32 [4 * sampled] (Partial FC v2); false: they stay as they are (v1).
+  /// Sampled centres: SGD's momentum and weight decay reach those that are not sampled, too,
+  /// through another input `owed` f32 [4 * sampled] (Partial FC v2); false: they stay as they are
+  /// (v1).
   bool dense_centers = false;
   /// Fuses ahead of differentiation (passes/fuse_training.h); false is for comparisons.
   bool fuse = true;
@@ -80,6 +83,8 @@ struct StepOptions {
 /// Throws as `with_loss`, `differentiate` and `append_optimizer`, and Error(usage) for a `frozen`
 /// that no key begins with.
 Graph make_training_step(Graph network, const StepOptions& options);
+/// The same, with what was fused ahead of differentiation and what was not in context.remarks.
+Graph make_training_step(Graph network, const StepOptions& options, PassContext& context);
 
 /// Averaged parameters `ema.<key>` that `tensors` lacks start as copies of the parameters. `graph`
 /// is a training step.

@@ -221,6 +221,41 @@ TEST(Explain, ListsEveryAttentionWithItsScope) {
                                              "layer4.1.conv2", "layer4.2.conv2"));
 }
 
+/// What is fused ahead of differentiation, and with it the gradients.
+TEST(Explain, ATrainingStepNamesItsFusions) {
+  const Outcome outcome = facet_command("explain lesa_resnet50 --train --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  const nlohmann::json json = nlohmann::json::parse(outcome.out);
+  std::map<std::string, std::size_t> places;
+  std::vector<std::string> attentions;
+  for (const nlohmann::json& remark : json.at("done")) {
+    places[remark.at("pattern")] += remark.at("scopes").size();
+    if (remark.at("pass") != "fuse-attention") continue;
+    for (const nlohmann::json& scope : remark.at("scopes")) attentions.push_back(scope);
+  }
+  EXPECT_THAT(attentions, ::testing::ElementsAre("layer3.1.conv2", "layer3.2.conv2", "layer3.3.conv2",
+                                                 "layer3.4.conv2", "layer3.5.conv2", "layer4.0.conv2",
+                                                 "layer4.1.conv2", "layer4.2.conv2"));
+  EXPECT_GT(places["batch_norm_train+relu"], 0U);
+  EXPECT_EQ(places["batch_norm_train+add+relu"], 16U);
+  const auto& steps = json.at("steps");
+  const auto gradients = std::count_if(
+      steps.begin(), steps.end(), [](const auto& step) { return step.at("op") == "sdpa_bwd"; });
+  EXPECT_EQ(gradients, 8);
+}
+
+TEST(Explain, ATrainingStepHasTheBatchThatIsAskedFor) {
+  const TinyFolder folder;
+  const std::string call = "explain" + quoted(folder / "tiny.ir") + "--train --batch 3";
+  const Outcome text = facet_command(call);
+  ASSERT_EQ(text.code, 0) << text.error;
+  EXPECT_THAT(text.out, HasSubstr("tiny, a training step: f32 on cpu"));
+  EXPECT_THAT(text.out, HasSubstr("steps at batch 3"));
+  EXPECT_THAT(text.out, HasSubstr("sgd_update"));
+  const Outcome outcome = facet_command(call + " --json");
+  EXPECT_EQ(nlohmann::json::parse(outcome.out).at("batch"), 3);
+}
+
 TEST(Explain, NamesFusionsMemoryAndPasses) {
   const TinyFolder folder;
   const std::string call = "explain" + quoted(folder / "tiny.ir");

@@ -18,7 +18,8 @@ INSTANTIATE_TEST_SUITE_P(Ops, Unary,
                                            "reciprocal", "neg", "abs", "square", "erf", "clamp",
                                            "floor", "ceil", "round", "sign", "sin", "cos", "tan",
                                            "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh",
-                                           "atanh"));
+                                           "atanh"),
+                         [](const auto& test) { return std::string(test.param); });
 
 class Binary : public ::testing::TestWithParam<const char*> {};
 TEST_P(Binary, FollowsTheOracle) {
@@ -28,9 +29,9 @@ TEST_P(Binary, FollowsTheOracle) {
       {{{x, x}, {}, 0.3, 1.5}, {{x, f32({24, 1, 1})}, {}, 0.3, 1.5}, {{x, f32({})}, {}, 0.3, 1.5}});
 }
 INSTANTIATE_TEST_SUITE_P(Ops, Binary,
-                         ::testing::Values("add", "sub", "mul", "div", "maximum", "minimum",
-                                           "pow", "greater", "greater_equal",
-                                           "equal"));
+                         ::testing::Values("add", "sub", "mul", "div", "maximum", "minimum", "pow",
+                                           "greater", "greater_equal", "equal"),
+                         [](const auto& test) { return std::string(test.param); });
 
 TEST(Elementwise, PreluAndBatchNorm) {
   const Type x = f32({2, 37, 15, 15});
@@ -127,7 +128,8 @@ TEST(Elementwise, NanAndInfinity) {
     const View view = dense_view(x.type());
     std::byte* in = const_cast<std::byte*>(input.data());
     std::byte* out = actual.mutable_data();
-    cpu::lower_elementwise(*node, {&view, 1}, {&view, 1})->bind(*host_queue(), {&in, 1}, {&out, 1}, nullptr)();
+    cpu::lower_elementwise(*node, {&view, 1}, {&view, 1})
+        ->bind(*host_queue(), {&in, 1}, {&out, 1}, nullptr)();
     const HostTensor expected = evaluate(graph, {{"x", input}}, {}).at("y");
     EXPECT_LE(worst_error({actual, expected}, 1e-7), 2.0) << name;
   }

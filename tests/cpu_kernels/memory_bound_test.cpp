@@ -25,7 +25,9 @@ TEST_P(Reduce, FollowsTheOracle) {
   // Sums of up to 40000 values in [-1, 1): their roundings in f32 add up.
   check_everywhere(GetParam(), samples, GetParam() == std::string("reduce_sum") ? 2e-4 : 2e-6);
 }
-INSTANTIATE_TEST_SUITE_P(Ops, Reduce, ::testing::Values("reduce_mean", "reduce_sum", "reduce_max", "reduce_min"));
+INSTANTIATE_TEST_SUITE_P(Ops, Reduce,
+                         ::testing::Values("reduce_mean", "reduce_sum", "reduce_max", "reduce_min"),
+                         [](const auto& test) { return std::string(test.param); });
 
 class Pooling : public ::testing::TestWithParam<const char*> {};
 TEST_P(Pooling, FollowsTheOracle) {
@@ -41,7 +43,8 @@ TEST_P(Pooling, FollowsTheOracle) {
                                 sample({1, 17, 1, 1}, {1, 1}, {1, 1}, {0, 0, 0, 0}),
                                 sample({1, 3, 5, 4}, {5, 4}, {3, 3}, {4, 3, 4, 3})});
 }
-INSTANTIATE_TEST_SUITE_P(Ops, Pooling, ::testing::Values("max_pool", "avg_pool"));
+INSTANTIATE_TEST_SUITE_P(Ops, Pooling, ::testing::Values("max_pool", "avg_pool"),
+                         [](const auto& test) { return std::string(test.param); });
 
 TEST(Pooling, PaddingNeverWinsAndNanDoes) {
   Graph graph;

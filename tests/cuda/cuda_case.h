@@ -9,7 +9,6 @@
 #include "backends/cuda/cudnn_planner.h"
 #include "backends/cuda/matmul.h"
 #include "tests/formats/temp_folder.h"
-#include "tests/passes/fake_target.h"
 #include "tests/support/paths.h"
 
 /// What tests of the GPU backend share: an H200, described.
@@ -26,26 +25,5 @@ inline cuda::CudnnPlanner& h200_planner() {
   static cuda::CudnnPlanner planner(h200_description());
   return planner;
 }
-
-/// A target that fuses what cuDNN computes on an H200 in one graph, or cuBLASLt in one product.
-class H200Target : public testing::FakeTarget {
- public:
-  explicit H200Target(cuda::EngineRules rules) {
-    supported = [](const Node& node) { return !node.is("conv_branches"); };
-    takes_entry = [rules](const Node& node, std::string_view entry, const Type* extra) {
-      if (node.is("linear")) return cuda::matmul_takes_entry(node, entry, extra);
-      const auto graphs = cuda::graphs_with_entry(node, entry, extra);
-      for (const cuda::OperationGraph& graph : graphs) {
-        if (h200_planner().engines(graph, rules).empty()) return false;
-      }
-      return !graphs.empty();
-    };
-    layouts = [](const Node& node) {
-      if (cuda::is_convolution(node)) return cuda::convolution_layouts(node);
-      return LayoutChoice{std::vector<Layout>(static_cast<std::size_t>(node.operand_count())),
-                          std::vector<Layout>(static_cast<std::size_t>(node.result_count()))};
-    };
-  }
-};
 
 }  // namespace facet::test

@@ -50,7 +50,8 @@ TEST_P(ZipKinds, StoredAndDeflatedEntriesAreRead) {
   EXPECT_EQ(archive.find("c"), nullptr);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ZipKinds, ::testing::Bool());
+INSTANTIATE_TEST_SUITE_P(All, ZipKinds, ::testing::Bool(),
+                         [](const auto& test) { return test.param ? "Zip64" : "Plain"; });
 
 TEST(ZipArchive, UnpackedSizesThatFillTheWindowAreRead) {
   for (const std::size_t size : {16383U, 16384U, 16385U, 32768U}) {

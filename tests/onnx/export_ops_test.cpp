@@ -84,7 +84,8 @@ TEST_P(ExportOps, EverySampleIsWrittenAndReadAgainOrRefusedWithAReason) {
   EXPECT_GT(written, 250);
 }
 
-INSTANTIATE_TEST_SUITE_P(Opsets, ExportOps, ::testing::Values(13, 17, 22));
+INSTANTIATE_TEST_SUITE_P(Opsets, ExportOps, ::testing::Values(13, 17, 22),
+                         ::testing::PrintToStringParamName());
 
 TEST(ExportTable, EveryOpButTheBackwardOnesIsWrittenAtTheNewestOpset) {
   Folder folder;

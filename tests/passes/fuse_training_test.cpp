@@ -17,8 +17,7 @@ constexpr std::string_view kNorm = R"(
   %4 = parameter() {key = "mean", type = "f32[3]"} : f32[3]
   %5 = parameter() {key = "var", type = "f32[3]"} : f32[3]
 )";
-constexpr std::string_view kTypes =
-    " : (f32[2, 3, 4, 4], f32[3], f32[3], f32[3], f32[3])\n";
+constexpr std::string_view kTypes = " : (f32[2, 3, 4, 4], f32[3], f32[3], f32[3], f32[3])\n";
 
 /// The norm's operands and then `rest`.
 std::string body(std::string_view rest) {
@@ -26,14 +25,22 @@ std::string body(std::string_view rest) {
   return text + std::string(rest);
 }
 
-void expect(const std::string& before, const std::string& after) {
+/// `remark` is the only one of the norms.
+void expect(const std::string& before, const std::string& after, const std::string& remark) {
   Graph graph = parse_body(before);
   ASSERT_EQ(body_of(graph), before) << "the case is not written in canonical text";
   const TensorMap expected = evaluate_filled(graph);
-  fuse_for_training(graph);
+  PassContext context;
+  fuse_for_training(graph, context);
+  EXPECT_EQ(to_lines(context.remarks), remark);
   EXPECT_EQ(body_of(graph), after);
   EXPECT_LE(worst_difference(expected, evaluate_filled(graph)), 1e-12);
 }
+
+constexpr const char* kForeignAddition =
+    "missed fuse-norm-tail @ : batch_norm_train+add: what is added is of another type, or depends "
+    "on "
+    "the norm's statistics\n";
 
 std::string norm(int number, std::string_view operands, std::string_view attributes) {
   return "  %" + std::to_string(number) + ":5 = batch_norm_train(" + std::string(operands) + ")" +
@@ -44,14 +51,16 @@ TEST(FuseTraining, ANormTakesReluAsItsTail) {
   expect(body(norm(6, "%0, %2, %3, %4, %5", "") +
               "  %7 = relu(%6.0) : f32[2, 3, 4, 4]\n  return \"y\" = %7, \"m\" = %6.3\n"),
          body(norm(6, "%0, %2, %3, %4, %5", " {tail = [\"relu\"]}") +
-              "  return \"y\" = %6.0, \"m\" = %6.3\n"));
+              "  return \"y\" = %6.0, \"m\" = %6.3\n"),
+         "applied fuse-norm-tail @ : batch_norm_train+relu\n");
 }
 
 TEST(FuseTraining, ANormTakesAnAdditionAndRelu) {
   expect(body(norm(6, "%0, %2, %3, %4, %5", "") + "  %7 = add(%1, %6.0) : f32[2, 3, 4, 4]\n" +
               "  %8 = relu(%7) : f32[2, 3, 4, 4]\n  return \"y\" = %8\n"),
          body(norm(6, "%0, %2, %3, %4, %5, %1", " {tail = [\"add\", \"relu\"]}") +
-              "  return \"y\" = %6.0\n"));
+              "  return \"y\" = %6.0\n"),
+         "applied fuse-norm-tail @ : batch_norm_train+add+relu\n");
 }
 
 TEST(FuseTraining, ANormTakesAPreluWithItsSlope) {
@@ -59,14 +68,17 @@ TEST(FuseTraining, ANormTakesAPreluWithItsSlope) {
   expect(body(slope + norm(7, "%0, %2, %3, %4, %5", "") +
               "  %8 = prelu(%7.0, %6) : f32[2, 3, 4, 4]\n  return \"y\" = %8\n"),
          body(slope + norm(7, "%0, %2, %3, %4, %5, %6", " {tail = [\"prelu\"]}") +
-              "  return \"y\" = %7.0\n"));
+              "  return \"y\" = %7.0\n"),
+         "applied fuse-norm-tail @ : batch_norm_train+prelu\n");
 }
 
 TEST(FuseTraining, ANormThatOthersReadStaysAlone) {
   const std::string text =
       body(norm(6, "%0, %2, %3, %4, %5", "") +
            "  %7 = relu(%6.0) : f32[2, 3, 4, 4]\n  return \"y\" = %7, \"z\" = %6.0\n");
-  expect(text, text);
+  expect(
+      text, text,
+      "missed fuse-norm-tail @ : batch_norm_train+relu: others read the normalised value, too\n");
 }
 
 TEST(FuseTraining, AResidualThatReadsTheNormStaysOutside) {
@@ -75,15 +87,14 @@ TEST(FuseTraining, AResidualThatReadsTheNormStaysOutside) {
            "  %7 = reshape(%6.3) {shape = [1, 3, 1, 1]} : f32[1, 3, 1, 1]\n" +
            "  %8 = mul(%1, %7) : f32[2, 3, 4, 4]\n  %9 = add(%6.0, %8) : f32[2, 3, 4, 4]\n" +
            "  return \"y\" = %9\n");
-  expect(text, text);
+  expect(text, text, kForeignAddition);
 }
 
 TEST(FuseTraining, ABroadcastAdditionStaysOutside) {
-  const std::string text =
-      body("  %6 = reshape(%2) {shape = [1, 3, 1, 1]} : f32[1, 3, 1, 1]\n" +
-           norm(7, "%0, %2, %3, %4, %5", "") +
-           "  %8 = add(%7.0, %6) : f32[2, 3, 4, 4]\n  return \"y\" = %8\n");
-  expect(text, text);
+  const std::string text = body("  %6 = reshape(%2) {shape = [1, 3, 1, 1]} : f32[1, 3, 1, 1]\n" +
+                                norm(7, "%0, %2, %3, %4, %5", "") +
+                                "  %8 = add(%7.0, %6) : f32[2, 3, 4, 4]\n  return \"y\" = %8\n");
+  expect(text, text, kForeignAddition);
 }
 
 TEST(FuseTraining, MergedBranchesHaveOneGradientOfDataAndOneOfWeights) {

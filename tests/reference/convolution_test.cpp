@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include "tests/reference/evaluate_op.h"
@@ -63,7 +65,11 @@ INSTANTIATE_TEST_SUITE_P(
                       ConvCase{{1, 2, 9, 9}, {3, 2, 3, 3}, {1, 2}, {2, 3, 2, 1}, {2, 3}, 1},
                       ConvCase{{2, 6, 5, 5}, {4, 3, 3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, 2},
                       ConvCase{{2, 6, 5, 5}, {6, 1, 3, 3}, {2, 1}, {0, 1, 0, 1}, {1, 1}, 6},
-                      ConvCase{{2, 4, 5, 5}, {8, 1, 3, 3}, {1, 1}, {1, 1, 1, 1}, {2, 2}, 4}));
+                      ConvCase{{2, 4, 5, 5}, {8, 1, 3, 3}, {1, 1}, {1, 1, 1, 1}, {2, 2}, 4}),
+    [](const auto& test) {
+      return fmt::format("{}_by_{}", fmt::join(test.param.x, "x"),
+                         fmt::join(test.param.weight, "x"));
+    });
 
 // x [1, 1, 1, 2] = (1, -2) through weight [2, 1, 1, 1] = (1, -3): channel 0 is (1, -2), 1 is (-3,
 // 6).

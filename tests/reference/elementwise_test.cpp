@@ -32,7 +32,8 @@ INSTANTIATE_TEST_SUITE_P(
                       UnaryCase{"sqrt", 2, 1.4142135623730951}, UnaryCase{"rsqrt", 4, 0.5},
                       UnaryCase{"reciprocal", -8, -0.125}, UnaryCase{"neg", 3, -3},
                       UnaryCase{"abs", -3, 3}, UnaryCase{"square", -3, 9},
-                      UnaryCase{"erf", 0.5, 0.5204998778130465}));
+                      UnaryCase{"erf", 0.5, 0.5204998778130465}),
+    [](const auto& test) { return std::string(test.param.op) + "_" + std::to_string(test.index); });
 
 TEST(Binary, KnownValues) {
   const HostTensor a = tensor({3}, {1, -2, 8});

@@ -4,6 +4,7 @@
 
 #include "backends/cpu/kernels/convert.h"
 #include "backends/cpu/kernels/sdpa_bwd_plan.h"
+#include "backends/cpu/kernels/sdpa_bwd_store.h"
 
 namespace facet::cpu {
 namespace {
@@ -87,14 +88,10 @@ class Worker {
     add_matrix(product, panels_of(columns), to, to_row, rows, columns);
   }
 
-  static std::int64_t offset_of(const SdpaTokens& tokens, std::int64_t image, std::int64_t head) {
-    return image * tokens.image +
-           (tokens.heads.first + head * tokens.heads.step) * tokens.matrix.channel;
-  }
   PackSource head_of(const SdpaTokens& tokens, std::size_t operand) const {
     PackSource head = tokens.matrix;
     head.data =
-        addresses_.operands[operand] + offset_of(tokens, image_, head_) * size_of(head.type);
+        addresses_.operands[operand] + elements_to(tokens, image_, head_) * size_of(head.type);
     return head;
   }
 
@@ -107,7 +104,7 @@ class Worker {
     if (s_.relative_key >= 0) std::fill_n(own_ + p_.at.of_key_places, d * p_.keys_row, 0.0f);
     std::fill_n(own_ + p_.at.of_values, dv * p_.keys_row, 0.0f);
     std::fill_n(scales_, 3, 0.0);
-    if (head_ == 0) clear_unread();
+    if (head_ == 0) clear_unread(p_, addresses_, image_);
   }
 
   void run_block(std::int64_t begin, std::int64_t end) {
@@ -367,21 +364,8 @@ class Worker {
     }
   }
 
-  std::byte* result_of(std::size_t which) const {
-    const int numbers[] = {p_.bwd.query, p_.bwd.key, p_.bwd.value};
-    return addresses_.results[static_cast<std::size_t>(numbers[which])];
-  }
   PackSource result_head(std::size_t which) const {
-    const SdpaTokens& tokens = p_.results[which];
-    PackSource head = tokens.matrix;
-    head.data = result_of(which) + offset_of(tokens, image_, head_) * size_of(head.type);
-    return head;
-  }
-  static std::byte* place(const PackSource& to, std::int64_t token, std::int64_t channel) {
-    return const_cast<std::byte*>(to.at(token, channel));
-  }
-  static bool is_by_channel(const PackSource& to) {
-    return to.row == 1 && to.channel != 1 && to.line_rows >= to.rows;
+    return result_head_of(p_, addresses_, which, image_, head_);
   }
 
   void store_queries() const {
@@ -394,19 +378,8 @@ class Worker {
         if (s_.has_query_places()) row[c] += factor(1) * places[c];
       }
     }
-    const PackSource to = result_head(0);
-    if (is_by_channel(to)) {
-      float* const turned = own_ + p_.at.product;
-      vector_loops().transpose32(of_queries(0), p_.depth_row, turned, rows_, rows_, d);
-      for (std::int64_t c = 0; c < d; ++c) {
-        store_floats(to.type, turned + c * rows_, place(to, first_, c), 1, rows_);
-      }
-      return;
-    }
-    for (std::int64_t r = 0; r < rows_; ++r) {
-      store_floats(to.type, of_queries(0) + r * p_.depth_row, place(to, first_ + r, 0), to.channel,
-                   d);
-    }
+    store_rows(result_head(0), first_, {of_queries(0), p_.depth_row, rows_, d},
+               own_ + p_.at.product);
   }
 
   void end_head() {
@@ -421,43 +394,13 @@ class Worker {
       of_keys[i] *= factor(0);
       if (s_.relative_key >= 0) of_keys[i] += factor(key_term()) * of_places[i];
     }
-    store_turned(result_head(1), of_keys, d);
-    store_turned(result_head(2), own_ + p_.at.of_values, s_.value.size);
+    float* const room = own_ + p_.at.product;
+    store_turned(result_head(1), {of_keys, p_.keys_row, d, s_.keys}, room);
+    store_turned(result_head(2), {own_ + p_.at.of_values, p_.keys_row, s_.value.size, s_.keys},
+                 room);
     float* const scales = base_ + p_.at.scales + 3 * (image_ * s_.heads + head_);
     for (int term = 0; term < 3; ++term)
       scales[term] = static_cast<float>(scales_[term] * s_.scale);
-  }
-
-  /// [channels, keys_row] into a head's tokens.
-  void store_turned(const PackSource& to, const float* from, std::int64_t channels) const {
-    if (is_by_channel(to)) {
-      for (std::int64_t c = 0; c < channels; ++c) {
-        store_floats(to.type, from + c * p_.keys_row, place(to, 0, c), 1, s_.keys);
-      }
-      return;
-    }
-    float* const rows = own_ + p_.at.product;
-    for (std::int64_t j = 0; j < s_.keys; j += kPanel) {
-      const std::int64_t count = std::min(kPanel, s_.keys - j);
-      vector_loops().transpose32(from + j, p_.keys_row, rows, channels, channels, count);
-      for (std::int64_t r = 0; r < count; ++r) {
-        store_floats(to.type, rows + r * channels, place(to, j + r, 0), to.channel, channels);
-      }
-    }
-  }
-
-  /// Zeros for what no head of the image reads.
-  void clear_unread() const {
-    const float zero = 0;
-    for (std::size_t which = 0; which < p_.unread.size(); ++which) {
-      PackSource to = p_.results[which].matrix;
-      to.data = result_of(which) + image_ * p_.results[which].image * size_of(to.type);
-      for (const std::int64_t c : p_.unread[which]) {
-        for (std::int64_t token = 0; token < to.rows; ++token) {
-          store_floats(to.type, &zero, place(to, token, c), 1, 1);
-        }
-      }
-    }
   }
 
   const SdpaBwdPlan& p_;
