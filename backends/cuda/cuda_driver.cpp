@@ -203,18 +203,25 @@ class CudaDriver final : public DriverApi {
       check(library_.load_module(&module, compiled.code.data()), "loading a kernel");
       CUfunction function = nullptr;
       check(library_.get_function(&function, module, kernel.name.c_str()), "finding a kernel");
+      if (kernel.shared_bytes > 0) {
+        check(library_.set_function_attribute(function,
+                                              CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                              static_cast<int>(kernel.shared_bytes)),
+              "asking for shared memory");
+      }
       return reinterpret_cast<FunctionHandle>(function);
     });
   }
   void launch(StreamHandle stream, FunctionHandle function, std::int64_t blocks, int threads,
-              std::span<std::byte* const> addresses) override {
+              std::int64_t shared_bytes, std::span<std::byte* const> addresses) override {
     enter();
     std::vector<void*> parameters;
     for (std::byte* const& at : addresses) parameters.push_back(const_cast<std::byte**>(&at));
-    check(library_.launch(reinterpret_cast<CUfunction>(function), static_cast<unsigned>(blocks), 1,
-                          1, static_cast<unsigned>(threads), 1, 1, 0, stream_of(stream),
-                          parameters.data(), nullptr),
-          "launching a kernel");
+    check(
+        library_.launch(reinterpret_cast<CUfunction>(function), static_cast<unsigned>(blocks), 1, 1,
+                        static_cast<unsigned>(threads), 1, 1, static_cast<unsigned>(shared_bytes),
+                        stream_of(stream), parameters.data(), nullptr),
+        "launching a kernel");
   }
 
   std::shared_ptr<const GraphPlan> plan(const OperationGraph& graph,

@@ -86,9 +86,10 @@ class DriverApi {
   // Generated kernels.
   /// The compiled kernel on the device, where it stays.
   virtual FunctionHandle load(const KernelSource& kernel) = 0;
-  /// One address for each parameter.
+  /// One address for each parameter; the rest as the kernel's source has it.
   virtual void launch(StreamHandle stream, FunctionHandle function, std::int64_t blocks,
-                      int threads, std::span<std::byte* const> addresses) = 0;
+                      int threads, std::int64_t shared_bytes,
+                      std::span<std::byte* const> addresses) = 0;
 
   // cuDNN.
   /// Throws Error(failure) if no engine within the rules builds a plan.

@@ -44,6 +44,7 @@ DriverLibrary load_driver_library() {
   find(driver.clear, "cuMemsetD8Async");
   find(driver.load_module, "cuModuleLoadData");
   find(driver.get_function, "cuModuleGetFunction");
+  find(driver.set_function_attribute, "cuFuncSetAttribute");
   find(driver.launch, "cuLaunchKernel");
   find(driver.begin_capture, "cuStreamBeginCapture_v2");
   find(driver.end_capture, "cuStreamEndCapture");

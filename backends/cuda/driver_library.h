@@ -35,6 +35,7 @@ struct DriverLibrary {
   decltype(cuMemsetD8Async)* clear = nullptr;
   decltype(cuModuleLoadData)* load_module = nullptr;
   decltype(cuModuleGetFunction)* get_function = nullptr;
+  decltype(cuFuncSetAttribute)* set_function_attribute = nullptr;
   decltype(cuLaunchKernel)* launch = nullptr;
   decltype(cuStreamBeginCapture)* begin_capture = nullptr;
   decltype(cuStreamEndCapture)* end_capture = nullptr;

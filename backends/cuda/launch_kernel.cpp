@@ -186,8 +186,9 @@ std::function<void()> LaunchKernel::bind(DeviceQueue& queue, std::span<std::byte
     if (update != nullptr) table = make_table(*update, at, queue);
     calls.emplace_back([&driver, stream, table, function = loaded_[i].function,
                         blocks = kernel.blocks, threads = kernel.threads,
+                        shared_bytes = kernel.shared_bytes,
                         addresses = kernel_addresses(kernel, *lowered_, at, table.get())] {
-      driver.launch(stream, function, blocks, threads, addresses);
+      driver.launch(stream, function, blocks, threads, shared_bytes, addresses);
     });
   }
   if (calls.size() == 1) return std::move(calls.front());

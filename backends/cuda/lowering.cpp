@@ -214,22 +214,28 @@ Lowered lower_pooling(const LoweringContext& context, const Node& node, Views op
   return graph ? lowered(*std::move(graph)) : lowered(pooling_kernels(node, operands, results));
 }
 
+/// Where no kernel could stand in for the graph, its plan must build.
 bool supports_attention(const LoweringContext& context, const Node& node) {
-  return node.is("sdpa") && is_of_floats(node) && attention_refusal(node).empty() &&
-         where_planned(context.planner, attention_graph(node), context.rules).has_value();
+  if (!node.is("sdpa") || !is_of_floats(node) || !attention_refusal(node).empty()) return false;
+  const auto graph = where_planned(context.planner, attention_graph(node), context.rules);
+  return graph && (is_relative_attention(node) || builds(context, *graph));
 }
 
-Lowered lower_attention(const LoweringContext&, const Node& node, Views operands, Views results) {
-  return lowered(attention_graph(node, operands, results).value());
+Lowered lower_attention(const LoweringContext& context, const Node& node, Views operands,
+                        Views results) {
+  OperationGraph graph = attention_graph(node, operands, results).value();
+  if (is_relative_attention(node) && !builds(context, graph)) {
+    return lowered(relative_attention_kernels(node, operands, results[0]));
+  }
+  return lowered(std::move(graph));
 }
 
-/// The graphs, where the device has engines for both.
-std::optional<AttentionGradientGraphs> planned_gradient(
-    const LoweringContext& context, std::optional<AttentionGradientGraphs> graphs) {
-  for (const bool is_forward : {true, false}) {
-    if (!graphs) return std::nullopt;
-    const OperationGraph& graph = is_forward ? graphs->forward : graphs->backward;
-    if (!where_planned(context.planner, graph, context.rules)) return std::nullopt;
+/// The graphs, where there are some that run on the device.
+std::optional<AttentionGradientGraphs> where_built(const LoweringContext& context,
+                                                   std::optional<AttentionGradientGraphs> graphs) {
+  if (graphs &&
+      (!where_built(context, graphs->forward) || !where_built(context, graphs->backward))) {
+    graphs.reset();
   }
   return graphs;
 }
@@ -237,16 +243,13 @@ std::optional<AttentionGradientGraphs> planned_gradient(
 bool supports_attention_gradient(const LoweringContext& context, const Node& node) {
   return node.is("sdpa_bwd") && is_of_floats(node) &&
          (is_attention_gradient(node) ||
-          planned_gradient(context, attention_gradient_graphs(node)).has_value());
+          where_built(context, attention_gradient_graphs(node)).has_value());
 }
 
 Lowered lower_attention_gradient(const LoweringContext& context, const Node& node, Views operands,
                                  Views results) {
-  auto graphs = planned_gradient(context, attention_gradient_graphs(node, operands, results));
-  const bool runs = graphs && builds(context, graphs->forward) && builds(context, graphs->backward);
-  if (!graphs || (!runs && is_attention_gradient(node))) {
-    return lowered(attention_gradient_kernels(node, operands, results));
-  }
+  auto graphs = where_built(context, attention_gradient_graphs(node, operands, results));
+  if (!graphs) return lowered(attention_gradient_kernels(node, operands, results));
   Lowered result;
   result.launches.emplace_back(std::move(graphs->forward));
   result.launches.emplace_back(std::move(graphs->backward));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <utility>
 
@@ -14,8 +15,6 @@
 namespace facet::cuda {
 namespace {
 
-constexpr std::int64_t kMostChannels = 128;
-constexpr std::int64_t kMostSharedBytes = 48 << 10;
 constexpr int kSumThreads = 128;
 
 /// Whether anything is summed over images.
@@ -194,6 +193,21 @@ KernelSource attention_gradient_sums(const SdpaBwd& gradient, std::span<const Vi
 
 namespace {
 
+/// Two images in a block halve what sums of tables pass through memory.
+std::int64_t teams_of(const SdpaBwd& r, std::int64_t images, const GradientLimits& limits) {
+  const Sdpa& s = r.sdpa;
+  const bool has_table_sums = std::max({r.relative_query, r.relative_key, r.relative_height,
+                                        r.relative_width, r.relative_value}) >= 0;
+  if (!has_table_sums || r.bias >= 0 || images % 2 != 0) return 1;
+  // Of wider heads a multiprocessor has three blocks of one team.
+  if (2 * std::max(s.query.size, s.value.size) > kHeldChannels) return 1;
+  for (const AttentionSide side : {AttentionSide::queries, AttentionSide::keys}) {
+    const GradientRoom room(s, side, limits.shared_bytes);
+    if (!room.is_whole || 2 * room.bytes > limits.two_images_bytes) return 1;
+  }
+  return 2;
+}
+
 /// What the node computes, with the operand numbers of the node: the cotangent is 0.
 SdpaBwd description_of(const Node& node) {
   SdpaBwd gradient = sdpa_bwd_of(node);
@@ -210,9 +224,15 @@ SdpaBwd description_of(const Node& node) {
 bool is_attention_gradient(const Node& node) {
   if (!node.is("sdpa_bwd")) return false;
   const Sdpa s = sdpa_bwd_of(node).sdpa;
-  if (std::max(s.query.size, s.value.size) > kMostChannels) return false;
-  return std::max(GradientRoom(s, AttentionSide::queries).bytes,
-                  GradientRoom(s, AttentionSide::keys).bytes) <= kMostSharedBytes;
+  // Sums of a table have a lane's part of all its columns in registers.
+  if ((s.terms() > 1 && s.query.size > kHeldChannels) ||
+      (s.relative_value >= 0 && s.value.size > kHeldChannels)) {
+    return false;
+  }
+  return std::ranges::all_of(std::array{AttentionSide::queries, AttentionSide::keys},
+                             [&](AttentionSide side) {
+                               return GradientRoom(s, side, GradientLimits().shared_bytes).met > 0;
+                             });
 }
 
 LayoutChoice attention_gradient_layouts(const Node& node) {
@@ -229,7 +249,8 @@ LayoutChoice attention_gradient_layouts(const Node& node) {
 }
 
 KernelSequence attention_gradient_kernels(const Node& node, std::span<const View> operands,
-                                          std::span<const View> results, std::int64_t blocks) {
+                                          std::span<const View> results,
+                                          const GradientLimits& limits) {
   if (!is_attention_gradient(node)) {
     throw failure(fmt::format("'{}' is no gradient of attention that kernels of the GPU compute",
                               node.kind()));
@@ -239,11 +260,13 @@ KernelSequence attention_gradient_kernels(const Node& node, std::span<const View
   GradientPlan plan;
   plan.images = static_extents(operands[0].type.shape)[0];
   if (plan.images < 1) throw failure("the GPU attends to one image at least");
+  plan.teams = teams_of(gradient, plan.images, limits);
+  plan.shared_bytes = limits.shared_bytes;
   const std::int64_t heads_and_tiles =
       s.heads * ((std::max(s.queries, s.keys) + kOwnTokens - 1) / kOwnTokens);
-  plan.slices = has_sums(gradient)
-                    ? std::clamp<std::int64_t>(blocks / heads_and_tiles, 1, plan.images)
-                    : plan.images;
+  plan.slices = has_sums(gradient) ? std::clamp<std::int64_t>(limits.blocks / heads_and_tiles, 1,
+                                                              plan.images / plan.teams)
+                                   : plan.images;
   Scratch scratch;
   plan.logarithms = scratch.take(plan.images * s.heads * s.queries);
   plan.dots = scratch.take(plan.images * s.heads * s.queries);

@@ -63,19 +63,27 @@ std::string SideWriter::pairs(std::string_view to, const TokenVectors& own,
                           scaled(table.operand == s_.relative_value ? 0 : term_of(table)),
                           room_.place_row, table.at, table.place);
   }
-  text += "    {\n" + fragments(own, "x", "first", "      ");
+  text += "    {\n";
+  std::string unroll, load;
+  if (is_wide(own)) {
+    unroll = " 4";
+    load = fmt::format("          const facet::Four<{}> x0 = {}, x1 = {};\n", type_,
+                       four(own, "first + g"), four(own, "first + g + 8"));
+  } else {
+    text += fragments(own, "x", "first", "      ");
+  }
   text += fmt::format(
       R"(      for (int j = 16 * warp; j < {end}; j += {step}) {{
         float c[2][4] = {{}};
-#pragma unroll
+#pragma unroll{unroll}
         for (int m = 0; m < {chunks}; ++m) {{
-          facet::multiply(c[0], x0[m], x1[m], {other0});
-          facet::multiply(c[1], x0[m], x1[m], {other1});
+{load}          facet::multiply(c[0], x0{at}, x1{at}, {other0});
+          facet::multiply(c[1], x0{at}, x1{at}, {other1});
         }}
 #pragma unroll
         for (int e = 0; e < 8; ++e) {{
           const int a = g + e / 2 % 2 * 8, other = j + e / 4 * 8 + 2 * t + e % 2;
-          if (other >= {others}) continue;
+          if (other >= left) continue;
           float s = {factor}c[e / 4][e % 4];
 {places}          {to}[{row} * a + other] = s;
         }}
@@ -84,10 +92,10 @@ std::string SideWriter::pairs(std::string_view to, const TokenVectors& own,
     __syncthreads();
 )",
       fmt::arg("end", room_.others), fmt::arg("step", 16 * kGradientWarps),
-      fmt::arg("chunks", chunks(own)), fmt::arg("other0", four(other, "j + g")),
-      fmt::arg("other1", four(other, "j + g + 8")), fmt::arg("others", others_),
-      fmt::arg("factor", scaled(0)), fmt::arg("places", places), fmt::arg("to", to),
-      fmt::arg("row", room_.row));
+      fmt::arg("unroll", unroll), fmt::arg("chunks", chunks(own)), fmt::arg("load", load),
+      fmt::arg("at", is_wide(own) ? "" : "[m]"), fmt::arg("other0", four(other, "j + g")),
+      fmt::arg("other1", four(other, "j + g + 8")), fmt::arg("factor", scaled(0)),
+      fmt::arg("places", places), fmt::arg("to", to), fmt::arg("row", room_.row));
   if (other_tables.empty()) return text;
   text += fmt::format(
       "    for (int j = 16 * warp; j < {}; j += {}) {{\n"
@@ -121,111 +129,14 @@ std::string SideWriter::pairs(std::string_view to, const TokenVectors& own,
       for (int e = 0; e < 8; ++e) {{
         const int a = g + e / 2 % 2 * 8, b = e / 4 * 8 + 2 * t + e % 2;
         const int other = j + b;
-        if (other < {others}) {to}[{row} * a + other] += {factor}({sum});
+        if (other < left) {to}[{row} * a + other] += {factor}({sum});
       }}
       __syncwarp();
     }}
     __syncthreads();
 )",
-                    fmt::arg("others", others_), fmt::arg("to", to), fmt::arg("row", room_.row),
+                    fmt::arg("to", to), fmt::arg("row", room_.row),
                     fmt::arg("factor", scaled(term)), fmt::arg("sum", sum));
-}
-
-/// Scores become weights, and gradients of weights those of scores. Rows of queries have their sums
-/// here: of exp(s), and of its product with the gradients of weights; between the passes a negative
-/// power marks a score that the clamp cut.
-std::string SideWriter::weights() const {
-  std::string score = "scores[at + j]", is_cut;
-  if (s_.scale != 1) score = fmt::format("{} * {}", float_literal(s_.scale), score);
-  if (s_.clamp) {
-    const std::string low = float_literal(s_.clamp->first);
-    const std::string high = float_literal(s_.clamp->second);
-    is_cut = fmt::format("{0} < {1} || {0} > {2}", score, low, high);
-    score = fmt::format("facet::clamp({}, {}, {})", score, low, high);
-  }
-  const std::string query = is_queries_ ? "(first + a)" : "j";
-  const std::string key = is_queries_ ? "j" : "(first + a)";
-  std::string kept;
-  if (s_.bias >= 0) {
-    const Stream bias =
-        broadcast_stream(view(s_.bias), {plan_.images, s_.heads, s_.queries, s_.keys});
-    score +=
-        fmt::format(" + facet::to_float(bias[{}LL * image + {}LL * head + {}LL * {} + {}LL * {}])",
-                    bias.strides[0], bias.strides[1], bias.strides[2], query, bias.strides[3], key);
-    if (is_queries_ && d_.bias >= 0) {
-      const bool by_image = plan_.bias_slots == plan_.images;
-      kept = fmt::format(
-          "          float* const sum = scratch + {}LL + {}LL * {} + {}LL * head + {} * {} + j;\n"
-          "          *sum = {};\n",
-          plan_.bias_sums, s_.heads * s_.queries * s_.keys, by_image ? "image" : "slice",
-          s_.queries * s_.keys, s_.keys, query,
-          by_image ? "change" : "image == slice ? change : *sum + change");
-    }
-  }
-  const auto of_queries = [&](std::int64_t scratch) {
-    return fmt::format("scratch + {}LL + {}LL * image + {} * head", scratch, s_.heads * s_.queries,
-                       s_.queries);
-  };
-  std::string text = fmt::format(
-      R"(    float* const logarithms = {logarithms};
-    float* const dots = {dots};
-    for (int a = warp; a < {own}; a += {warps}) {{
-      const int at = {row} * a;
-      if (first + a >= {tokens}) {{
-        for (int j = lane; j < {end}; j += facet::kLanes) scores[at + j] = changes[at + j] = 0.0f;
-        continue;
-      }}
-)",
-      fmt::arg("logarithms", of_queries(plan_.logarithms)),
-      fmt::arg("dots", of_queries(plan_.dots)), fmt::arg("own", kOwnTokens),
-      fmt::arg("warps", kGradientWarps), fmt::arg("row", room_.row), fmt::arg("tokens", own_),
-      fmt::arg("end", room_.others));
-  if (is_queries_) {
-    text += fmt::format(
-        R"(      float most = facet::bits_to_float(0xff800000u);
-      for (int j = lane; j < {others}; j += facet::kLanes) most = facet::maximum(most, {score});
-      most = facet::warp_maximum(most);
-      float sum = 0.0f, dot = 0.0f;
-      for (int j = lane; j < {others}; j += facet::kLanes) {{
-        const float power = facet::exp({score} - most);
-        sum += power;
-        dot += power * changes[at + j];
-        scores[at + j] = {power};
-      }}
-      sum = facet::warp_sum(sum);
-      const float share = 1.0f / sum;
-      dot = facet::warp_sum(dot) * share;
-      if (lane == 0) {{
-        logarithms[first + a] = most + facet::log(sum);
-        dots[first + a] = dot;
-      }}
-)",
-        fmt::arg("others", others_), fmt::arg("score", score),
-        fmt::arg("power", s_.clamp ? is_cut + " ? -power : power" : "power"));
-  }
-  std::string weight = fmt::format("facet::exp({} - logarithms[j])", score);
-  if (is_queries_) {
-    weight = s_.clamp ? "facet::abs(scores[at + j]) * share" : "scores[at + j] * share";
-    is_cut = "scores[at + j] < 0.0f";
-  }
-  const std::string cut =
-      s_.clamp ? fmt::format("          if ({}) change = 0.0f;\n", is_cut) : std::string();
-  return text + fmt::format(
-                    R"(      for (int j = lane; j < {end}; j += facet::kLanes) {{
-        float weight = 0.0f, change = 0.0f;
-        if (j < {others}) {{
-          weight = {weight};
-          change = weight * (changes[at + j] - {dot});
-{kept}{cut}        }}
-        scores[at + j] = weight;
-        changes[at + j] = change;
-      }}
-    }}
-    __syncthreads();
-)",
-                    fmt::arg("end", room_.others), fmt::arg("others", others_),
-                    fmt::arg("weight", weight), fmt::arg("dot", is_queries_ ? "dot" : "dots[j]"),
-                    fmt::arg("kept", kept), fmt::arg("cut", cut));
 }
 
 /// places[own][place] = the sum of `from` over the others that are there.
@@ -235,18 +146,19 @@ std::string SideWriter::spread(std::string_view from, const PlaceTables& tables)
     std::string sum;
     if (table.kind == PlaceTable::Kind::distance) {
       const std::string other =
-          is_queries_ ? fmt::format("a - p + {}", s_.keys - 1) : std::string("a + p - 15");
+          is_queries_ ? fmt::format("a - p + {}", room_.met - 1) : std::string("a + p - 15");
       sum = fmt::format(
           "        const int other = {};\n"
-          "        const float x = other >= 0 && other < {} ? {}[{} * a + other] : 0.0f;\n",
-          other, others_, from, room_.row);
+          "        const float x = other >= 0 && other < left ? {}[{} * a + other] : 0.0f;\n",
+          other, from, room_.row);
     } else {
       const bool is_height = table.kind == PlaceTable::Kind::height;
       const std::int64_t extent = is_height ? s_.height : s_.width;
       sum = fmt::format(
           "        const int line = (first + a) {0} {1} - p + {2};\n        float x = 0.0f;\n"
           "        for (int i = 0; i < {3} && line >= 0 && line < {4}; ++i) {{\n"
-          "          x += {5}[{6} * a + {7}];\n        }}\n",
+          "          const int other = {7} - start;\n"
+          "          if (other >= 0 && other < left) x += {5}[{6} * a + other];\n        }}\n",
           is_height ? '/' : '%', s_.width, extent - 1, is_height ? s_.width : s_.height, extent,
           from, room_.row,
           is_height ? fmt::format("{} * line + i", s_.width)
@@ -288,7 +200,8 @@ std::string SideWriter::product(std::string_view to, std::string_view from, std:
 
 std::string SideWriter::outcome(std::string_view name, int result, const TokenVectors& x,
                                 std::string_view from, const TokenVectors& other,
-                                const PlaceTables& tables, bool has_factors) const {
+                                const PlaceTables& tables, bool has_factors,
+                                std::int64_t first_total) const {
   if (result < 0) return {};
   const View& to = results_[static_cast<std::size_t>(result)];
   const Tokens lie = tokens_of(s_, to);
@@ -297,7 +210,7 @@ std::string SideWriter::outcome(std::string_view name, int result, const TokenVe
       "      float d[4] = {{}};\n",
       rounded_up(x.head.size, 8) / 8, kGradientWarps);
   text += product("d", from, room_.row, room_.others, x.head.size, other.lie.dtype,
-                  other.at("r", "c"), fmt::format("r < {}", others_));
+                  other.at("r", "c"), "r < left");
   if (!tables.empty()) text += "      float p[4] = {};\n";
   for (const PlaceTable& table : tables) {
     const std::string row = fmt::format("({} + r)", table.first_row);
@@ -317,64 +230,98 @@ std::string SideWriter::outcome(std::string_view name, int result, const TokenVe
   if (!tables.empty())
     sum += fmt::format(" + {}p[e]", has_factors ? factor(term_of(tables[0])) : "");
   if (has_factors && s_.scale != 1) sum = fmt::format("{} * ({})", float_literal(s_.scale), sum);
+  std::string totals;
+  if (!room_.is_whole) {
+    totals = fmt::format(
+        "        float& total = totals[128 * ({} + n) + 32 * e + lane];\n"
+        "        total = {} + (start > 0 ? total : 0.0f);\n"
+        "        if (start + left < {}) continue;\n",
+        first_total, sum, others_);
+    sum = "total";
+  }
   text += fmt::format(
       R"(      for (int e = 0; e < 4; ++e) {{
         const int own = first + g + e / 2 * 8, to = 8 * n + 2 * t + e % 2;
         if (own >= {tokens} || to >= {size}) continue;
-{sums}        facet::from_float({sum}, all_{name}[{image}LL * image + {head} * head + {first} + {token}LL * own + to]);
+{sums}{totals}        facet::from_float({sum}, all_{name}[{image}LL * image + {head} * head + {first} + {token}LL * own + to]);
       }}
     }}
 )",
       fmt::arg("tokens", own_), fmt::arg("size", x.head.size), fmt::arg("sums", sums),
-      fmt::arg("sum", sum), fmt::arg("name", name), fmt::arg("image", lie.image),
-      fmt::arg("head", x.head.step), fmt::arg("first", x.head.first), fmt::arg("token", lie.token));
+      fmt::arg("totals", totals), fmt::arg("sum", sum), fmt::arg("name", name),
+      fmt::arg("image", lie.image), fmt::arg("head", x.head.step), fmt::arg("first", x.head.first),
+      fmt::arg("token", lie.token));
   return text;
 }
 
-/// scratch[place][channel] += what was spread over places, times the own vectors.
+/// scratch[place][channel] += what was spread over places, times the own vectors. Stretches that
+/// follow each other share 16 places of a table of distances.
 std::string SideWriter::table_sums(const TableSums& sums, const TokenVectors& x) const {
-  const std::string at = x.at("own", "c");
+  std::string place = "m", is_added = "turn != slice";
+  if (!room_.is_whole) {
+    is_added += " || start > 0";
+    if (sums.table.kind == PlaceTable::Kind::distance) {
+      place = is_queries_ ? fmt::format("(m + ({} - start) / 16)", room_.all - room_.met)
+                          : std::string("(m + start / 16)");
+      is_added += is_queries_ ? fmt::format(" && m == {}", room_.met / 16) : " && m == 0";
+    }
+  }
+  TokenVectors of_team = x;
+  of_team.name = "of_team";
+  const std::string at = of_team.at("own", "c");
   const std::string is_there = fmt::format("own < {} && c < {}", own_, x.head.size);
   const std::string take =
       type_name(x.lie.dtype) == type_
-          ? fmt::format("b[n].values[i] = {} ? {} : {}();", is_there, at, type_)
-          : fmt::format("facet::from_float({} ? facet::to_float({}) : 0.0f, b[n].values[i]);",
+          ? fmt::format("b[u][n].values[i] = {} ? {} : {}();", is_there, at, type_)
+          : fmt::format("facet::from_float({} ? facet::to_float({}) : 0.0f, b[u][n].values[i]);",
                         is_there, at);
   return fmt::format(
       R"(    {{
-      facet::Four<{type}> b[{columns}];
+      facet::Four<{type}> b[{teams}][{columns}];
 #pragma unroll
-      for (int n = 0; n < {columns}; ++n) {{
-        const int c = 8 * n + g;
-        for (int i = 0; i < 4; ++i) {{
-          const int own = first + 4 * t + i;
-          {take}
+      for (int u = 0; u < {teams}; ++u) {{
+        const {x_type}* const of_team = {x} + {image}LL * (u - team);
+#pragma unroll
+        for (int n = 0; n < {columns}; ++n) {{
+          const int c = 8 * n + g;
+          for (int i = 0; i < 4; ++i) {{
+            const int own = first + 4 * t + i;
+            {take}
+          }}
         }}
       }}
       facet::Four<float>* const all = (facet::Four<float>*)(scratch + {scratch}LL + {size}LL * blockIdx.x) + lane;
-      for (int m = warp; m < {rows}; m += {warps}) {{
-        facet::Four<{type}> a0, a1;
-        for (int i = 0; i < 4; ++i) {{
-          const float* const from = places + {row} * (4 * t + i) + {at} + 16 * m + g;
-          facet::from_float(from[0], a0.values[i]);
-          facet::from_float(from[8], a1.values[i]);
+      for (int m = threadIdx.x / facet::kLanes; m < {rows}; m += {warps}) {{
+        facet::Four<{type}> a0[{teams}], a1[{teams}];
+#pragma unroll
+        for (int u = 0; u < {teams}; ++u) {{
+          for (int i = 0; i < 4; ++i) {{
+            const float* const from = places + {memory} * (u - team) + {row} * (4 * t + i) + {at} + 16 * m + g;
+            facet::from_float(from[0], a0[u].values[i]);
+            facet::from_float(from[8], a1[u].values[i]);
+          }}
         }}
-        facet::Four<float>* const sums = all + {tiles} * m;
+        facet::Four<float>* const sums = all + {tiles} * {place};
 #pragma unroll
         for (int n = 0; n < {columns}; ++n) {{
           facet::Four<float> d = {{}};
-          if (image != slice) d = sums[32 * n];
-          facet::multiply(d.values, a0, a1, b[n]);
+          if ({is_added}) d = sums[32 * n];
+#pragma unroll
+          for (int u = 0; u < {teams}; ++u) facet::multiply(d.values, a0[u], a1[u], b[u][n]);
           sums[32 * n] = d;
         }}
       }}
     }}
 )",
-      fmt::arg("rows", rounded_up(sums.table.places, 16) / 16), fmt::arg("warps", kGradientWarps),
-      fmt::arg("type", type_), fmt::arg("row", room_.place_row), fmt::arg("at", sums.table.at),
+      fmt::arg("teams", plan_.teams), fmt::arg("x_type", type_name(x.lie.dtype)),
+      fmt::arg("x", x.name), fmt::arg("image", x.lie.image), fmt::arg("memory", room_.bytes / 4),
+      fmt::arg("rows", rounded_up(sums.table.places, 16) / 16),
+      fmt::arg("warps", plan_.teams * kGradientWarps), fmt::arg("type", type_),
+      fmt::arg("row", room_.place_row), fmt::arg("at", sums.table.at),
       fmt::arg("scratch", sums.scratch), fmt::arg("size", sums.size),
-      fmt::arg("tiles", rounded_up(sums.table.columns, 8) / 8 * 32),
-      fmt::arg("columns", rounded_up(sums.table.columns, 8) / 8), fmt::arg("take", take));
+      fmt::arg("tiles", rounded_up(sums.table.columns, 8) / 8 * 32), fmt::arg("place", place),
+      fmt::arg("is_added", is_added), fmt::arg("columns", rounded_up(sums.table.columns, 8) / 8),
+      fmt::arg("take", take));
 }
 
 }  // namespace facet::cuda

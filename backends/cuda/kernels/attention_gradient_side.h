@@ -11,7 +11,7 @@
 #include "ir/sdpa.h"
 
 /// The kernels of attention's gradient, one for each side of the scores: 16 of a side's tokens, a
-/// block's own, meet all others.
+/// block's own, meet all others, a stretch of them after the other.
 namespace facet::cuda {
 
 /// Sums over the tokens of blocks, in scratch, of which the last kernel makes a table's gradient:
@@ -36,11 +36,15 @@ struct SideSums {
 /// What both sides share.
 struct GradientPlan {
   std::int64_t images = 0;
-  std::int64_t slices = 0;      ///< blocks that share the images of one head and its own tokens
-  std::int64_t logarithms = 0;  ///< in scratch [images, heads, queries]
-  std::int64_t dots = 0;        ///< as these
-  std::int64_t bias_slots = 0;  ///< images, or slices, that have sums of their own
-  std::int64_t bias_sums = 0;   ///< in scratch [slots, heads, queries, keys]
+  /// Of four warps, in a block; each has an image of its own, and what is summed over images is
+  /// added up before it goes to memory.
+  std::int64_t teams = 1;
+  std::int64_t shared_bytes = 0;  ///< that a block may take
+  std::int64_t slices = 0;        ///< blocks that share the images of one head and its own tokens
+  std::int64_t logarithms = 0;    ///< in scratch [images, heads, queries]
+  std::int64_t dots = 0;          ///< as these
+  std::int64_t bias_slots = 0;    ///< images, or slices, that have sums of their own
+  std::int64_t bias_sums = 0;     ///< in scratch [slots, heads, queries, keys]
 };
 
 /// Operand numbers of `gradient.sdpa` are those of the sdpa_bwd here.

@@ -47,7 +47,8 @@ std::string table_four_text(std::string_view type, DType dtype, std::int64_t col
 }
 
 std::string token_four_text(std::string_view type, const Tokens& lie, const HeadChannels& head,
-                            std::string_view name, std::string_view token, std::int64_t tokens) {
+                            std::string_view name, std::string_view token,
+                            std::string_view tokens) {
   const std::int64_t step = std::gcd(std::gcd(lie.token, lie.image), head.step);
   return four_text(type, lie.dtype, step, head.first,
                    fmt::format("{} + {}LL * ({}) + 16 * m + 4 * t", name, lie.token, token),

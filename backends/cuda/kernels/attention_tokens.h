@@ -37,6 +37,6 @@ std::string table_four_text(std::string_view type, DType dtype, std::int64_t col
 /// Four channels of token number `token` of `tokens`; `name` points at the head's first channel of
 /// the image.
 std::string token_four_text(std::string_view type, const Tokens& lie, const HeadChannels& head,
-                            std::string_view name, std::string_view token, std::int64_t tokens);
+                            std::string_view name, std::string_view token, std::string_view tokens);
 
 }  // namespace facet::cuda

@@ -22,6 +22,9 @@ struct KernelSource {
   int threads = 0;          ///< per block
   std::int64_t blocks = 0;  ///< blocks of the grid's x axis
   std::vector<KernelArgument> arguments;
+  /// Of shared memory that a block asks for, the prelude's `block_memory`; what its text declares
+  /// comes on top.
+  std::int64_t shared_bytes = 0;
 };
 
 /// Kernels that run in order, with one piece of temporary memory.

@@ -22,7 +22,7 @@ void Parameters::scratch() {
 
 KernelSource Parameters::begin(std::string name, int threads, std::int64_t blocks,
                                int resident) const {
-  KernelSource kernel{std::move(name), {}, threads, blocks, arguments_};
+  KernelSource kernel{std::move(name), {}, threads, blocks, arguments_, 0};
   kernel.text = fmt::format("extern \"C\" __global__ void __launch_bounds__({}{}) {}({}) {{\n",
                             threads, resident > 0 ? fmt::format(", {}", resident) : "", kernel.name,
                             fmt::join(texts_, ", "));

@@ -256,6 +256,10 @@ FACET_DEVICE Pack<T, W> load_row(const S* at, bool is_there) {
 }
 
 #ifdef __CUDACC_RTC__
+extern __shared__ Four<float> asked_memory[];
+/// The shared memory that a block asked for.
+FACET_DEVICE float* block_memory() { return asked_memory[0].values; }
+
 FACET_DEVICE unsigned pair_bits(unsigned short low, unsigned short high) { return low | (unsigned)high << 16; }
 FACET_DEVICE void multiply_pairs(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], bf16) {
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -303,6 +307,10 @@ FACET_DEVICE void multiply(float (&d)[4], const Four<float>& a0, const Four<floa
   }
 }
 #else
+inline float* block_memory() {
+  static Four<float> memory[1 << 14];
+  return memory[0].values;
+}
 template <class T>
 void multiply(float (&d)[4], const Four<T>& a0, const Four<T>& a1, const Four<T>& b) {
   float left[4], under[4], right[4];

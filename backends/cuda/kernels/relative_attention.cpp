@@ -132,7 +132,7 @@ class AttentionWriter {
   }
   std::string token_four(std::size_t operand, const HeadChannels& head, std::string_view name,
                          std::string_view token, std::int64_t tokens) const {
-    return token_four_text(type_, x_[operand], head, name, token, tokens);
+    return token_four_text(type_, x_[operand], head, name, token, std::to_string(tokens));
   }
 
   std::string begin(std::int64_t tiles) const;

@@ -147,6 +147,26 @@ TEST_P(CudaExecutable, ComputesAttentionsGradients) {
   expect_close(found, on_reference(graph, {}, inputs), is_f32 ? 2e-5 : 3e-2);
 }
 
+/// With tables of distances: kernels that ask for shared memory at launch.
+TEST_P(CudaExecutable, ComputesGradientsOfRelativeAttention) {
+  Graph graph = testing::parse_body(R"(
+  %0 = input() {name = "x", type = "f32[4, 20, 48]"} : f32[4, 20, 48]
+  %1 = input() {name = "t", type = "f32[39, 8]"} : f32[39, 8]
+  %2 = sdpa(%0, %0, %0, %1) {channel_axis = -1, extras = ["relative_query"], heads = 2, key = [16, 8, 8], query = [0, 8, 8], scale = 0.5, value = [32, 8, 8]} : f32[4, 20, 16]
+  return "y" = %2
+)");
+  graph = vector_jacobian_product(graph, {"y"});
+  const auto driver = std::make_shared<test::FakeDriver>();
+  CompileOptions options;
+  options.precision = GetParam();
+  const auto executable = test::compile_on(driver, graph, {}, options, 1);
+  const TensorMap inputs = inputs_for(graph, 1);
+  const TensorMap found = executable->make_context()->run(inputs);
+  EXPECT_THAT(driver->log, Contains("launch facet_attention_rows"));
+  const bool is_f32 = GetParam() == Precision::f32;
+  expect_close(found, on_reference(graph, {}, inputs), is_f32 ? 2e-5 : 3e-2);
+}
+
 INSTANTIATE_TEST_SUITE_P(Precisions, CudaExecutable,
                          ::testing::Values(Precision::f32, Precision::bf16),
                          [](const auto& each) { return std::string(to_string(each.param)); });

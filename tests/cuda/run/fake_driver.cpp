@@ -200,7 +200,7 @@ cuda::FunctionHandle FakeDriver::load(const cuda::KernelSource& kernel) {
   if (!is_pending_) kernels_.emplace_back();
   is_pending_ = true;
   Function& function = functions_.emplace_back();
-  function = {kernel.name, key, &kernels_.back(), kernels_.back().add(kernel)};
+  function = {kernel.name, key, &kernels_.back(), kernels_.back().add(kernel), kernel.shared_bytes};
   log.push_back("load " + kernel.name);
   return reinterpret_cast<cuda::FunctionHandle>(&function);
 }
@@ -211,9 +211,13 @@ void FakeDriver::compile_pending() {
 }
 
 void FakeDriver::launch(cuda::StreamHandle stream, cuda::FunctionHandle function, std::int64_t, int,
-                        std::span<std::byte* const> addresses) {
+                        std::int64_t shared_bytes, std::span<std::byte* const> addresses) {
   const Function& loaded = *reinterpret_cast<const Function*>(function);
   const std::string entry = "launch " + loaded.name;
+  if (shared_bytes != loaded.shared_bytes) {
+    throw failure(fmt::format("{} with {} bytes of shared memory, not {}", entry, shared_bytes,
+                              loaded.shared_bytes));
+  }
   std::vector<void*> parameters(addresses.begin(), addresses.end());
   for (const std::byte* address : addresses) require_memory(address, 1, entry);
   put(stream, entry, [this, &loaded, parameters] {

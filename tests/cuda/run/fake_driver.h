@@ -63,7 +63,8 @@ class FakeDriver : public cuda::DriverApi {
 
   cuda::FunctionHandle load(const cuda::KernelSource& kernel) override;
   void launch(cuda::StreamHandle stream, cuda::FunctionHandle function, std::int64_t blocks,
-              int threads, std::span<std::byte* const> addresses) override;
+              int threads, std::int64_t shared_bytes,
+              std::span<std::byte* const> addresses) override;
 
   std::shared_ptr<const cuda::GraphPlan> plan(const cuda::OperationGraph& graph,
                                               const cuda::EngineRules& rules) override;
@@ -97,6 +98,7 @@ class FakeDriver : public cuda::DriverApi {
     std::string key;
     HostKernels* kernels = nullptr;
     std::size_t number = 0;
+    std::int64_t shared_bytes = 0;
   };
 
   static Stream& at(cuda::StreamHandle stream) { return *reinterpret_cast<Stream*>(stream); }

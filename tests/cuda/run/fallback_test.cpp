@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,6 +10,7 @@
 #include "passes/vector_jacobian.h"
 #include "runtime/weights.h"
 #include "tests/cuda/run/cuda_run.h"
+#include "tests/passes/pass_case.h"
 
 // cuDNN lists an engine and then builds no plan: what computes the step instead.
 namespace facet {
@@ -17,7 +19,9 @@ namespace {
 using cuda::GraphOp;
 using cuda::OperationGraph;
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 Graph network() {
   Network network("small");
@@ -33,13 +37,15 @@ bool has_step(const OperationGraph& graph, GraphOp op) {
   return std::ranges::any_of(graph.steps, [&](const auto& step) { return step.op == op; });
 }
 
-HostTensor input() {
-  HostTensor x(DType::f32, {2, 8, 6, 6});
+HostTensor filled(const std::vector<std::int64_t>& extents) {
+  HostTensor x(DType::f32, extents);
   for (std::int64_t i = 0; i < x.element_count(); ++i) {
     x.as_mutable<float>()[i] = static_cast<float>(std::sin(0.37 * static_cast<double>(i)));
   }
   return x;
 }
+
+HostTensor input() { return filled({2, 8, 6, 6}); }
 
 TensorMap run(const Graph& graph, const std::shared_ptr<test::FakeDriver>& driver,
               const TensorMap& inputs, Precision precision) {
@@ -64,6 +70,7 @@ class Fallback : public ::testing::TestWithParam<Precision> {
       return is_refused;
     };
     const TensorMap found = run(graph, driver, inputs, GetParam());
+    log_ = driver->log;
     EXPECT_GT(refused, 0);
     const double tolerance = GetParam() == Precision::f32 ? 1e-5 : 3e-2;
     for (const auto& [name, tensor] : expected) {
@@ -74,6 +81,8 @@ class Fallback : public ::testing::TestWithParam<Precision> {
       }
     }
   }
+
+  std::vector<std::string> log_;  ///< of the run without these plans
 };
 
 TEST_P(Fallback, AnEpilogueOfAConvolutionIsAKernelOfItsOwn) {
@@ -101,6 +110,26 @@ TEST_P(Fallback, SumsOfWeightsGradientsAreRounded) {
   expect_same(graph, inputs, [](const OperationGraph& one) {
     return has_step(one, GraphOp::weights_gradient) && has_step(one, GraphOp::copy);
   });
+}
+
+/// Heads of 8 channels, clamped, in a network of so many tokens.
+Graph attention(std::int64_t tokens) {
+  const std::string x = fmt::format("f32[2, {}, 48]", tokens);
+  const std::string y = fmt::format("f32[2, {}, 16]", tokens);
+  return testing::parse_body("\n  %0 = input() {name = \"x\", type = \"" + x + "\"} : " + x + R"(
+  %1 = sdpa(%0, %0, %0) {channel_axis = -1, clamp = [-0.5, 0.5], heads = 2, key = [16, 8, 8], query = [0, 8, 8], value = [32, 8, 8]} : )" +
+                             y + "\n  return \"y\" = %1\n");
+}
+
+bool is_attention(const OperationGraph& graph) { return has_step(graph, GraphOp::reduce_max); }
+
+TEST_P(Fallback, AttentionIsAKernelOrDecomposes) {
+  if (GetParam() == Precision::f32) return;  // which no engine takes: they are kernels anyway
+  expect_same(attention(20), {{"x", filled({2, 20, 48})}}, is_attention);
+  EXPECT_THAT(log_, Contains("launch facet_attention"));
+  // The kernel has no room for so many.
+  expect_same(attention(600), {{"x", filled({2, 600, 48})}}, is_attention);
+  EXPECT_THAT(log_, Not(Contains("launch facet_attention")));
 }
 
 TEST_P(Fallback, AStepThatNothingComputesIsNamed) {

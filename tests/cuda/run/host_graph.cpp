@@ -265,6 +265,8 @@ class HostGraph {
     if (op == GraphOp::subtract) return a - b;
     if (op == GraphOp::multiply) return a * b;
     if (op == GraphOp::divide) return a / b;
+    if (op == GraphOp::maximum) return std::max(a, b);
+    if (op == GraphOp::minimum) return std::min(a, b);
     throw failure(fmt::format("the host does not compute '{}'", to_string(op)));
   }
 
