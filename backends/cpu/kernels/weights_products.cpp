@@ -36,8 +36,9 @@ namespace {
 
 /// Transformed tiles of a group: beside the sums, in the second-level cache.
 constexpr std::int64_t kGroupBytes = 512 * 1024;
-/// Fewer tiles would touch the sums more often than their products are worth: 64 where the sums stay
-/// in the second-level cache, more where each of their bytes comes from memory and returns there.
+/// Fewer tiles would touch the sums more often than their products are worth: 64 where the sums
+/// stay in the second-level cache, more where each of their bytes comes from memory and returns
+/// there.
 constexpr std::int64_t kFewestTiles = 64;
 constexpr std::int64_t kFewestTilesFar = 256;
 constexpr std::int64_t kNearSums = 512 * 1024;

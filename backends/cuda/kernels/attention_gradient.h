@@ -46,8 +46,8 @@ LayoutChoice attention_gradient_layouts(const Node& node);
 /// The count for LESA's fourth stage (32 images, 196 tokens, 8 heads, d 32, values of 64, bf16):
 /// q, k, v and dy in, dq, dk, dv out are 39 MB or 8 us at 4.8 TB/s, and 27 d multiply-adds for a
 /// pair of tokens, the scores made in both kernels, 17 GFLOP or 17 us at 989 TFLOP/s. Neither
-/// limits: a block reads and writes its sums (224 distances of 32 + 64 channels, and of 32), 115 KB,
-/// once for every two images that it works on side by side, which for all images and blocks is
+/// limits: a block reads and writes its sums (224 distances of 32 + 64 channels, and of 32), 115
+/// KB, once for every two images that it works on side by side, which for all images and blocks is
 /// 0.4 GB of traffic with the 50 MB of the L2 cache, and warps wait from phase to phase, which the
 /// work on two to four images at a time (41 KiB of shared memory each; registers bound them) hides.
 ///
