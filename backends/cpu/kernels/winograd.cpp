@@ -16,6 +16,10 @@ namespace {
 
 /// Fewer channels on a side spend more on transforms than the products save.
 constexpr std::int64_t kFewestChannels = 32;
+/// Tiles and products of an image in bf16. Fewer leave a small batch with little but transformed
+/// weights; batches are not asked, as an image's result shall not depend on its company.
+constexpr std::int64_t kFewestImageTiles = 32;
+constexpr std::int64_t kFewestImageProducts = 16 << 20;
 /// Beyond this the transformed weights would dominate the memory of a small batch. A training step
 /// holds as many bytes of weights, gradients and moments, and its batches are large.
 constexpr std::int64_t kMostWeightBytes = 5 << 20;
@@ -298,7 +302,11 @@ bool suits_winograd(const DirectPlan& plan) {
   const auto is = [](const std::int64_t(&pair)[2], std::int64_t value) {
     return pair[0] == value && pair[1] == value;
   };
-  return plan.results.size() == 1 && plan.results[0].rows.type == plan.x.type &&
+  const std::int64_t tiles = ((plan.out_height + 1) / 2) * ((plan.out_width + 1) / 2);
+  const std::int64_t products = kWinogradPositions * tiles * plan.channels * plan.out_channels;
+  const bool pays_weights = plan.trained_weights || plan.x.type == Float::f32 ||
+                            (tiles >= kFewestImageTiles && products >= kFewestImageProducts);
+  return plan.results.size() == 1 && pays_weights && plan.results[0].rows.type == plan.x.type &&
          plan.stores_directly && is(plan.kernel, 3) && is(plan.stride, 1) && is(plan.dilation, 1) &&
          is_worth_it(plan.x.type == Float::f32 ? DType::f32 : DType::bf16, plan.channels,
                      plan.out_channels,
