@@ -218,7 +218,8 @@ TEST(AttentionGradient, MeetsTokensInStretches) {
   for (const Sample& sample : {tables, on_map, crossed(150, 300), crossed(300, 21)}) {
     for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) all.add(op, sample, dtype);
   }
-  // Sums of up to fifteen times as many rounded numbers as in the other cases.
+  // Sums of up to fifteen times as many rounded numbers as in the other cases: with all tokens at
+  // once the first sample errs by as much in bf16 (0.0285 where the slack of others allows 0.0142).
   all.check([](DType dtype) { return (dtype == DType::f32 ? 1 : 4) * slack(dtype); },
             test::SampleKernels::Slack::by_operands);
 }
