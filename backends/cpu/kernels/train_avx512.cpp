@@ -12,7 +12,6 @@ constexpr int kLanes = 16;
 #include "backends/cpu/kernels/vector_math.inc"
 // The functions above come first: the loops are made of them.
 #include "backends/cpu/kernels/vector_loops.inc"
-#include "backends/cpu/kernels/vector_transpose.inc"
 // And the training loops of those.
 #include "backends/cpu/kernels/train_loops.inc"
 
