@@ -8,6 +8,7 @@
 #include "backends/cpu/kernels/direct_plan.h"
 #include "backends/cpu/kernels/winograd.h"
 #include "ir/epilogue.h"
+#include "ir/layout.h"
 #include "passes/prepared.h"
 
 namespace facet::cpu {
@@ -108,19 +109,30 @@ bool set_epilogue(DirectPlan& plan, const Node& node, std::span<const View> oper
   return true;
 }
 
+/// Winograd's algorithm transforms weights that change with every run from where they lie, so that
+/// nothing packs them ahead of it.
+bool takes_row_weights(const Node& node) {
+  return node.is("conv") && reads_trained_weights(node) && suits_winograd_training(node) &&
+         node.attributes().strings("epilogue").empty() &&
+         node.result_types()[0].dtype == node.operand(0).dtype();
+}
+
 }  // namespace
 
-int direct_vectors(std::int64_t out_channels) {
+int direct_vectors(const DirectTiles& tiles, std::int64_t out_channels) {
   const std::int64_t vectors = (out_channels + kDirectLanes - 1) / kDirectLanes;
-  if (vectors <= kDirectVectors) return static_cast<int>(vectors);
-  return vectors % 3 == 0 ? 3 : 4;
+  if (vectors <= tiles.vectors) return static_cast<int>(vectors);
+  return tiles.vectors > 3 && vectors % 3 == 0 ? 3 : tiles.vectors;
 }
 
 const DirectTiles* direct_tiles_for(DType dtype) {
   static const CpuFeatures features = cpu_features();
-  if (dtype == DType::f32) return features.avx512 ? direct_tiles_f32() : nullptr;
+  if (dtype == DType::f32) {
+    if (features.avx512) return direct_tiles_avx512();
+    return features.avx2 ? direct_tiles_avx2() : nullptr;
+  }
   const bool suits = features.avx512_bf16 && !features.amx_bf16;
-  return dtype == DType::bf16 && suits ? direct_tiles_bf16() : nullptr;
+  return dtype == DType::bf16 && suits ? direct_tiles_avx512_bf16() : nullptr;
 }
 
 std::optional<PixelRows> pixel_rows(const View& view) {
@@ -168,7 +180,8 @@ bool takes_direct_epilogue(const Node& node, std::string_view added, const Type*
 
 Layout direct_weights_layout(const Node& node) {
   const Type& weight = node.operand(1).type();
-  const std::int64_t lanes = direct_vectors(weight.shape[0].factor) * kDirectLanes;
+  const std::int64_t lanes =
+      direct_vectors(*direct_tiles_for(weight.dtype), weight.shape[0].factor) * kDirectLanes;
   return weight.dtype == DType::f32 ? "Acdb" + std::to_string(lanes) + "a"
                                     : "AcdB" + std::to_string(lanes) + "a2b";
 }
@@ -178,17 +191,24 @@ LayoutChoice direct_layouts(const Node& node) {
   for (const Value& operand : node.operands()) {
     choice.operands.emplace_back(operand.type().rank() == 4 ? "acdb" : "");
   }
-  choice.operands[1] = direct_weights_layout(node);
+  choice.operands[1] = takes_row_weights(node) ? Layout("") : direct_weights_layout(node);
   choice.results.assign(static_cast<std::size_t>(node.result_count()), "acdb");
   return choice;
 }
 
 std::unique_ptr<Kernel> lower_direct(const Node& node, std::span<const View> operands,
                                      std::span<const View> results) {
-  if (!takes_direct(node) || operands[1].type.layout != direct_weights_layout(node)) return nullptr;
+  if (!takes_direct(node)) return nullptr;
   DirectPlan plan;
+  const View& weights = operands[1];
+  plan.row_weights = !is_blocked(weights.type.layout) && takes_row_weights(node);
+  const bool is_expected =
+      plan.row_weights ? same_strides(static_extents(weights.type.shape), weights.strides,
+                                      dense_strides({weights.type.dtype, weights.type.shape, {}}))
+                       : weights.type.layout == direct_weights_layout(node);
+  if (!is_expected) return nullptr;
   plan.tiles = direct_tiles_for(node.operand(0).dtype());
-  plan.vectors = direct_vectors(node.operand(1).shape()[0].factor);
+  plan.vectors = direct_vectors(*plan.tiles, node.operand(1).shape()[0].factor);
   if (!set_image(plan, node, operands[0]) || !set_results(plan, results) ||
       !set_epilogue(plan, node, operands)) {
     return nullptr;
@@ -196,6 +216,7 @@ std::unique_ptr<Kernel> lower_direct(const Node& node, std::span<const View> ope
   plan.trained_weights = reads_trained_weights(node);
   cut_direct(plan);
   if (suits_winograd(plan)) return make_winograd_kernel(plan);
+  if (plan.row_weights) return nullptr;
   return make_kernel(std::move(plan));
 }
 

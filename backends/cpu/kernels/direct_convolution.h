@@ -12,7 +12,7 @@
 namespace facet::cpu {
 
 /// Whether the machine and the node (conv, or conv_branches) suit the kernel, layouts aside: no
-/// groups, f32 with AVX-512 or bf16 with its bf16 instructions where there is no faster matrix
+/// groups, f32 with AVX2 or AVX-512, or bf16 with AVX-512 BF16 where there is no faster matrix
 /// unit, an epilogue of the entries that the kernel knows. `extra` is the type of an operand behind
 /// the node's own that an epilogue entry `added` would read.
 bool takes_direct(const Node& node);

@@ -46,8 +46,9 @@ struct DirectPlan {
   std::int64_t kernel[2] = {1, 1}, stride[2] = {1, 1}, dilation[2] = {1, 1}, pad[2] = {0, 0};
   PixelRows x;
   bool trained_weights = false;  ///< they change from run to run
+  bool row_weights = false;      ///< they are row-major (Winograd's algorithm only)
   int vectors = 1;               ///< of 16 channels in a block of the weights
-  int bias = -1;    ///< operand number
+  int bias = -1;                 ///< operand number
   std::vector<DirectEntry> entries;
   std::vector<DirectResult> results;
   /// Epilogue and rounding happen in the registers; no vector has channels of two results.
@@ -72,7 +73,7 @@ struct DirectPlan {
 
 /// Vectors of 16 channels in a block: three where they divide the channels, since a tile of three
 /// reads the fewest weights, then whatever wastes least of the last block.
-int direct_vectors(std::int64_t out_channels);
+int direct_vectors(const DirectTiles& tiles, std::int64_t out_channels);
 
 /// Decides how the work is cut: vectors must be set.
 void cut_direct(DirectPlan& plan);

@@ -171,13 +171,12 @@ class Worker {
     for (int v = 0; v < vectors; ++v) {
       const std::int64_t channel = block * p_.lanes() + v * kDirectLanes;
       while (channel >= result->last) ++result;
-      const std::int64_t left = std::min(result->last - channel, kDirectLanes);
       DirectStore& store = stores[static_cast<std::size_t>(v)];
       const std::int64_t size = size_of(result->rows.type);
       store.y = c_.addresses.results[static_cast<std::size_t>(result - p_.results.data())] +
                 (first * result->rows.pitch + channel - result->first) * size;
       store.pitch = result->rows.pitch * size;
-      store.mask = static_cast<std::uint16_t>((1u << left) - 1);
+      store.channels = std::min(result->last - channel, kDirectLanes);
       for (const DirectEntry& entry : p_.entries) {
         if (entry.function == Function::relu) {
           store.relu = true;

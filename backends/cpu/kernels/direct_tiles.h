@@ -15,7 +15,7 @@ inline constexpr int kDirectPixels = 12;  ///< most pixels of a tile
 struct DirectStore {
   void* y = nullptr;                ///< of the first pixel
   std::int64_t pitch = 0;           ///< bytes from pixel to pixel
-  std::uint16_t mask = 0;           ///< channels to write
+  std::int64_t channels = 0;        ///< to write, 16 at most
   const void* residual = nullptr;   ///< added first, of the input's type; null without
   std::int64_t residual_pitch = 0;  ///< bytes from pixel to pixel
   bool relu = false;
@@ -48,10 +48,12 @@ struct DirectTiles {
   const char* name;
   DirectFunction functions[kDirectVectors][kDirectPixels];  ///< [vectors - 1][pixels - 1]
   int pixels[kDirectVectors];  ///< the largest tile whose sums stay in registers
+  int vectors;                 ///< most of them in a tile
 };
 
 /// Null when they were not compiled in; whether the machine runs them is the caller's question.
-const DirectTiles* direct_tiles_f32();   ///< needs AVX-512F
-const DirectTiles* direct_tiles_bf16();  ///< needs AVX-512 BF16
+const DirectTiles* direct_tiles_avx2();         ///< f32
+const DirectTiles* direct_tiles_avx512();       ///< f32
+const DirectTiles* direct_tiles_avx512_bf16();  ///< bf16
 
 }  // namespace facet::cpu

@@ -8,6 +8,8 @@
 namespace facet::cpu {
 namespace {
 
+#include "backends/cpu/kernels/lanes_avx512.inc"
+
 /// Two channels at once; products and sums are f32.
 struct Bf16 {
   using Element = std::uint16_t;
@@ -31,17 +33,17 @@ struct Bf16 {
 
 #include "backends/cpu/kernels/direct_tiles.inc"
 
-constexpr DirectTiles kTiles = make_direct_tiles<Bf16>("avx512_bf16");
+constexpr DirectTiles kTiles = make_direct_tiles<Bf16>("avx512_bf16", LargestTiles{});
 
 }  // namespace
 
-const DirectTiles* direct_tiles_bf16() { return &kTiles; }
+const DirectTiles* direct_tiles_avx512_bf16() { return &kTiles; }
 
 }  // namespace facet::cpu
 #else
 namespace facet::cpu {
 
-const DirectTiles* direct_tiles_bf16() { return nullptr; }
+const DirectTiles* direct_tiles_avx512_bf16() { return nullptr; }
 
 }  // namespace facet::cpu
 #endif

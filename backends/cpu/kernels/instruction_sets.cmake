@@ -19,6 +19,8 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
                               "${loops};${avx512};-mavx512bf16")
   # GCC 12 takes the placeholder operand inside of its own intrinsics for an uninitialised variable.
   list(APPEND loops -Wno-uninitialized -Wno-maybe-uninitialized)
+  set_source_files_properties(${folder}/direct_tiles_avx2.cpp ${folder}/winograd_avx2.cpp PROPERTIES COMPILE_OPTIONS
+                              "${loops};-mavx2;-mfma")
   set_source_files_properties(${folder}/direct_tiles_avx512.cpp PROPERTIES COMPILE_OPTIONS
                               "${loops};-mavx512f;-mfma;-mprfchw")
   set_source_files_properties(${folder}/winograd_avx512.cpp PROPERTIES COMPILE_OPTIONS

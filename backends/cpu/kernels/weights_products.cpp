@@ -262,7 +262,7 @@ class Unit {
       const std::int64_t first = pieces.first(piece);
       product.v = v_ + (position * p_.v_step() + first * p_.pair()) * p_.size;
       product.sums = sums + (channel_ + first) * vectors * kDirectLanes;
-      p_.loops->products[vectors - 1][pieces.first(piece + 1) - first - 1](product);
+      p_.loops->row_products[vectors - 1][pieces.first(piece + 1) - first - 1](product);
     }
   }
 
@@ -389,7 +389,7 @@ std::unique_ptr<Kernel> lower_weights_products(const Node& node, std::span<const
   }
   plan.x_pitch = x->pitch;
   plan.dy_pitch = dy->pitch;
-  plan.vectors = direct_vectors(plan.out_channels);
+  plan.vectors = direct_vectors(*plan.tiles, plan.out_channels);
   plan.threads = omp_get_max_threads();
   const std::int64_t bytes =
       (plan.positions() * plan.channels + plan.dy_positions() * plan.blocks() * plan.lanes()) *

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/kernels/parallel.h"
 #include "backends/cpu/kernels/winograd_loops.h"
 #include "ir/layout.h"
@@ -41,7 +42,9 @@ std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
 struct WinogradPlan {
   DirectPlan conv;
   const WinogradLoops* loops = nullptr;
-  bool is_gradient = false;                      ///< of a convolution's x: weights are row-major
+  /// Of a convolution's x: its channels are the weights' first axis.
+  bool is_gradient = false;
+  bool row_weights = false;                      ///< weights are row-major
   std::int64_t tile_rows = 0, tile_columns = 0;  ///< of 2 x 2 results, per image
   std::int64_t in_row = 0;                       ///< channels of a transformed pixel, padded
   std::int64_t group = 0;                        ///< tiles that are transformed together
@@ -126,35 +129,22 @@ class Worker {
                     p_.v_step());
   }
 
-  /// Sums of one position and block for `count` tiles: a product of matrices, by the direct
-  /// kernel's tiles.
+  /// Sums of one position and block for `count` tiles: a product of matrices.
   void multiply(std::int64_t position, std::int64_t block, std::int64_t count) const {
     const int vectors = vectors_of(block);
     const std::int64_t most = c_.tiles->pixels[vectors - 1];
     const std::byte* const v = v_ + position * p_.v_step() * c_.element();
-    DirectTile tile;
-    tile.taps = 1;
-    tile.channels = c_.channels;
-    tile.weights =
+    WinogradProduct product;
+    product.v_step = p_.in_row;
+    product.z =
         a_.scratch + (position * p_.u_step() + block * c_.channels * c_.lanes()) * c_.element();
-    tile.weights_step = c_.lanes() * p_.pair();
-    tile.init = reinterpret_cast<const float*>(zeros());
+    product.z_step = c_.lanes() * p_.pair();
+    product.rows = c_.channels / p_.pair();
     for (std::int64_t first = 0; first < count; first += most) {
-      const std::int64_t pixels = std::min(most, count - first);
-      std::array<const void*, kDirectPixels> rows;
-      for (std::int64_t i = 0; i < pixels; ++i) {
-        rows[static_cast<std::size_t>(i)] = v + (first + i) * p_.in_row * c_.element();
-      }
-      std::array<DirectStore, kDirectVectors> stores;
-      for (int n = 0; n < vectors; ++n) {
-        DirectStore& store = stores[static_cast<std::size_t>(n)];
-        store.y = m_ + position * p_.m_step() + first * c_.lanes() + n * kDirectLanes;
-        store.pitch = c_.lanes() * kFloat;
-        store.mask = 0xFFFF;
-      }
-      tile.x = rows.data();
-      tile.stores = stores.data();
-      c_.tiles->functions[vectors - 1][pixels - 1](tile);
+      const std::int64_t tiles = std::min(most, count - first);
+      product.v = v + first * p_.in_row * c_.element();
+      product.sums = m_ + position * p_.m_step() + first * vectors * kDirectLanes;
+      p_.loops->products[vectors - 1][tiles - 1](product);
     }
   }
 
@@ -192,7 +182,8 @@ class Worker {
       }
     }
     const auto* const bias = reinterpret_cast<const float*>(a_.scratch + p_.bias_at()) + channel;
-    p_.loops->output(m_ + number * c_.lanes(), p_.m_step(), channels, bias, store);
+    const float* const m = m_ + number * vectors_of(block) * kDirectLanes;
+    p_.loops->output(m, p_.m_step(), channels, bias, store);
   }
 
   /// The last block may need fewer vectors than its weights have.
@@ -209,8 +200,8 @@ class Worker {
   float* m_;      ///< [positions][group][lanes]
 };
 
-/// u [positions][block][channel][lanes], of weights [block][tap][channel][lanes] or, for a
-/// gradient, [channel][channel of the result][tap]. A row is a channel's (a pair's) lanes.
+/// u [positions][block][channel][lanes], of weights [block][tap][channel][lanes] or row-major. A
+/// row is a channel's (a pair's) lanes.
 void WinogradPlan::transform_weights(const std::byte* weights, std::byte* u) const {
   const std::int64_t lanes = conv.lanes() * pair();
   const std::int64_t channels = conv.channels / pair();
@@ -220,12 +211,17 @@ void WinogradPlan::transform_weights(const std::byte* weights, std::byte* u) con
     for (std::int64_t row = begin; row < end; ++row) {
       const std::int64_t block = row / channels;
       std::byte* const to = u + row * lanes * size;
-      if (is_gradient) {
+      if (conv.row_weights) {
         const std::int64_t first = block * conv.lanes();
         const std::int64_t channel = row % channels * pair();
-        const std::int64_t step = conv.out_channels * 9;
-        loops->turned_weights(weights + (channel * step + first * 9) * size, step,
-                              conv.out_channels - first, conv.vectors, to, u_step());
+        WinogradRows windows;
+        windows.lane_step = is_gradient ? 9 : conv.channels * 9;
+        windows.pair_step = is_gradient ? conv.out_channels * 9 : 9;
+        windows.weights =
+            weights + (channel * windows.pair_step + first * windows.lane_step) * size;
+        windows.lanes = conv.out_channels - first;
+        windows.turned = is_gradient;
+        loops->row_weights(windows, conv.vectors, to, u_step());
       } else {
         const std::byte* const from = weights + (block * 8 * channels + row) * lanes * size;
         loops->weights(from, conv.channels * conv.lanes(), conv.vectors, to, u_step());
@@ -295,7 +291,8 @@ std::unique_ptr<Kernel> make(WinogradPlan winograd) {
 
 const WinogradLoops* winograd_loops_for(DType dtype) {
   if (direct_tiles_for(dtype) == nullptr) return nullptr;
-  return dtype == DType::f32 ? winograd_loops_f32() : winograd_loops_bf16();
+  if (dtype == DType::bf16) return winograd_loops_avx512_bf16();
+  return cpu_features().avx512 ? winograd_loops_avx512() : winograd_loops_avx2();
 }
 
 bool suits_winograd(const DirectPlan& plan) {
@@ -356,6 +353,7 @@ std::unique_ptr<Kernel> lower_winograd_gradient(const Node& node, std::span<cons
   WinogradPlan winograd;
   winograd.is_gradient = true;
   DirectPlan& conv = winograd.conv;
+  conv.row_weights = true;
   conv.tiles = direct_tiles_for(operands[0].type.dtype);
   conv.images = in[0];
   conv.channels = in[1];
@@ -369,7 +367,7 @@ std::unique_ptr<Kernel> lower_winograd_gradient(const Node& node, std::span<cons
     conv.pad[axis] = 2 - node.attributes().ints("pads")[axis];
   }
   conv.x = *dy;
-  conv.vectors = direct_vectors(conv.out_channels);
+  conv.vectors = direct_vectors(*conv.tiles, conv.out_channels);
   conv.results = {{0, conv.out_channels, *dx}};
   return make(std::move(winograd));
 }

@@ -9,6 +9,8 @@
 namespace facet::cpu {
 namespace {
 
+#include "backends/cpu/kernels/lanes_avx512.inc"
+
 /// The upper halves of f32 values; products take two of a lane at once.
 struct Bf16 {
   using Element = std::uint16_t;
@@ -18,10 +20,11 @@ struct Bf16 {
   }
   static __m512 lower(__m512i bits) { return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16)); }
   static __m512i rounded(__m512 v) { return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(v)); }
-  static __m512 load(__mmask16 mask, const std::uint16_t* x) {
+  static __m512 load(const std::uint16_t* x, __mmask16 mask) {
     return lower(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x)));
   }
-  static void store(std::uint16_t* y, __mmask16 mask, __m512 v) {
+  static void store(std::uint16_t* y, __m512 v) { store(y, v, 0xFFFF); }
+  static void store(std::uint16_t* y, __m512 v, __mmask16 mask) {
     _mm256_mask_storeu_epi16(y, mask, (__m256i)_mm512_cvtneps_pbh(v));
   }
   static void load_pair(const std::uint16_t* x, __m512 (&v)[2]) {
@@ -34,11 +37,10 @@ struct Bf16 {
   }
   /// Four bytes are read for each element: with its neighbour under the window's taps, so that none
   /// lies outside of the weights.
-  static __m512 gather(__mmask16 mask, const std::uint16_t* weights, int tap) {
-    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i places = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(9));
-    const std::uint16_t* const from = weights + (tap == 0 ? 0 : tap - 1);
-    const __m512i bits = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), mask, places, from, 2);
+  static __m512 gather(const std::uint16_t* x, int step, int tap, __mmask16 mask) {
+    const std::uint16_t* const from = x + (tap == 0 ? 0 : tap - 1);
+    const __m512i bits =
+        _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), mask, places_of(step), from, 2);
     return tap == 0 ? lower(bits) : upper(bits);
   }
   static __m512bh factors(const std::uint16_t* z) { return (__m512bh)_mm512_loadu_si512(z); }
@@ -52,17 +54,17 @@ struct Bf16 {
 
 #include "backends/cpu/kernels/winograd_loops.inc"
 
-constexpr WinogradLoops kLoops = make_winograd_loops<Bf16>("avx512_bf16");
+constexpr WinogradLoops kLoops = make_winograd_loops<Bf16>("avx512_bf16", LargestTiles{});
 
 }  // namespace
 
-const WinogradLoops* winograd_loops_bf16() { return &kLoops; }
+const WinogradLoops* winograd_loops_avx512_bf16() { return &kLoops; }
 
 }  // namespace facet::cpu
 #else
 namespace facet::cpu {
 
-const WinogradLoops* winograd_loops_bf16() { return nullptr; }
+const WinogradLoops* winograd_loops_avx512_bf16() { return nullptr; }
 
 }  // namespace facet::cpu
 #endif

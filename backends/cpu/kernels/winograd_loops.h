@@ -25,17 +25,26 @@ struct WinogradStore {
   const float* slopes = nullptr;  ///< of a prelu, one per channel; null without
 };
 
-/// sums[p][lane] = sum over rows r of v[r][p] * z[r][lane], for a number of channels p and of
-/// vectors of 16 lanes; a row of bf16 is a pair of tiles, v [pair][channel][2] and z
-/// [pair][lanes][2].
+/// sums[p][lane] = sum over rows r of v[r][p] * z[r][lane], for a number of p and of vectors of 16
+/// lanes; a row of bf16 is a pair, v [pair][p][2] and z [pair][lanes][2].
 struct WinogradProduct {
   const void* v = nullptr;
-  std::int64_t v_step = 0;  ///< elements from row to row
+  std::int64_t v_step = 0;  ///< elements from p to p; of row products from row to row
   const void* z = nullptr;
   std::int64_t z_step = 0;  ///< elements from row to row
   std::int64_t rows = 0;
-  float* sums = nullptr;  ///< [channels][16 * vectors]
+  float* sums = nullptr;  ///< [p][16 * vectors]
   bool adds = false;      ///< to what the sums hold
+};
+using WinogradMultiply = void (*)(const WinogradProduct&);
+
+/// Windows of row-major weights [..][..][3][3], `lane_step` elements from lane to lane. For bf16
+/// the second of a pair lies `pair_step` behind.
+struct WinogradRows {
+  const void* weights = nullptr;
+  std::int64_t lane_step = 0, pair_step = 0;
+  std::int64_t lanes = 0;  ///< that there are; the others become zeros
+  bool turned = false;     ///< each window by half a circle
 };
 
 struct WinogradLoops {
@@ -44,11 +53,8 @@ struct WinogradLoops {
   /// positions.
   void (*weights)(const void* weights, std::int64_t tap_step, std::int64_t vectors, void* u,
                   std::int64_t step);
-  /// The same from row-major weights [channels][3][3], the window turned by half a circle: the
-  /// first `channels` lanes, zeros in the others up to 16 * vectors. For bf16 the second of a pair
-  /// lies `pair_step` behind.
-  void (*turned_weights)(const void* weights, std::int64_t pair_step, std::int64_t channels,
-                         std::int64_t vectors, void* u, std::int64_t step);
+  /// The same of windows that lie in rows, for 16 * vectors lanes.
+  void (*row_weights)(const WinogradRows& rows, std::int64_t vectors, void* u, std::int64_t step);
   /// The 16 pixels of a patch, row by row, `channels` of each -> v at 16 positions.
   void (*input)(const void* const* pixels, std::int64_t channels, void* v, std::int64_t step);
   /// The same of one patch (f32) or, side by side, two (bf16): v [channel][2] at 16 positions.
@@ -65,12 +71,16 @@ struct WinogradLoops {
   /// The backward of `weights`: sums at 16 positions -> gradients [9][16 * vectors].
   void (*weights_gradient)(const float* sums, std::int64_t step, std::int64_t vectors,
                            float* gradients);
-  /// [vectors - 1][channels - 1]; as many channels as direct_tiles.h's largest tiles have pixels.
-  void (*products[kDirectVectors][kDirectPixels])(const WinogradProduct& product);
+  /// [vectors - 1][number of p - 1], as large as direct_tiles.h's tiles. What a p has of all rows
+  /// lies together: p are tiles, rows are channels.
+  WinogradMultiply products[kDirectVectors][kDirectPixels];
+  /// What a row has of all p lies together: p are channels, rows are tiles.
+  WinogradMultiply row_products[kDirectVectors][kDirectPixels];
 };
 
-/// Null when they were not compiled in.
-const WinogradLoops* winograd_loops_f32();   ///< they need AVX-512F
-const WinogradLoops* winograd_loops_bf16();  ///< they need AVX-512 BF16
+/// Null when they were not compiled in; whether the machine runs them is the caller's question.
+const WinogradLoops* winograd_loops_avx2();         ///< f32
+const WinogradLoops* winograd_loops_avx512();       ///< f32
+const WinogradLoops* winograd_loops_avx512_bf16();  ///< bf16
 
 }  // namespace facet::cpu

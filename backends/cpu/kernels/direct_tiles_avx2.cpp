@@ -1,0 +1,28 @@
+#include <utility>
+
+#include "backends/cpu/kernels/direct_tiles.h"
+
+#if defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+
+namespace facet::cpu {
+namespace {
+
+#include "backends/cpu/kernels/lanes_avx2.inc"
+// What the loops are made of comes first.
+#include "backends/cpu/kernels/direct_tiles.inc"
+
+constexpr DirectTiles kTiles = make_direct_tiles<F32>("avx2", LargestTiles{});
+
+}  // namespace
+
+const DirectTiles* direct_tiles_avx2() { return &kTiles; }
+
+}  // namespace facet::cpu
+#else
+namespace facet::cpu {
+
+const DirectTiles* direct_tiles_avx2() { return nullptr; }
+
+}  // namespace facet::cpu
+#endif
