@@ -26,12 +26,14 @@ struct Tile16 {
   __attribute__((target("avx512bf16"))) static void run(const std::uint16_t* a, std::int64_t a_row,
                                                         const std::uint32_t* b, std::int64_t b_row,
                                                         float* c, std::int64_t c_row,
-                                                        std::int64_t depth) {
+                                                        std::int64_t depth, bool adds) {
     __m512 sum[kRows][kVectors];
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_setzero_ps();
+      for (int v = 0; v < kVectors; ++v) {
+        sum[r][v] = adds ? _mm512_loadu_ps(c + r * c_row + v * kLanes) : _mm512_setzero_ps();
+      }
     }
     for (std::int64_t k = 0; k < depth; ++k) {
       __m512i right[kVectors];

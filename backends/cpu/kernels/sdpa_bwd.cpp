@@ -66,7 +66,10 @@ void lay_out(SdpaBwdPlan& p) {
   take(p.at.keys_turned, d * p.keys_row);
   take(p.at.values_turned, dv * p.keys_row);
   take(p.at.of_keys, d * p.keys_row);
-  if (s.relative_key >= 0) take(p.at.of_key_places, d * p.keys_row);
+  if (s.relative_key >= 0) {
+    take(p.at.of_key_places, d * p.keys_row);
+    take(p.at.scaled_keys, p.padded_keys * p.depth_row);
+  }
   take(p.at.of_values, dv * p.keys_row);
   take(p.at.queries, rows * d);
   take(p.at.queries_turned, d * rows);

@@ -79,13 +79,19 @@ class Worker {
                 std::int64_t depth) const {
     p_.loops->product({a, a_row, b, b_row, c, c_row, rows, panels_of(columns), depth});
   }
-  /// to[r, c] += a . b.
+  /// to[r, c] += a . b. What b has behind the columns may be anything, so that a last panel which
+  /// is not whole takes a way of its own.
   void add_product(const float* a, std::int64_t a_row, const float* b, std::int64_t b_row,
                    float* to, std::int64_t to_row, std::int64_t rows, std::int64_t columns,
                    std::int64_t depth) const {
+    const std::int64_t whole = columns / kPanel * kPanel;
+    if (whole > 0) {
+      p_.loops->product({a, a_row, b, b_row, to, to_row, rows, whole, depth, /*adds=*/true});
+    }
+    if (whole == columns) return;
     float* const product = own_ + p_.at.product;
-    multiply(a, a_row, b, b_row, product, panels_of(columns), rows, columns, depth);
-    add_matrix(product, panels_of(columns), to, to_row, rows, columns);
+    multiply(a, a_row, b + whole, b_row, product, kPanel, rows, kPanel, depth);
+    add_matrix(product, kPanel, to + whole, to_row, rows, columns - whole);
   }
 
   PackSource head_of(const SdpaTokens& tokens, std::size_t operand) const {
@@ -101,10 +107,21 @@ class Worker {
     pack_columns(head_of(p_.k, 2), 0, p_.padded_keys, own_ + p_.at.keys_turned, p_.keys_row);
     pack_columns(head_of(p_.v, 3), 0, p_.padded_keys, own_ + p_.at.values_turned, p_.keys_row);
     std::fill_n(own_ + p_.at.of_keys, d * p_.keys_row, 0.0f);
-    if (s_.relative_key >= 0) std::fill_n(own_ + p_.at.of_key_places, d * p_.keys_row, 0.0f);
+    if (s_.relative_key >= 0) {
+      std::fill_n(own_ + p_.at.of_key_places, d * p_.keys_row, 0.0f);
+      scale_keys();
+    }
     std::fill_n(own_ + p_.at.of_values, dv * p_.keys_row, 0.0f);
     std::fill_n(scales_, 3, 0.0);
     if (head_ == 0) clear_unread(p_, addresses_, image_);
+  }
+
+  /// The keys as the gradient of their places sees them.
+  void scale_keys() const {
+    const float scale = factor(key_term());
+    const float* const keys = own_ + p_.at.keys;
+    float* const scaled = own_ + p_.at.scaled_keys;
+    for (std::int64_t i = 0; i < p_.padded_keys * p_.depth_row; ++i) scaled[i] = scale * keys[i];
   }
 
   void run_block(std::int64_t begin, std::int64_t end) {
@@ -153,13 +170,9 @@ class Worker {
     if (s_.clamp) clamp();
     if (s_.bias >= 0) add_bias();
     float sums[kMostRows];
-    p_.loops->exponentials({scores(), p_.scores_row, rows_, s_.keys, p_.padded_keys, sums});
-    for (std::int64_t r = 0; r < rows_; ++r) {
-      float* const row = scores() + r * p_.scores_row;
-      const float part = 1.0f / sums[r];
-#pragma omp simd
-      for (std::int64_t j = 0; j < p_.padded_keys; ++j) row[j] *= part;
-    }
+    const Exponentials rows{scores(), p_.scores_row, rows_, s_.keys, p_.padded_keys, sums};
+    p_.loops->exponentials(rows);
+    p_.loops->normalize(rows);
   }
 
   /// Where the rows of relative_key begin that the panel of keys from `j` on meets.
@@ -264,15 +277,8 @@ class Worker {
   }
 
   void softmax_gradient() const {
-    for (std::int64_t r = 0; r < rows_; ++r) {
-      const float* const weights = scores() + r * p_.scores_row;
-      float* const row = of_scores() + r * p_.scores_row;
-      float mean = 0;
-#pragma omp simd reduction(+ : mean)
-      for (std::int64_t j = 0; j < s_.keys; ++j) mean += weights[j] * row[j];
-#pragma omp simd
-      for (std::int64_t j = 0; j < p_.padded_keys; ++j) row[j] = weights[j] * (row[j] - mean);
-    }
+    p_.loops->softmax_gradient(
+        {scores(), of_scores(), p_.scores_row, rows_, s_.keys, p_.padded_keys});
   }
 
   void cut() const {
@@ -343,9 +349,7 @@ class Worker {
   /// Panel by panel: row t of the diagonals belongs to one distance, as in ScoreSum.
   void add_key_places() {
     const std::int64_t d = s_.query.size, count = rows_ + kBefore;
-    const float scale = factor(key_term());
     float* const diagonals = own_ + p_.at.diagonals;
-    float* const product = own_ + p_.at.product;
     for (std::int64_t j = 0; j < p_.padded_keys; j += kPanel) {
       std::fill_n(diagonals, count * kPanel, 0.0f);
       for (std::int64_t r = 0; r < rows_; ++r) {
@@ -356,11 +360,9 @@ class Worker {
       const std::int64_t row = key_row_of(j);
       add_product(base_ + p_.at.key_turned + row, p_.key_row, diagonals, kPanel,
                   own_ + p_.at.of_key_places + j, p_.keys_row, d, kPanel, count);
-      multiply(diagonals, kPanel, own_ + p_.at.keys + j * p_.depth_row, p_.depth_row, product,
-               p_.depth_row, count, p_.depth_row, kPanel);
-      for (std::int64_t i = 0; i < count * p_.depth_row; ++i) product[i] *= scale;
-      add_matrix(product, p_.depth_row, group_ + p_.at.of_key + row * p_.depth_row, p_.depth_row,
-                 count, p_.depth_row);
+      add_product(diagonals, kPanel, own_ + p_.at.scaled_keys + j * p_.depth_row, p_.depth_row,
+                  group_ + p_.at.of_key + row * p_.depth_row, p_.depth_row, count, p_.depth_row,
+                  kPanel);
     }
   }
 

@@ -32,8 +32,9 @@ struct SdpaBwdScratch {
   // From the beginning of a thread's part.
   std::int64_t keys = 0, keys_turned = 0, values_turned = 0;   ///< of the head
   std::int64_t of_keys = 0, of_key_places = 0, of_values = 0;  ///< turned: [d or dv, keys_row]
-  std::int64_t queries = 0, queries_turned = 0;                ///< of the block
-  std::int64_t cotangents = 0, cotangents_turned = 0;          ///< of content, then of places
+  std::int64_t scaled_keys = 0;  ///< [padded_keys, depth_row], by the factor of key places
+  std::int64_t queries = 0, queries_turned = 0;        ///< of the block
+  std::int64_t cotangents = 0, cotangents_turned = 0;  ///< of content, then of places
   std::int64_t weights = 0, of_scores = 0;  ///< of the block, zeros between rows: see SdpaPlan
   std::int64_t mask = 0;                    ///< 0 where the clamp cuts
   std::int64_t sums = 0;                    ///< products of queries, or cotangents, and places

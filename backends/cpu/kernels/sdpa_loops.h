@@ -27,6 +27,7 @@ struct Product {
   std::int64_t rows = 0;
   std::int64_t columns = 0;
   std::int64_t depth = 0;
+  bool adds = false;  ///< to what c holds
 };
 
 /// scores[r, j] = clamp(content * scores[r, j] + place * places[r, j] + key * keys(r, j)) for j <
@@ -75,6 +76,17 @@ struct Exponentials {
   float* sums = nullptr;
 };
 
+/// Of each row of weights w and cotangents g, both `row` apart, up to `padded`, a multiple of
+/// kPanel: g[j] = w[j] * (g[j] - sum over i < count of w[i] * g[i]).
+struct SoftmaxGradient {
+  const float* weights = nullptr;
+  float* cotangents = nullptr;
+  std::int64_t row = 0;
+  std::int64_t rows = 0;
+  std::int64_t count = 0;
+  std::int64_t padded = 0;
+};
+
 /// y[r, c] = (y[r, c] * scale[c] + add[r, c] * add_scale[c]) / sums[r] + shift[c].
 struct OutputSum {
   float* y = nullptr;
@@ -97,6 +109,9 @@ struct SdpaLoops {
   void (*sum_scores)(const ScoreSum&);
   void (*spread_map)(const MapSpread&);
   void (*exponentials)(const Exponentials&);
+  /// Divides the rows of exponentials by their sums.
+  void (*normalize)(const Exponentials&);
+  void (*softmax_gradient)(const SoftmaxGradient&);
   void (*sum_outputs)(const OutputSum&);
 };
 

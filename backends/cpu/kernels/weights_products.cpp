@@ -24,8 +24,10 @@
 //
 // Tiles are cut into parts, each with sums of its own, and a part's channels of x into ranges: a
 // unit is a part's range, done by one thread, group of tiles by group:
-//   1. tiles of x, v [position][tile][channel of the range], bf16 in pairs of tiles;
-//   2. tiles of dy, z [position][block][tile][lanes], likewise, the same at every tap;
+//   1. tiles of dy, z [position][block][tile][lanes], bf16 in pairs of tiles, the same at every
+//   tap;
+// and for each panel of the range's channels
+//   2. tiles of x, v [position][tile][channel of the panel], likewise;
 //   3. the part's sums u [position][block][channel][lanes] take up what the group's tiles give.
 // Nothing goes from thread to thread but finished sums: a line of the cache that one core has
 // written costs the other more than the products on it. Ranges depend on the number of threads and
@@ -42,6 +44,10 @@ constexpr std::int64_t kGroupBytes = 512 * 1024;
 constexpr std::int64_t kFewestTiles = 64;
 constexpr std::int64_t kFewestTilesFar = 256;
 constexpr std::int64_t kNearSums = 512 * 1024;
+/// Channels of x that are multiplied with all of a group's dy before the next ones are packed: rows
+/// of them stay in the second-level cache, and a step from row to row in few pages. A multiple of
+/// all largest tiles.
+constexpr std::int64_t kPanelChannels = 144;
 /// Sums of all parts; and tiles of a part, beside which adding its sums is little.
 constexpr std::int64_t kPartBytes = 4 << 20;
 constexpr std::int64_t kMostParts = 8;
@@ -96,7 +102,9 @@ struct WeightsProductsPlan {
 
   /// Elements from a tile's channels to the next tile's, and from position to position: no powers
   /// of two, which would crowd the cache.
-  std::int64_t v_row() const { return (in_vectors() + 1) * kDirectLanes; }
+  std::int64_t v_row() const {
+    return std::min(in_vectors() * kDirectLanes, kPanelChannels) + kDirectLanes;
+  }
   std::int64_t v_step() const { return group * v_row() + kLine; }
   std::int64_t z_step() const { return blocks() * group * lanes() + kLine; }
   std::int64_t u_step() const { return blocks() * channels * lanes(); }
@@ -134,25 +142,18 @@ class Unit {
   /// Tiles [begin, end) and channels of x [first_channel, last_channel), into a part's sums.
   void run(std::int64_t begin, std::int64_t end, std::int64_t first_channel,
            std::int64_t last_channel, float* sums) {
-    channel_ = first_channel;
-    width_ = last_channel - first_channel;
     sums_ = sums;
     adds_ = false;
     for (std::int64_t first = begin; first < end; first += p_.group) {
       const std::int64_t count = std::min(p_.group, end - first);
-      for (std::int64_t at = 0; at < count; at += p_.pair()) {
-        const std::int64_t together = std::min(p_.pair(), count - at);
-        if (p_.is_winograd) {
-          transform_x(first + at, together, at);
-          transform_dy(first + at, together, at);
-        } else {
-          pack_x(first + at, together, at);
-          pack_dy(first + at, together, at);
-        }
-      }
-      for (std::int64_t position = 0; position < p_.positions(); ++position) {
-        for (std::int64_t block = 0; block < p_.blocks(); ++block) {
-          multiply(position, block, count);
+      for_each_pair(first, count, p_.is_winograd ? &Unit::transform_dy : &Unit::pack_dy);
+      for (channel_ = first_channel; channel_ < last_channel; channel_ += kPanelChannels) {
+        width_ = std::min(kPanelChannels, last_channel - channel_);
+        for_each_pair(first, count, p_.is_winograd ? &Unit::transform_x : &Unit::pack_x);
+        for (std::int64_t position = 0; position < p_.positions(); ++position) {
+          for (std::int64_t block = 0; block < p_.blocks(); ++block) {
+            multiply(position, block, count);
+          }
         }
       }
       adds_ = true;
@@ -167,6 +168,14 @@ class Unit {
     const std::int64_t row = tile / p_.tile_columns();
     return {row / p_.tile_rows(), row % p_.tile_rows() * p_.tile_extent(),
             tile % p_.tile_columns() * p_.tile_extent()};
+  }
+
+  /// The group's tiles, by those that are multiplied together.
+  void for_each_pair(std::int64_t first, std::int64_t count,
+                     void (Unit::*pack)(std::int64_t, std::int64_t, std::int64_t) const) const {
+    for (std::int64_t at = 0; at < count; at += p_.pair()) {
+      (this->*pack)(first + at, std::min(p_.pair(), count - at), at);
+    }
   }
 
   /// What lies under each tap for the `count` pixels of dy from `tile` on that are multiplied
@@ -272,7 +281,7 @@ class Unit {
   const std::byte* scratch_;
   std::byte* v_;
   std::byte* z_;
-  std::int64_t channel_ = 0, width_ = 0;  ///< of x
+  std::int64_t channel_ = 0, width_ = 0;  ///< of the panel of x
   float* sums_ = nullptr;
   bool adds_ = false;  ///< whether the sums hold those of groups before
 };
@@ -392,7 +401,7 @@ std::unique_ptr<Kernel> lower_weights_products(const Node& node, std::span<const
   plan.vectors = direct_vectors(*plan.tiles, plan.out_channels);
   plan.threads = omp_get_max_threads();
   const std::int64_t bytes =
-      (plan.positions() * plan.channels + plan.dy_positions() * plan.blocks() * plan.lanes()) *
+      (plan.positions() * plan.v_row() + plan.dy_positions() * plan.blocks() * plan.lanes()) *
       plan.size;
   plan.parts = std::clamp<std::int64_t>(
       std::min(kPartBytes / (plan.part_floats() * kFloat), plan.tile_count() / kFewestPartTiles), 1,
