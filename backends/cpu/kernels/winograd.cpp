@@ -42,55 +42,85 @@ std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
 struct WinogradPlan {
   DirectPlan conv;
   const WinogradLoops* loops = nullptr;
-  /// Of a convolution's x: its channels are the weights' first axis.
-  bool is_gradient = false;
-  bool row_weights = false;                      ///< weights are row-major
+  bool is_gradient = false;  ///< of a convolution's x: its channels are the weights' first axis
   std::int64_t tile_rows = 0, tile_columns = 0;  ///< of 2 x 2 results, per image
   std::int64_t in_row = 0;                       ///< channels of a transformed pixel, padded
   std::int64_t group = 0;                        ///< tiles that are transformed together
   std::int64_t threads = 1;                      ///< that have scratch of their own
+  /// Of tiles and transformed weights the smaller is made ahead and read by all threads. Usually
+  /// that is the weights, and threads share the tiles, group by group. Of a few tiles (`by_blocks`,
+  /// all of them are one group) threads share the blocks of channels, and each transforms a block's
+  /// weights into its own cache where it needs them. The bits are the same.
+  bool by_blocks = false;
 
   std::int64_t out_row() const { return conv.blocks() * conv.lanes(); }
   std::int64_t tiles() const { return conv.images * tile_rows * tile_columns; }
   std::int64_t pair() const { return conv.element() == 2 ? 2 : 1; }
   /// From one position to the next: no power of two, which would crowd the cache. Of transformed
   /// weights and patches in elements, of sums in floats.
-  std::int64_t u_step() const { return conv.channels * out_row() + kLine; }
+  std::int64_t u_step() const {
+    return conv.channels * (by_blocks ? conv.lanes() : out_row()) + kLine;
+  }
   std::int64_t v_step() const { return group * in_row + kLine; }
   std::int64_t m_step() const { return group * conv.lanes() + kDirectLanes; }
 
   /// Scratch, in bytes: transformed weights, a bias, a pixel of zeros, then each thread's patches
-  /// [positions][tiles][in_row] and sums [positions][tiles][lanes] of a block.
-  std::int64_t bias_at() const { return kWinogradPositions * u_step() * conv.element(); }
+  /// [positions][tiles][in_row] and sums [positions][tiles][lanes] of a block. By blocks, weights
+  /// (of a block) and patches (of all tiles) change places.
+  std::int64_t bias_at() const { return by_blocks ? patch_bytes() : weight_bytes(); }
   std::int64_t zeros_at() const { return bias_at() + out_row() * kFloat; }
   std::int64_t threads_at() const {
     const std::int64_t zeros = std::max(in_row * conv.element(), conv.lanes() * kFloat);
     return rounded_up(zeros_at() + zeros, kLine);
   }
+  std::int64_t weight_bytes() const {
+    return rounded_up(kWinogradPositions * u_step() * conv.element(), kLine);
+  }
   std::int64_t patch_bytes() const {
     return rounded_up(kWinogradPositions * v_step() * conv.element(), kLine);
   }
-  std::int64_t per_thread() const { return patch_bytes() + kWinogradPositions * m_step() * kFloat; }
+  std::int64_t sums_at() const { return by_blocks ? weight_bytes() : patch_bytes(); }
+  std::int64_t per_thread() const { return sums_at() + kWinogradPositions * m_step() * kFloat; }
 
   std::string implementation() const { return std::string("winograd:") + loops->name; }
-  void transform_weights(const std::byte* weights, std::byte* u) const;
+  /// Rows [begin, end), the first of them to `u`.
+  void transform_weights(const std::byte* weights, std::int64_t begin, std::int64_t end,
+                         std::byte* u) const;
+  std::int64_t weight_rows() const { return conv.blocks() * conv.channels / pair(); }
   std::size_t scratch_bytes() const {
     return static_cast<std::size_t>(threads_at() + threads * per_thread());
   }
   void run(const Addresses& addresses) const;
 };
 
-/// One thread's share of the tiles.
+/// One thread's share of the tiles, or of the blocks.
 class Worker {
  public:
   Worker(const WinogradPlan& plan, const Addresses& addresses, std::byte* own)
       : p_(plan),
         c_(plan.conv),
         a_(addresses),
-        v_(own),
-        m_(reinterpret_cast<float*>(own + plan.patch_bytes())) {}
+        u_(plan.by_blocks ? own : addresses.scratch),
+        v_(plan.by_blocks ? addresses.scratch : own),
+        m_(reinterpret_cast<float*>(own + plan.sums_at())) {}
 
-  void run(std::int64_t begin, std::int64_t end) {
+  void transform_patches(std::int64_t begin, std::int64_t end) {
+    for (std::int64_t tile = begin; tile < end; ++tile) transform_patch(tile, tile);
+  }
+
+  /// Of all tiles, which are transformed.
+  void run_blocks(std::int64_t begin, std::int64_t end) {
+    const std::int64_t rows = c_.channels / p_.pair();
+    for (std::int64_t block = begin; block < end; ++block) {
+      p_.transform_weights(a_.operands[1], block * rows, (block + 1) * rows, u_);
+      for (std::int64_t position = 0; position < kWinogradPositions; ++position) {
+        multiply(position, block, p_.tiles());
+      }
+      for (std::int64_t i = 0; i < p_.tiles(); ++i) store_tile(i, i, block);
+    }
+  }
+
+  void run_tiles(std::int64_t begin, std::int64_t end) {
     for (std::int64_t first = begin; first < end; first += p_.group) {
       const std::int64_t count = std::min(p_.group, end - first);
       for (std::int64_t i = 0; i < count; ++i) transform_patch(first + i, i);
@@ -136,8 +166,8 @@ class Worker {
     const std::byte* const v = v_ + position * p_.v_step() * c_.element();
     WinogradProduct product;
     product.v_step = p_.in_row;
-    product.z =
-        a_.scratch + (position * p_.u_step() + block * c_.channels * c_.lanes()) * c_.element();
+    const std::int64_t before = p_.by_blocks ? 0 : block * c_.channels * c_.lanes();
+    product.z = u_ + (position * p_.u_step() + before) * c_.element();
     product.z_step = c_.lanes() * p_.pair();
     product.rows = c_.channels / p_.pair();
     for (std::int64_t first = 0; first < count; first += most) {
@@ -196,38 +226,35 @@ class Worker {
   const WinogradPlan& p_;
   const DirectPlan& c_;
   const Addresses& a_;
+  std::byte* u_;  ///< [positions][block, if not one alone][channels][lanes]
   std::byte* v_;  ///< [positions][group][in_row]
   float* m_;      ///< [positions][group][lanes]
 };
 
 /// u [positions][block][channel][lanes], of weights [block][tap][channel][lanes] or row-major. A
 /// row is a channel's (a pair's) lanes.
-void WinogradPlan::transform_weights(const std::byte* weights, std::byte* u) const {
+void WinogradPlan::transform_weights(const std::byte* weights, std::int64_t begin, std::int64_t end,
+                                     std::byte* u) const {
   const std::int64_t lanes = conv.lanes() * pair();
   const std::int64_t channels = conv.channels / pair();
-  const std::int64_t rows = conv.blocks() * channels;
   const std::int64_t size = conv.element();
-  parallel_for(rows, rows * lanes * 9, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      const std::int64_t block = row / channels;
-      std::byte* const to = u + row * lanes * size;
-      if (conv.row_weights) {
-        const std::int64_t first = block * conv.lanes();
-        const std::int64_t channel = row % channels * pair();
-        WinogradRows windows;
-        windows.lane_step = is_gradient ? 9 : conv.channels * 9;
-        windows.pair_step = is_gradient ? conv.out_channels * 9 : 9;
-        windows.weights =
-            weights + (channel * windows.pair_step + first * windows.lane_step) * size;
-        windows.lanes = conv.out_channels - first;
-        windows.turned = is_gradient;
-        loops->row_weights(windows, conv.vectors, to, u_step());
-      } else {
-        const std::byte* const from = weights + (block * 8 * channels + row) * lanes * size;
-        loops->weights(from, conv.channels * conv.lanes(), conv.vectors, to, u_step());
-      }
+  for (std::int64_t row = begin; row < end; ++row, u += lanes * size) {
+    const std::int64_t block = row / channels;
+    if (conv.row_weights) {
+      const std::int64_t first = block * conv.lanes();
+      const std::int64_t channel = row % channels * pair();
+      WinogradRows windows;
+      windows.lane_step = is_gradient ? 9 : conv.channels * 9;
+      windows.pair_step = is_gradient ? conv.out_channels * 9 : 9;
+      windows.weights = weights + (channel * windows.pair_step + first * windows.lane_step) * size;
+      windows.lanes = conv.out_channels - first;
+      windows.turned = is_gradient;
+      loops->row_weights(windows, conv.vectors, u, u_step());
+    } else {
+      const std::byte* const from = weights + (block * 8 * channels + row) * lanes * size;
+      loops->weights(from, conv.channels * conv.lanes(), conv.vectors, u, u_step());
     }
-  });
+  }
 }
 
 void WinogradPlan::run(const Addresses& addresses) const {
@@ -237,17 +264,28 @@ void WinogradPlan::run(const Addresses& addresses) const {
     std::memcpy(scratch + bias_at(), addresses.operands[static_cast<std::size_t>(conv.bias)],
                 static_cast<std::size_t>(conv.out_channels * kFloat));
   }
-  transform_weights(addresses.operands[1], scratch);
   const std::int64_t work = tiles() * conv.channels * out_row();
-  parallel_for(tiles(), work, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t thread = omp_get_thread_num();
-    if (thread < threads) {
-      Worker(*this, addresses, scratch + threads_at() + thread * per_thread()).run(begin, end);
-    } else {  // more threads than when the kernel was made
-      std::vector<std::byte> own(static_cast<std::size_t>(per_thread()));
-      Worker(*this, addresses, own.data()).run(begin, end);
-    }
-  });
+  const auto share = [&](std::int64_t count, void (Worker::*part)(std::int64_t, std::int64_t)) {
+    parallel_for(count, work, [&](std::int64_t begin, std::int64_t end) {
+      const std::int64_t thread = omp_get_thread_num();
+      std::vector<std::byte> own;  // more threads than when the kernel was made
+      if (thread >= threads) own.resize(static_cast<std::size_t>(per_thread()));
+      Worker worker(*this, addresses,
+                    own.empty() ? scratch + threads_at() + thread * per_thread() : own.data());
+      (worker.*part)(begin, end);
+    });
+  };
+  if (by_blocks) {
+    share(tiles(), &Worker::transform_patches);
+    share(conv.blocks(), &Worker::run_blocks);
+  } else {
+    parallel_for(weight_rows(), weight_rows() * conv.lanes() * pair() * 9,
+                 [&](std::int64_t begin, std::int64_t end) {
+                   const std::int64_t row = conv.lanes() * pair() * conv.element();
+                   transform_weights(addresses.operands[1], begin, end, scratch + begin * row);
+                 });
+    share(tiles(), &Worker::run_tiles);
+  }
 }
 
 /// Enough channels on both sides, and transformed weights within their bound.
@@ -278,6 +316,14 @@ std::unique_ptr<Kernel> make(WinogradPlan winograd) {
   const std::int64_t bytes =
       kWinogradPositions * (winograd.in_row * conv.element() + conv.lanes() * kFloat);
   const std::int64_t share = (winograd.tiles() + winograd.threads - 1) / winograd.threads;
+  // Blocks that the threads cannot share evenly would leave one of them idle.
+  const std::int64_t blocks = conv.blocks();
+  winograd.by_blocks = winograd.tiles() <= conv.out_channels &&
+                       (blocks % winograd.threads == 0 || blocks >= 4 * winograd.threads);
+  if (winograd.by_blocks) {
+    winograd.group = winograd.tiles();
+    return make_kernel(std::move(winograd));
+  }
   const std::int64_t weight_bytes =
       kWinogradPositions * conv.channels * winograd.out_row() * conv.element();
   const bool reread = weight_bytes > kCachedWeightBytes;
