@@ -155,6 +155,12 @@ std::optional<PixelRows> pixel_rows(const View& view) {
   return rows;
 }
 
+bool is_row_major(const View& view) {
+  return !is_blocked(view.type.layout) &&
+         same_strides(static_extents(view.type.shape), view.strides,
+                      dense_strides({view.type.dtype, view.type.shape, {}}));
+}
+
 bool takes_direct(const Node& node) {
   if (!node.is("conv") && !node.is("conv_branches")) return false;
   const Value x = node.operand(0);
@@ -203,9 +209,7 @@ std::unique_ptr<Kernel> lower_direct(const Node& node, std::span<const View> ope
   const View& weights = operands[1];
   plan.row_weights = !is_blocked(weights.type.layout) && takes_row_weights(node);
   const bool is_expected =
-      plan.row_weights ? same_strides(static_extents(weights.type.shape), weights.strides,
-                                      dense_strides({weights.type.dtype, weights.type.shape, {}}))
-                       : weights.type.layout == direct_weights_layout(node);
+      plan.row_weights ? is_row_major(weights) : weights.type.layout == direct_weights_layout(node);
   if (!is_expected) return nullptr;
   plan.tiles = direct_tiles_for(node.operand(0).dtype());
   plan.vectors = direct_vectors(*plan.tiles, node.operand(1).shape()[0].factor);

@@ -19,6 +19,8 @@ struct PixelRows {
 
 /// The image's rows, or none where pixels are not one distance apart or channels not contiguous.
 std::optional<PixelRows> pixel_rows(const View& view);
+/// Whether elements lie in the order of the axes, without gaps.
+bool is_row_major(const View& view);
 /// Tiles for f32 or bf16. Null where the machine lacks the instructions, or has faster ones that
 /// oneDNN uses.
 const DirectTiles* direct_tiles_for(DType dtype);

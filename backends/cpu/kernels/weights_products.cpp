@@ -24,8 +24,8 @@
 //
 // Tiles are cut into parts, each with sums of its own, and a part's channels of x into ranges: a
 // unit is a part's range, done by one thread, group of tiles by group:
-//   1. tiles of dy, z [position][block][tile][lanes], bf16 in pairs of tiles, the same at every
-//   tap;
+//   1. tiles of dy, z [position][block][tile][lanes], bf16 in pairs of tiles, for all taps the
+//   same;
 // and for each panel of the range's channels
 //   2. tiles of x, v [position][tile][channel of the panel], likewise;
 //   3. the part's sums u [position][block][channel][lanes] take up what the group's tiles give.
@@ -371,10 +371,8 @@ std::unique_ptr<Kernel> lower_weights_products(const Node& node, std::span<const
   if (!is_winograd && !suits_products(node)) return nullptr;
   const std::optional<PixelRows> dy = pixel_rows(operands[0]);
   const std::optional<PixelRows> x = pixel_rows(operands[1]);
-  const bool is_row_major = result.type.dtype == DType::f32 && !is_blocked(result.type.layout) &&
-                            same_strides(static_extents(result.type.shape), result.strides,
-                                         dense_strides({DType::f32, result.type.shape, {}}));
-  if (!dy || !x || dy->type != x->type || !is_row_major) return nullptr;
+  const bool is_expected = result.type.dtype == DType::f32 && is_row_major(result);
+  if (!dy || !x || dy->type != x->type || !is_expected) return nullptr;
   const std::vector<std::int64_t> out = static_extents(operands[0].type.shape);
   const std::vector<std::int64_t> in = static_extents(operands[1].type.shape);
   WeightsProductsPlan plan;

@@ -386,12 +386,8 @@ std::unique_ptr<Kernel> lower_winograd_gradient(const Node& node, std::span<cons
                                                 const View& result) {
   const std::optional<PixelRows> dy = pixel_rows(operands[0]);
   const std::optional<PixelRows> dx = pixel_rows(result);
-  const View& weights = operands[1];
-  const bool is_row_major =
-      !is_blocked(weights.type.layout) &&
-      same_strides(static_extents(weights.type.shape), weights.strides,
-                   dense_strides({weights.type.dtype, weights.type.shape, {}}));
-  if (!suits_winograd_gradient(node) || !dy || !dx || dx->type != dy->type || !is_row_major) {
+  if (!suits_winograd_gradient(node) || !dy || !dx || dx->type != dy->type ||
+      !is_row_major(operands[1])) {
     return nullptr;
   }
   const std::vector<std::int64_t> in = static_extents(operands[0].type.shape);
