@@ -13,7 +13,6 @@
 #include "backends/cpu/kernels/planned_kernel.h"
 #include "backends/cpu/kernels/winograd.h"
 #include "backends/cpu/kernels/winograd_loops.h"
-#include "ir/layout.h"
 
 // Weight gradients as products of matrices, [channels of x][tiles] by [tiles][channels of dy], one
 // at each position: for any window a position is a tap and a tile a pixel of dy, with the pixel of

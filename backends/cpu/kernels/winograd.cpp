@@ -10,7 +10,6 @@
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/kernels/parallel.h"
 #include "backends/cpu/kernels/winograd_loops.h"
-#include "ir/layout.h"
 
 namespace facet::cpu {
 namespace {
