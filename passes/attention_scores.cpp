@@ -360,10 +360,8 @@ class ScoreReader {
   bool read_map_part(Value part, bool rows, Tokens& tokens, Table& table, Factor& factor) {
     const std::string odd = "relative positions on the map are not in the order of its places";
     const std::int64_t extent = rows ? s_.height : s_.width, wide = 2 * extent - 1;
-    const std::vector<Dim> places{s_.batch, s_.heads, s_.height, s_.width};
-    Shape frame = places;
-    frame.push_back(rows ? extent : 1);
-    frame.push_back(rows ? 1 : extent);
+    const Shape places{s_.batch, s_.heads, s_.height, s_.width};
+    const Shape frame{s_.batch, s_.heads, s_.height, s_.width, rows ? extent : 1, rows ? 1 : extent};
     Value unmerged = part;  // the places may be one axis here, which strides cannot say
     while (unmerged.node->is("reshape")) unmerged = unmerged.node->operand(0);
     const auto seen = strided_view(unmerged);

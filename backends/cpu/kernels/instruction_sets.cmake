@@ -29,3 +29,5 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
                               ${folder}/winograd_avx512_bf16.cpp PROPERTIES COMPILE_OPTIONS
     "${loops};-mavx512f;-mavx512bw;-mavx512vl;-mavx512bf16;-mfma;-mprfchw")
 endif()
+file(GLOB loop_files ${folder}/*_baseline.cpp ${folder}/*_avx*.cpp)
+set_source_files_properties(${loop_files} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
