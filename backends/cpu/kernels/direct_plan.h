@@ -67,6 +67,11 @@ struct DirectPlan {
   std::int64_t lanes() const { return vectors * kDirectLanes; }
   std::int64_t blocks() const { return (out_channels + lanes() - 1) / lanes(); }
   std::int64_t element() const { return x.type == Float::f32 ? 4 : 2; }
+  /// Whether result pixel i is input pixel i through the weights.
+  bool is_pointwise() const {
+    return taps() == 1 && stride[0] == 1 && stride[1] == 1 && pad[0] == 0 && pad[1] == 0 &&
+           height == out_height && width == out_width;
+  }
 
   std::string implementation() const { return std::string("direct:") + tiles->name; }
   std::size_t scratch_bytes() const;

@@ -17,6 +17,8 @@ constexpr std::int64_t kChunkBytes = 192 * 1024;
 /// Tiles of a group: more of them use a chunk more often, fewer keep their inputs in the cache.
 constexpr std::int64_t kGroupTiles = 9;
 constexpr std::size_t kMostPixels = kDirectPixels;
+/// Tiles that a thread takes at a time, at least: the first of them finds nothing fetched ahead.
+constexpr std::int64_t kFewestTiles = 4;
 
 /// What all threads of a run read.
 struct Common {
@@ -34,6 +36,8 @@ class Worker {
     pointers_.resize(static_cast<std::size_t>(pixels * p_.taps()));
     next_.resize(pointers_.size());
     sums_.resize(static_cast<std::size_t>(pixels * p_.lanes()) + kDirectLanes);
+    if (p_.stores_directly) set_stores();
+    for (std::int64_t block = 0; block < p_.blocks(); ++block) tiles_.push_back(tile_of(block));
   }
 
   /// Pixels [begin, end), all blocks for one tile after the other.
@@ -47,19 +51,16 @@ class Worker {
       if (next > 0) find_inputs(first + count, next, next_.data());
       for (std::int64_t block = 0; block < p_.blocks(); ++block) {
         const int vectors = vectors_of(block);
-        DirectTile tile = first_chunk(block);
-        std::array<DirectStore, kDirectVectors> stores;
+        DirectTile& tile = tiles_[static_cast<std::size_t>(block)];
         tile.x = pointers_.data();
-        tile.sums = sums_.data();
-        if (p_.stores_directly) set_stores(tile, stores, block, vectors, first);
-        tile.taps = p_.taps();
-        tile.channels = p_.channels;
+        tile.pixel = first;
+        tile.next_taps = 0;
         if (block == 0 && next == count) {
           tile.next_taps = std::min<std::int64_t>(p_.taps(), p_.stride[0] * p_.stride[1]);
           tile.next = next_.data() + (p_.taps() - tile.next_taps) * next;
         }
         function(vectors, count)(tile);
-        if (tile.stores == nullptr) finish(block, vectors, first, count, sums_.data());
+        if (tile.stores == nullptr) finish(block, vectors, first, count);
       }
     }
   }
@@ -74,7 +75,7 @@ class Worker {
     }
     for (std::int64_t tap = 0; tap < p_.taps(); tap += p_.chunk_taps) {
       for (std::int64_t channel = 0; channel < p_.channels; channel += p_.chunk_channels) {
-        DirectTile tile = first_chunk(block);
+        DirectTile tile = tiles_[static_cast<std::size_t>(block)];
         tile.taps = std::min(p_.chunk_taps, p_.taps() - tap);
         tile.channels = std::min(p_.chunk_channels, p_.channels - channel);
         tile.x_offset = channel * p_.element();
@@ -82,26 +83,19 @@ class Worker {
                        (tap * p_.channels + channel) * p_.lanes() * p_.element();
         const bool goes_on = tap > 0 || channel > 0;
         const bool is_last = tap + tile.taps == p_.taps() && channel + tile.channels == p_.channels;
+        if (!is_last) tile.stores = nullptr;
+        if (goes_on) tile.init_step = vectors * kDirectLanes;
         for (std::int64_t first = begin; first < end; first += most) {
           const std::int64_t count = std::min(most, end - first);
-          float* const sums = &sums_[static_cast<std::size_t>((first - begin) * p_.lanes())];
           tile.x = &pointers_[at_tile(first - begin)] + tap * count;
-          tile.sums = sums;
-          if (goes_on) {
-            tile.init = sums;
-            tile.init_step = vectors * kDirectLanes;
-          }
-          std::array<DirectStore, kDirectVectors> stores;
-          if (is_last && p_.stores_directly) set_stores(tile, stores, block, vectors, first);
+          tile.pixel = first;
+          tile.sums = &sums_[static_cast<std::size_t>((first - begin) * vectors * kDirectLanes)];
+          if (goes_on) tile.init = tile.sums;
           function(vectors, count)(tile);
         }
       }
     }
-    if (p_.stores_directly) return;
-    for (std::int64_t first = begin; first < end; first += most) {
-      finish(block, vectors, first, std::min(most, end - first),
-             &sums_[static_cast<std::size_t>((first - begin) * p_.lanes())]);
-    }
+    if (!p_.stores_directly) finish(block, vectors, begin, end - begin);
   }
 
  private:
@@ -118,19 +112,30 @@ class Worker {
     return static_cast<std::size_t>(pixel * p_.taps());
   }
 
-  DirectTile first_chunk(std::int64_t block) const {
+  /// What all tiles of a block have in common.
+  DirectTile tile_of(std::int64_t block) {
     DirectTile tile;
     const std::int64_t size = p_.taps() * p_.channels * p_.lanes() * p_.element();
+    tile.taps = p_.taps();
+    tile.channels = p_.channels;
     tile.weights = c_.addresses.operands[1] + block * size;
     tile.weights_step = p_.lanes() * (p_.element() == 2 ? 2 : 1);
     tile.weights_tap_step = p_.channels * p_.lanes();
     tile.init = c_.bias + block * p_.lanes();
+    tile.sums = sums_.data();
+    if (p_.stores_directly) tile.stores = &stores_[static_cast<std::size_t>(block * p_.vectors)];
+    tile.narrow = p_.results[0].rows.type == Float::bf16;
     return tile;
   }
 
   /// pointers[t * count + i]: the input pixel under tap t of result pixel first + i.
   void find_inputs(std::int64_t first, std::int64_t count, const void** pointers) const {
     const std::int64_t pixel_bytes = p_.x.pitch * p_.element();
+    if (p_.is_pointwise()) {
+      const std::byte* const x = c_.addresses.operands[0] + first * pixel_bytes;
+      for (std::int64_t i = 0; i < count; ++i) pointers[i] = x + i * pixel_bytes;
+      return;
+    }
     std::array<std::int64_t, kMostPixels> rows, columns;  // under the window's first tap
     std::array<std::int64_t, kMostPixels> offsets;
     std::int64_t column = first % p_.out_width;
@@ -164,17 +169,15 @@ class Worker {
     }
   }
 
-  /// Results straight from the registers.
-  void set_stores(DirectTile& tile, std::array<DirectStore, kDirectVectors>& stores,
-                  std::int64_t block, int vectors, std::int64_t first) const {
+  /// Results straight from the registers, vector by vector.
+  void set_stores() {
     const DirectResult* result = p_.results.data();
-    for (int v = 0; v < vectors; ++v) {
-      const std::int64_t channel = block * p_.lanes() + v * kDirectLanes;
+    for (std::int64_t channel = 0; channel < p_.out_channels; channel += kDirectLanes) {
       while (channel >= result->last) ++result;
-      DirectStore& store = stores[static_cast<std::size_t>(v)];
+      DirectStore store;
       const std::int64_t size = size_of(result->rows.type);
       store.y = c_.addresses.results[static_cast<std::size_t>(result - p_.results.data())] +
-                (first * result->rows.pitch + channel - result->first) * size;
+                (channel - result->first) * size;
       store.pitch = result->rows.pitch * size;
       store.channels = std::min(result->last - channel, kDirectLanes);
       for (const DirectEntry& entry : p_.entries) {
@@ -189,17 +192,15 @@ class Worker {
           continue;
         }
         const std::int64_t element = size_of(entry.rows.type);
-        store.residual = from + (first * entry.rows.pitch + channel) * element;
+        store.residual = from + channel * element;
         store.residual_pitch = entry.rows.pitch * element;
       }
+      stores_.push_back(store);
     }
-    tile.stores = stores.data();
-    tile.narrow = p_.results[0].rows.type == Float::bf16;
   }
 
-  /// The epilogue on the sums of a tile, and the way into the results.
-  void finish(std::int64_t block, int vectors, std::int64_t first, std::int64_t count,
-              float* sums) const {
+  /// The epilogue on the sums of a block, and the way into the results.
+  void finish(std::int64_t block, int vectors, std::int64_t first, std::int64_t count) {
     const std::int64_t step = vectors * kDirectLanes;
     const std::int64_t start = block * p_.lanes();
     const std::int64_t end = std::min(start + step, p_.out_channels);
@@ -210,7 +211,7 @@ class Worker {
       std::byte* const y =
           c_.addresses.results[static_cast<std::size_t>(&result - p_.results.data())] +
           (first * result.rows.pitch + from - result.first) * size_of(result.rows.type);
-      float* const rows = sums + (from - start);
+      float* const rows = sums_.data() + (from - start);
       const bool in_place = result.rows.type == Float::f32 && !p_.entries.empty();
       for (std::size_t e = 0; e < p_.entries.size(); ++e) {
         const bool last = in_place && e + 1 == p_.entries.size();
@@ -241,6 +242,10 @@ class Worker {
                         entry.rows.pitch, true, entry.rows.type};
       }
     }
+    if (entry.operand < 0 && y == rows && width == step) {  // one row: each has a price of its own
+      width *= count;
+      count = 1;
+    }
     vector_loops().functions[static_cast<int>(entry.function)](y, y_step, arguments.data(), count,
                                                                width);
   }
@@ -250,6 +255,8 @@ class Worker {
   std::vector<const void*> pointers_;
   std::vector<const void*> next_;  ///< of the tile behind
   std::vector<float> sums_;
+  std::vector<DirectStore> stores_;  ///< one a vector of channels
+  std::vector<DirectTile> tiles_;    ///< one a block
 };
 
 std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
@@ -274,18 +281,23 @@ void DirectPlan::run(const Addresses& addresses) const {
   const Common common{*this, addresses, addresses.scratch, padded};
   const std::int64_t work = pixels() * blocks() * taps() * channels;
   if (!chunked) {
-    parallel_for(pixels(), work, [&](std::int64_t begin, std::int64_t end) {
-      Worker(common).run_pixels(begin, end);
+    const std::int64_t tile = tiles->pixels[vectors - 1];
+    const std::int64_t count = (pixels() + tile - 1) / tile;
+    parallel_shares(count, kFewestTiles, work, [&] {
+      return [&, worker = Worker(common)](std::int64_t begin, std::int64_t end) mutable {
+        worker.run_pixels(begin * tile, std::min(end * tile, pixels()));
+      };
     });
     return;
   }
   const std::int64_t groups = (pixels() + group_pixels - 1) / group_pixels;
-  parallel_for(blocks() * groups, work, [&](std::int64_t begin, std::int64_t end) {
-    Worker worker(common);
-    for (std::int64_t unit = begin; unit < end; ++unit) {
-      const std::int64_t first = unit / blocks() * group_pixels;
-      worker.run_group(unit % blocks(), first, std::min(first + group_pixels, pixels()));
-    }
+  parallel_shares(blocks() * groups, 1, work, [&] {
+    return [&, worker = Worker(common)](std::int64_t begin, std::int64_t end) mutable {
+      for (std::int64_t unit = begin; unit < end; ++unit) {
+        const std::int64_t first = unit / blocks() * group_pixels;
+        worker.run_group(unit % blocks(), first, std::min(first + group_pixels, pixels()));
+      }
+    };
   });
 }
 

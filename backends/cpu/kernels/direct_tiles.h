@@ -11,12 +11,12 @@ inline constexpr std::int64_t kDirectLanes = 16;
 inline constexpr int kDirectVectors = 4;  ///< most vectors of a tile
 inline constexpr int kDirectPixels = 12;  ///< most pixels of a tile
 
-/// Where one vector of a tile's results goes, and how.
+/// Where one vector of results goes, and how.
 struct DirectStore {
-  void* y = nullptr;                ///< of the first pixel
+  void* y = nullptr;                ///< of the result's pixel 0
   std::int64_t pitch = 0;           ///< bytes from pixel to pixel
   std::int64_t channels = 0;        ///< to write, 16 at most
-  const void* residual = nullptr;   ///< added first, of the input's type; null without
+  const void* residual = nullptr;   ///< added first, of pixel 0 and the input's type; null without
   std::int64_t residual_pitch = 0;  ///< bytes from pixel to pixel
   bool relu = false;
   const float* slopes = nullptr;  ///< of a prelu, one per channel; null without
@@ -37,6 +37,7 @@ struct DirectTile {
   float* sums = nullptr;              ///< [pixels][16 * vectors]
   /// [vectors], or null to leave the sums in `sums`.
   const DirectStore* stores = nullptr;
+  std::int64_t pixel = 0;  ///< of the result, where stores begin
   bool narrow = false;  ///< stores write bf16 (tiles on bf16 only)
   /// [next_taps][pixels]: input pixels of the next tile, fetched into the cache during this one.
   const void* const* next = nullptr;
