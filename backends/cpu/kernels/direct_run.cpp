@@ -16,6 +16,8 @@ constexpr std::int64_t kCachedWeights = 640 * 1024;
 constexpr std::int64_t kChunkBytes = 192 * 1024;
 /// Tiles of a group: more of them use a chunk more often, fewer keep their inputs in the cache.
 constexpr std::int64_t kGroupTiles = 9;
+/// Products of a sum that take longer than a line of the cache takes to come from memory.
+constexpr std::int64_t kFewestSums = 128;
 constexpr std::size_t kMostPixels = kDirectPixels;
 /// Tiles that a thread takes at a time, at least: the first of them finds nothing fetched ahead.
 constexpr std::int64_t kFewestTiles = 4;
@@ -55,10 +57,11 @@ class Worker {
         tile.x = pointers_.data();
         tile.pixel = first;
         tile.next_taps = 0;
-        if (block == 0 && next == count) {
+        if (next == count) {
           tile.next_taps = std::min<std::int64_t>(p_.taps(), p_.stride[0] * p_.stride[1]);
           tile.next = next_.data() + (p_.taps() - tile.next_taps) * next;
         }
+        fetch_stores(tile, block, next == count);
         function(vectors, count)(tile);
         if (tile.stores == nullptr) finish(block, vectors, first, count);
       }
@@ -91,6 +94,8 @@ class Worker {
           tile.pixel = first;
           tile.sums = &sums_[static_cast<std::size_t>((first - begin) * vectors * kDirectLanes)];
           if (goes_on) tile.init = tile.sums;
+          tile.fetched = tile.stores;
+          tile.fetched_pixel = first;
           function(vectors, count)(tile);
         }
       }
@@ -112,6 +117,20 @@ class Worker {
     return static_cast<std::size_t>(pixel * p_.taps());
   }
 
+  /// Lines of the tile's results, or, where its sums take less time than memory, of the next block's
+  /// (of the next tile's first block).
+  void fetch_stores(DirectTile& tile, std::int64_t block, bool has_next) const {
+    tile.fetched = tile.stores;
+    tile.fetched_pixel = tile.pixel;
+    if (tile.stores == nullptr || p_.taps() * p_.channels >= kFewestSums) return;
+    const bool is_last = block + 1 == p_.blocks();
+    const std::int64_t next = is_last ? 0 : block + 1;
+    // A block of fewer vectors stands alone, or is the last.
+    const bool fetches = (!is_last || has_next) && vectors_of(next) >= vectors_of(block);
+    tile.fetched = fetches ? &stores_[static_cast<std::size_t>(next * p_.vectors)] : nullptr;
+    if (is_last) tile.fetched_pixel += p_.tiles->pixels[p_.vectors - 1];
+  }
+
   /// What all tiles of a block have in common.
   DirectTile tile_of(std::int64_t block) {
     DirectTile tile;
@@ -123,6 +142,11 @@ class Worker {
     tile.weights_tap_step = p_.channels * p_.lanes();
     tile.init = c_.bias + block * p_.lanes();
     tile.sums = sums_.data();
+    // Each block fetches its part of the next tile's input.
+    const std::int64_t line = 64 / p_.element();
+    const std::int64_t lines = (p_.channels + line - 1) / line;
+    tile.next_first = lines * block / p_.blocks() * line;
+    tile.next_last = lines * (block + 1) / p_.blocks() * line;
     if (p_.stores_directly) tile.stores = &stores_[static_cast<std::size_t>(block * p_.vectors)];
     tile.narrow = p_.results[0].rows.type == Float::bf16;
     return tile;

@@ -39,9 +39,15 @@ struct DirectTile {
   const DirectStore* stores = nullptr;
   std::int64_t pixel = 0;  ///< of the result, where stores begin
   bool narrow = false;  ///< stores write bf16 (tiles on bf16 only)
-  /// [next_taps][pixels]: input pixels of the next tile, fetched into the cache during this one.
+  /// [next_taps][pixels]: input pixels of the next tile, whose channels [next_first, next_last) are
+  /// fetched into the cache during this one.
   const void* const* next = nullptr;
   std::int64_t next_taps = 0;
+  std::int64_t next_first = 0, next_last = 0;
+  /// [vectors], of which lines of results and residuals are fetched, too: a store that misses holds
+  /// up all behind it. Null to fetch none.
+  const DirectStore* fetched = nullptr;
+  std::int64_t fetched_pixel = 0;
 };
 using DirectFunction = void (*)(const DirectTile&);
 

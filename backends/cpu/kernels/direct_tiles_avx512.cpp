@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "backends/cpu/kernels/direct_tiles.h"
