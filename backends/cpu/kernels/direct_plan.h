@@ -11,6 +11,10 @@
 
 namespace facet::cpu {
 
+inline std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
 /// An NHWC image in memory: pixel i of all images in order is `pitch` elements behind pixel i - 1.
 struct PixelRows {
   std::int64_t pitch = 0;

@@ -117,8 +117,8 @@ class Worker {
     return static_cast<std::size_t>(pixel * p_.taps());
   }
 
-  /// Lines of the tile's results, or, where its sums take less time than memory, of the next block's
-  /// (of the next tile's first block).
+  /// Lines of the tile's results, or, where its sums take less time than memory, of the next
+  /// block's (of the next tile's first block).
   void fetch_stores(DirectTile& tile, std::int64_t block, bool has_next) const {
     tile.fetched = tile.stores;
     tile.fetched_pixel = tile.pixel;
@@ -282,10 +282,6 @@ class Worker {
   std::vector<DirectStore> stores_;  ///< one a vector of channels
   std::vector<DirectTile> tiles_;    ///< one a block
 };
-
-std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 }  // namespace
 

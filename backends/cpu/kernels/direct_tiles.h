@@ -38,7 +38,7 @@ struct DirectTile {
   /// [vectors], or null to leave the sums in `sums`.
   const DirectStore* stores = nullptr;
   std::int64_t pixel = 0;  ///< of the result, where stores begin
-  bool narrow = false;  ///< stores write bf16 (tiles on bf16 only)
+  bool narrow = false;     ///< stores write bf16 (tiles on bf16 only)
   /// [next_taps][pixels]: input pixels of the next tile, whose channels [next_first, next_last) are
   /// fetched into the cache during this one.
   const void* const* next = nullptr;

@@ -57,10 +57,6 @@ constexpr std::int64_t kFewestProducts = 200;  ///< for each packed channel of f
 constexpr std::int64_t kFloat = 4;
 constexpr std::int64_t kLine = 64;
 
-std::int64_t rounded_up(std::int64_t value, std::int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
 /// Parts of 0..total of about equal size.
 struct Cut {
   std::int64_t total = 0, parts = 1;

@@ -1,0 +1,226 @@
+#include <omp.h>
+
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "backends/cpu/kernels/parallel.h"
+#include "backends/cpu/kernels/winograd_plan.h"
+
+namespace facet::cpu {
+namespace {
+
+/// One thread's share of the tiles, or of the blocks.
+class Worker {
+ public:
+  Worker(const WinogradPlan& plan, const Addresses& addresses, std::byte* own)
+      : p_(plan),
+        c_(plan.conv),
+        a_(addresses),
+        u_(plan.by_blocks ? own : addresses.scratch),
+        v_(plan.by_blocks ? addresses.scratch : own),
+        m_(reinterpret_cast<float*>(own + plan.sums_at())) {}
+
+  void transform_patches(std::int64_t begin, std::int64_t end) {
+    for (std::int64_t tile = begin; tile < end; ++tile) transform_patch(tile, tile);
+  }
+
+  /// Of all tiles, which are transformed.
+  void run_blocks(std::int64_t begin, std::int64_t end) {
+    const std::int64_t rows = c_.channels / p_.pair();
+    find_results(0, p_.tiles());
+    for (std::int64_t block = begin; block < end; ++block) {
+      p_.transform_weights(a_.operands[1], block * rows, (block + 1) * rows, u_);
+      for (std::int64_t position = 0; position < kWinogradPositions; ++position) {
+        multiply(position, block, p_.tiles());
+      }
+      store(block);
+    }
+  }
+
+  void run_tiles(std::int64_t begin, std::int64_t end) {
+    for (std::int64_t first = begin; first < end; first += p_.group) {
+      const std::int64_t count = std::min(p_.group, end - first);
+      for (std::int64_t i = 0; i < count; ++i) transform_patch(first + i, i);
+      find_results(first, count);
+      for (std::int64_t block = 0; block < c_.blocks(); ++block) {
+        for (std::int64_t position = 0; position < kWinogradPositions; ++position) {
+          multiply(position, block, count);
+        }
+        store(block);
+      }
+    }
+  }
+
+ private:
+  struct Place {
+    std::int64_t image, row, column;  ///< of the tile's first result
+  };
+  Place place_of(std::int64_t tile) const {
+    const std::int64_t row = tile / p_.tile_columns;
+    return {row / p_.tile_rows, row % p_.tile_rows * 2, tile % p_.tile_columns * 2};
+  }
+  const std::byte* zeros() const { return a_.scratch + p_.zeros_at(); }
+
+  void transform_patch(std::int64_t tile, std::int64_t number) const {
+    const Place at = place_of(tile);
+    const std::int64_t pixel_bytes = c_.x.pitch * c_.element();
+    const std::byte* const image = a_.operands[0] + at.image * c_.height * c_.width * pixel_bytes;
+    std::array<const void*, kWinogradPositions> pixels;
+    for (std::int64_t p = 0; p < kWinogradPositions; ++p) {
+      const std::int64_t y = at.row - c_.pad[0] + p / 4;
+      const std::int64_t x = at.column - c_.pad[1] + p % 4;
+      const bool inside = y >= 0 && y < c_.height && x >= 0 && x < c_.width;
+      pixels[static_cast<std::size_t>(p)] =
+          inside ? image + (y * c_.width + x) * pixel_bytes : zeros();
+    }
+    p_.loops->input(pixels.data(), c_.channels, v_ + number * p_.in_row * c_.element(),
+                    p_.v_step());
+  }
+
+  /// Sums of one position and block for `count` tiles: a product of matrices.
+  void multiply(std::int64_t position, std::int64_t block, std::int64_t count) const {
+    const int vectors = vectors_of(block);
+    const std::int64_t most = c_.tiles->pixels[vectors - 1];
+    const std::byte* const v = v_ + position * p_.v_step() * c_.element();
+    WinogradProduct product;
+    product.v_step = p_.in_row;
+    const std::int64_t before = p_.by_blocks ? 0 : block * c_.channels * c_.lanes();
+    product.z = u_ + (position * p_.u_step() + before) * c_.element();
+    product.z_step = c_.lanes() * p_.pair();
+    product.rows = c_.channels / p_.pair();
+    for (std::int64_t first = 0; first < count; first += most) {
+      const std::int64_t tiles = std::min(most, count - first);
+      product.v = v + first * p_.in_row * c_.element();
+      product.sums = m_ + position * p_.m_step() + first * vectors * kDirectLanes;
+      p_.loops->products[vectors - 1][tiles - 1](product);
+    }
+  }
+
+  /// Where the results of tiles [first, first + count) go, for all blocks.
+  void find_results(std::int64_t first, std::int64_t count) {
+    results_.clear();
+    for (std::int64_t tile = first; tile < first + count; ++tile) {
+      const Place at = place_of(tile);
+      std::array<std::int64_t, 4>& pixels = results_.emplace_back();
+      for (std::int64_t p = 0; p < 4; ++p) {
+        const std::int64_t y = at.row + p / 2;
+        const std::int64_t x = at.column + p % 2;
+        const bool inside = y < c_.out_height && x < c_.out_width;
+        pixels[static_cast<std::size_t>(p)] =
+            inside ? (at.image * c_.out_height + y) * c_.out_width + x : -1;
+      }
+    }
+  }
+
+  /// Sums of all found tiles at a block into the results.
+  void store(std::int64_t block) const {
+    const std::int64_t channel = block * c_.lanes();
+    const std::int64_t channels = std::min(c_.lanes(), c_.out_channels - channel);
+    WinogradStore store;
+    std::int64_t residual_pitch = 0;
+    const std::byte* residuals = nullptr;
+    for (const DirectEntry& entry : c_.entries) {
+      if (entry.function == Function::relu) {
+        store.relu = true;
+        continue;
+      }
+      const std::byte* const from = a_.operands[static_cast<std::size_t>(entry.operand)];
+      if (entry.function == Function::prelu) {
+        store.slopes = reinterpret_cast<const float*>(from) + channel;
+      } else {
+        residual_pitch = entry.rows.pitch * c_.element();
+        residuals = from + channel * c_.element();
+        store.adds = true;
+      }
+    }
+    const std::int64_t pitch = c_.results[0].rows.pitch * c_.element();
+    std::byte* const y = a_.results[0] + channel * c_.element();
+    const auto* const bias = reinterpret_cast<const float*>(a_.scratch + p_.bias_at()) + channel;
+    const float* m = m_;
+    for (const std::array<std::int64_t, 4>& pixels : results_) {
+      for (std::size_t p = 0; p < 4; ++p) {
+        store.pixels[p] = pixels[p] < 0 ? nullptr : y + pixels[p] * pitch;
+        if (store.adds) store.residuals[p] = residuals + pixels[p] * residual_pitch;
+      }
+      p_.loops->output(m, p_.m_step(), channels, bias, store);
+      m += vectors_of(block) * kDirectLanes;
+    }
+  }
+
+  /// The last block may need fewer vectors than its weights have.
+  int vectors_of(std::int64_t block) const {
+    const std::int64_t left = c_.out_channels - block * c_.lanes();
+    return static_cast<int>(
+        std::min<std::int64_t>((left + kDirectLanes - 1) / kDirectLanes, c_.vectors));
+  }
+
+  const WinogradPlan& p_;
+  const DirectPlan& c_;
+  const Addresses& a_;
+  std::byte* u_;  ///< [positions][block, if not one alone][channels][lanes]
+  std::byte* v_;  ///< [positions][group][in_row]
+  float* m_;      ///< [positions][group][lanes]
+  std::vector<std::array<std::int64_t, 4>> results_;  ///< pixels of each tile, or -1
+};
+
+}  // namespace
+
+/// u [positions][block][channel][lanes], of weights [block][tap][channel][lanes] or row-major. A
+/// row is a channel's (a pair's) lanes.
+void WinogradPlan::transform_weights(const std::byte* weights, std::int64_t begin, std::int64_t end,
+                                     std::byte* u) const {
+  const std::int64_t lanes = conv.lanes() * pair();
+  const std::int64_t channels = conv.channels / pair();
+  const std::int64_t size = conv.element();
+  for (std::int64_t row = begin; row < end; ++row, u += lanes * size) {
+    const std::int64_t block = row / channels;
+    if (conv.row_weights) {
+      const std::int64_t first = block * conv.lanes();
+      const std::int64_t channel = row % channels * pair();
+      WinogradRows windows;
+      windows.lane_step = is_gradient ? 9 : conv.channels * 9;
+      windows.pair_step = is_gradient ? conv.out_channels * 9 : 9;
+      windows.weights = weights + (channel * windows.pair_step + first * windows.lane_step) * size;
+      windows.lanes = conv.out_channels - first;
+      windows.turned = is_gradient;
+      loops->row_weights(windows, conv.vectors, u, u_step());
+    } else {
+      const std::byte* const from = weights + (block * 8 * channels + row) * lanes * size;
+      loops->weights(from, conv.channels * conv.lanes(), conv.vectors, u, u_step());
+    }
+  }
+}
+
+void WinogradPlan::run(const Addresses& addresses) const {
+  std::byte* const scratch = addresses.scratch;
+  std::memset(scratch + bias_at(), 0, static_cast<std::size_t>(threads_at() - bias_at()));
+  if (conv.bias >= 0) {
+    std::memcpy(scratch + bias_at(), addresses.operands[static_cast<std::size_t>(conv.bias)],
+                static_cast<std::size_t>(conv.out_channels * kFloat));
+  }
+  const std::int64_t work = tiles() * conv.channels * out_row();
+  const auto share = [&](std::int64_t count, void (Worker::*part)(std::int64_t, std::int64_t)) {
+    parallel_for(count, work, [&](std::int64_t begin, std::int64_t end) {
+      const std::int64_t thread = omp_get_thread_num();
+      std::vector<std::byte> own;  // more threads than when the kernel was made
+      if (thread >= threads) own.resize(static_cast<std::size_t>(per_thread()));
+      Worker worker(*this, addresses,
+                    own.empty() ? scratch + threads_at() + thread * per_thread() : own.data());
+      (worker.*part)(begin, end);
+    });
+  };
+  if (by_blocks) {
+    share(tiles(), &Worker::transform_patches);
+    share(conv.blocks(), &Worker::run_blocks);
+  } else {
+    parallel_for(weight_rows(), weight_rows() * conv.lanes() * pair() * 9,
+                 [&](std::int64_t begin, std::int64_t end) {
+                   const std::int64_t row = conv.lanes() * pair() * conv.element();
+                   transform_weights(addresses.operands[1], begin, end, scratch + begin * row);
+                 });
+    share(tiles(), &Worker::run_tiles);
+  }
+}
+
+}  // namespace facet::cpu
