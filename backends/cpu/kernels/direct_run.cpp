@@ -41,6 +41,7 @@ class Worker {
     if (p_.stores_directly) set_stores();
     for (std::int64_t block = 0; block < p_.blocks(); ++block) tiles_.push_back(tile_of(block));
   }
+  Worker(const Worker&) = delete;  // tiles point into the vectors
 
   /// Pixels [begin, end), all blocks for one tile after the other.
   void run_pixels(std::int64_t begin, std::int64_t end) {
