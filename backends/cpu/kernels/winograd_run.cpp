@@ -140,7 +140,9 @@ class Worker {
     const float* m = m_;
     for (const std::array<std::int64_t, 4>& pixels : results_) {
       for (std::size_t p = 0; p < 4; ++p) {
-        store.pixels[p] = pixels[p] < 0 ? nullptr : y + pixels[p] * pitch;
+        store.pixels[p] = nullptr;
+        if (pixels[p] < 0) continue;
+        store.pixels[p] = y + pixels[p] * pitch;
         if (store.adds) store.residuals[p] = residuals + pixels[p] * residual_pitch;
       }
       p_.loops->output(m, p_.m_step(), channels, bias, store);
