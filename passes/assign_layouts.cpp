@@ -11,8 +11,9 @@
 // assign-layouts: on a graph with static shapes, gives every value a memory layout.
 //
 //   compute      the target names the layouts it wants of operands and result;
-//   follow       the layout of the largest operand; other full-size operands are brought to it,
-//                broadcast ones stay as they are (kernels read them by strides);
+//   follow       the layout of most full-size operands, none row-major in a tie; the others are
+//                brought to it, broadcast ones stay as they are (kernels read them by strides).
+//                Where all are broadcast, the layout beside which the result is read;
 //   axis_aware   the layout of the first operand that is no prepared value;
 //   plain        row-major in and out, but transpose reads any unblocked layout.
 //
@@ -84,16 +85,36 @@ class LayoutAssignment {
     }
   }
 
-  /// The largest operand that has the result's shape leads; without one, the first of its rank.
-  Layout leading_layout(const Node* node) const {
+  /// That of most of the operands that have the result's shape, as it saves most reorders. In a tie
+  /// one that is not row-major leads, as convolutions read it.
+  Layout leading_layout(Node* node) const {
     const Type& result = node->result_types()[0];
+    std::map<Layout, int> votes;
     Layout fallback;
     for (const Value& value : node->operands()) {
       if (prepared_.contains(value)) continue;
-      if (value.shape() == result.shape) return value.type().layout;
+      if (value.shape() == result.shape) ++votes[value.type().layout];
       if (value.type().rank() == result.rank() && fallback.empty()) fallback = value.type().layout;
     }
-    return is_blocked(fallback) ? Layout{} : fallback;
+    if (votes.empty()) return is_blocked(fallback) ? Layout{} : beside(node->result(), fallback);
+    const auto most =
+        std::max_element(votes.begin(), votes.end(), [](const auto& a, const auto& b) {
+          return std::pair(a.second, !a.first.empty()) < std::pair(b.second, !b.first.empty());
+        });
+    return most->first;
+  }
+
+  /// The layout, not row-major, of a value of the same shape that a follower reads beside `value`;
+  /// without one, `otherwise`. Values whose node comes later are still row-major.
+  Layout beside(const Value& value, const Layout& otherwise) const {
+    for (const Use& use : value.node->uses(value.index)) {
+      if (use.node->op().layout != LayoutRole::follow) continue;
+      for (const Value& other : use.node->operands()) {
+        const Layout& layout = other.type().layout;
+        if (other.shape() == value.shape() && !layout.empty() && !is_blocked(layout)) return layout;
+      }
+    }
+    return otherwise;
   }
 
   void assign_follow(Node* node) {

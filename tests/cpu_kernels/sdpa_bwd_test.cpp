@@ -127,8 +127,13 @@ class SdpaBwdKernel : public ::testing::TestWithParam<const cpu::VectorLoops*> {
           for (std::size_t i = 0; i < one.size(); ++i) {
             const HostTensor& expected = problem.expected.at(fmt::format("g{}", i));
             EXPECT_GT(norm(expected), 0) << i;
-            // Results behind q, k and v are f32 sums of what was rounded before.
-            EXPECT_LE(error_of(one[i], expected), one[i].dtype() == DType::bf16 ? 4e-3 : 1e-5) << i;
+            // Results behind q, k and v are f32 sums; with pairs of what is rounded on its way.
+            const bool is_rounded = one[i].dtype() == DType::bf16 ||
+                                    (dtype == DType::bf16 && loops.pair_product != nullptr);
+            // What scales the scores gets a sum over all of them, whose terms cancel each other.
+            const int scale = sdpa_bwd_of(*problem.node).score_scale;
+            const double most = static_cast<int>(i) == scale ? 8e-3 : 4e-3;
+            EXPECT_LE(error_of(one[i], expected), is_rounded ? most : 1e-5) << i;
             EXPECT_EQ(0, std::memcmp(one[i].data(), three[i].data(),
                                      static_cast<std::size_t>(one[i].byte_count())))
                 << "threads change result " << i;
@@ -177,6 +182,9 @@ Sample lesa(std::int64_t images, std::int64_t height, std::int64_t width, std::i
 
 TEST_P(SdpaBwdKernel, LesaOnAMapOf14) { check(lesa(2, 14, 14, 2, 16, 32)); }
 TEST_P(SdpaBwdKernel, LesaWithKeysThatFillNoPanel) { check(lesa(2, 5, 7, 3, 5, 17)); }
+
+/// So many keys that a section holds a part of the queries only.
+TEST_P(SdpaBwdKernel, SectionsOfQueries) { check(lesa(1, 20, 21, 1, 6, 10)); }
 
 TEST_P(SdpaBwdKernel, TablesOfRowsAndColumns) {
   for (const auto& [height, width] : {std::pair{7, 5}, {3, 21}, {17, 2}}) {

@@ -59,8 +59,44 @@ struct Tile16 {
   }
 };
 
+using Halves = std::uint16_t __attribute__((vector_size(2 * kLanes)));
+
+/// low[l] | high[l] << 16.
+void store_pairs(Halves low, Halves high, std::uint32_t* to) {
+  const Full::Bits pairs =
+      __builtin_convertvector(low, Full::Bits) | __builtin_convertvector(high, Full::Bits) << 16;
+  __builtin_memcpy(to, &pairs, sizeof(pairs));
+}
+
+__attribute__((target("avx512bf16"))) void join_floats(const float* low, const float* high,
+                                                       std::uint32_t* to, std::int64_t count) {
+  for (std::int64_t j = 0; j < count; j += kLanes) {
+    const auto lower = (Halves)_mm512_cvtneps_pbh((__m512)Full::load(low + j));
+    const __m512 second = high != nullptr ? (__m512)Full::load(high + j) : __m512{};
+    store_pairs(lower, (Halves)_mm512_cvtneps_pbh(second), to + j);
+  }
+}
+
+void join_bf16(const std::uint16_t* low, const std::uint16_t* high, std::uint32_t* to,
+               std::int64_t count) {
+  for (std::int64_t j = 0; j < count; j += kLanes) {
+    Halves lower, upper;
+    __builtin_memcpy(&lower, low + j, sizeof(lower));
+    __builtin_memcpy(&upper, high + j, sizeof(upper));
+    store_pairs(lower, upper, to + j);
+  }
+}
+
+constexpr SdpaLoops make_bf16_table() {
+  SdpaLoops loops = make_sdpa_table("avx512_bf16");
+  loops.pair_product = product<Tile16>;
+  loops.join_floats = join_floats;
+  loops.join_bf16 = join_bf16;
+  return loops;
+}
+
 constexpr SdpaLoops kTable = make_sdpa_table("avx512");
-constexpr SdpaLoops kBf16Table = make_sdpa_table("avx512_bf16", product<Tile16>);
+constexpr SdpaLoops kBf16Table = make_bf16_table();
 
 }  // namespace
 

@@ -1,5 +1,5 @@
 // Lowering of sdpa_bwd. Its tables are packed and its groups added up by sdpa_bwd_tables.cpp, its
-// blocks run by sdpa_bwd_block.cpp.
+// heads and sections run by sdpa_bwd_section.cpp, their blocks by sdpa_bwd_block.cpp.
 
 #include <omp.h>
 
@@ -16,78 +16,130 @@ namespace {
 
 /// As many threads as this share the work; each group has room for the gradients of all tables.
 constexpr std::int64_t kMostGroups = 32;
+/// Of a section's scores: a few such matrices stay in the second-level cache.
+constexpr std::int64_t kSectionWords = 48 * 1024;
+
+/// Hands out places in the scratch, in words.
+class Room {
+ public:
+  explicit Room(std::int64_t begin = 0) : end_(begin) {}
+  void take(std::int64_t& place, std::int64_t words) {
+    place = end_;
+    end_ += panels_of(words);
+  }
+  std::int64_t end() const { return end_; }
+
+ private:
+  std::int64_t end_;
+};
+
+void take_kept(const SdpaBwdPlan& p, Room& room, SdpaKept& kept, bool left, bool shifted) {
+  const auto rows = [&](std::int64_t count) { return kStrip + count * kept.row + kStrip; };
+  room.take(kept.right, rows(p.factors.words(p.section)));
+  if (!p.factors.pairs) {
+    kept.block = kept.left = kept.shifted = kept.right;
+    return;
+  }
+  room.take(kept.block, rows(p.block_rows()));
+  if (left) room.take(kept.left, p.factors.words(rows(p.block_rows())));
+  if (shifted) room.take(kept.shifted, rows(p.factors.words(p.section)));
+}
+
+void lay_out_tables(SdpaBwdPlan& p) {
+  const Sdpa& s = p.bwd.sdpa;
+  const SdpaFactors& f = p.factors;
+  const std::int64_t d = s.query.size, dv = s.value.size;
+  Room tables;
+  tables.take(p.at.factors, 3 * s.heads);
+  if (s.has_query_places()) {
+    tables.take(p.at.places_turned, f.words(d) * p.places_row);
+    tables.take(p.at.places, f.words(p.places_row) * p.depth_row);
+  }
+  if (s.relative_key >= 0) {
+    tables.take(p.at.key, p.key_row * f.words(d));
+    tables.take(p.at.key_places, f.words(p.key_row) * p.depth_row);
+  }
+  if (s.relative_value >= 0) tables.take(p.at.value_turned, f.words(dv) * p.value_row);
+  p.at.tables = tables.end();
+
+  Room group;
+  if (s.has_query_places()) group.take(p.at.of_places, d * p.places_row);
+  if (s.relative_key >= 0) group.take(p.at.of_key, d * p.key_row);
+  if (s.relative_value >= 0) group.take(p.at.of_value, dv * p.value_row);
+  p.at.group = group.end();
+  p.at.scales = p.at.tables + p.groups * p.at.group;
+  p.at.threads = p.at.scales + panels_of(3 * p.images * s.heads);
+}
+
+void lay_out_thread(SdpaBwdPlan& p) {
+  const Sdpa& s = p.bwd.sdpa;
+  const SdpaFactors& f = p.factors;
+  SdpaBwdScratch& at = p.at;
+  const std::int64_t rows = p.block_rows(), d = s.query.size, dv = s.value.size;
+  const bool on_map = s.relative_height >= 0;
+  Room own;
+  // What has zeros between rows comes first: a thread writes them once.
+  at.weights.row = at.of_scores.row = p.padded_keys + kStrip;
+  take_kept(p, own, at.weights, /*left=*/false, s.relative_value >= 0);
+  take_kept(p, own, at.of_scores, /*left=*/true, s.relative_query >= 0);
+  if (on_map) {
+    at.map_sums.row = p.places_row;
+    take_kept(p, own, at.map_sums, /*left=*/true, /*shifted=*/false);
+  }
+  if (s.relative_key >= 0) {
+    own.take(at.turned, f.words(kStrip + p.padded_keys * p.turned_row + kStrip));
+    at.turned_shifted = at.turned;
+    if (f.pairs) {
+      own.take(at.turned_shifted, kStrip + f.words(p.padded_keys) * p.turned_row + kStrip);
+    }
+  }
+  own.take(at.sums, rows * p.sums_row + kPanel);
+  own.take(at.keys, f.words(s.keys) * p.depth_row);
+  own.take(at.keys_turned, f.words(d) * p.keys_row);
+  own.take(at.values_turned, f.words(dv) * p.keys_row);
+  own.take(at.of_keys, d * p.keys_row);
+  if (s.relative_key >= 0) {
+    own.take(at.keys_left, d * f.words(s.keys));
+    own.take(at.of_key_places, p.padded_keys * p.depth_row);
+    own.take(at.key_sums, p.padded_keys / kPanel * p.key_sums_panel);
+  }
+  own.take(at.of_values, dv * p.keys_row);
+  own.take(at.queries_left, d * f.words(p.section));
+  own.take(at.cotangents_left, 2 * dv * f.words(p.section));
+  own.take(at.queries, rows * d);
+  at.queries_rows = at.queries;
+  if (f.pairs) own.take(at.queries_rows, rows * f.words(d));
+  own.take(at.cotangents, rows * f.words(dv));
+  if (s.clamp) own.take(at.mask, rows * p.padded_keys);
+  if (on_map) own.take(at.spread, rows * at.weights.row + kPanel);
+  if (s.bias >= 0) own.take(at.bias, s.keys);
+  own.take(at.of_queries, 2 * rows * p.depth_row);
+  own.take(at.product, std::max({d * p.keys_row, p.padded_keys * p.depth_row,
+                                 std::max(d, dv) * kStrip, on_map ? d * p.places_row : 0}));
+  at.thread = own.end();
+}
 
 /// Decides sizes and places of everything in the scratch.
 void lay_out(SdpaBwdPlan& p) {
   const Sdpa& s = p.bwd.sdpa;
-  const std::int64_t rows = p.loops->block_rows, d = s.query.size, dv = s.value.size;
+  const std::int64_t rows = p.block_rows();
   const bool on_map = s.relative_height >= 0;
-  p.blocks = (s.queries + rows - 1) / rows;
   p.padded_keys = panels_of(s.keys);
   p.keys_row = spread_row(s.keys);
-  p.scores_row = p.padded_keys + kPanel;
-  p.depth_row = panels_of(d);
+  p.depth_row = panels_of(s.query.size);
   p.key_sums_panel = (kMostRows + kPanel - 1) * kPanel;
+  p.section = std::max<std::int64_t>(kSectionWords / (p.padded_keys + kStrip) / rows, 1) * rows;
+  p.section = std::min(p.section, (s.queries + rows - 1) / rows * rows);
+  p.turned_row = p.section + kStrip;
   p.rows_columns = on_map ? panels_of(2 * s.height - 1) : 0;
-  const std::int64_t window_row = p.padded_keys + kPanel;
   const std::int64_t map_row = p.rows_columns + panels_of(2 * s.width - 1 + kPanel);
-  p.sums_row = std::max(window_row, on_map ? map_row : 0);
-  p.places_row = on_map ? map_row : spread_row(s.distances() + 2 * kPanel);
-  p.key_rows = panels_of(s.distances() + kPanel);
-  p.key_row = p.key_rows;
-  p.value_row = spread_row(s.distances() + 2 * kPanel);
-  p.product_row = std::max(p.keys_row, p.sums_row);
-
-  std::int64_t end = 0;
-  const auto take = [&end](std::int64_t& place, std::int64_t floats) {
-    place = end;
-    end += panels_of(floats);
-  };
-  take(p.at.factors, 3 * s.heads);
-  if (s.has_query_places()) {
-    take(p.at.places_turned, d * p.places_row);
-    take(p.at.places, p.places_row * p.depth_row);
-  }
-  if (s.relative_key >= 0) {
-    take(p.at.key, p.key_rows * d);
-    take(p.at.key_turned, d * p.key_row);
-  }
-  if (s.relative_value >= 0) take(p.at.value_turned, dv * p.value_row);
-  p.at.tables = end;
-  end = 0;
-  if (s.has_query_places()) take(p.at.of_places, d * p.places_row);
-  if (s.relative_key >= 0) take(p.at.of_key, p.key_rows * p.depth_row);
-  if (s.relative_value >= 0) take(p.at.of_value, dv * p.value_row);
-  p.at.group = end;
-  p.at.scales = p.at.tables + p.groups * p.at.group;
-  p.at.threads = p.at.scales + panels_of(3 * p.images * s.heads);
-  end = 0;
-  take(p.at.keys, p.padded_keys * p.depth_row);
-  take(p.at.keys_turned, d * p.keys_row);
-  take(p.at.values_turned, dv * p.keys_row);
-  take(p.at.of_keys, d * p.keys_row);
-  if (s.relative_key >= 0) {
-    take(p.at.of_key_places, d * p.keys_row);
-    take(p.at.scaled_keys, p.padded_keys * p.depth_row);
-  }
-  take(p.at.of_values, dv * p.keys_row);
-  take(p.at.queries, rows * d);
-  take(p.at.queries_turned, d * rows);
-  take(p.at.cotangents, 2 * rows * dv);
-  take(p.at.cotangents_turned, 2 * dv * rows);
-  take(p.at.weights, kPanel + rows * p.scores_row + kPanel);
-  take(p.at.of_scores, kPanel + rows * p.scores_row + kPanel);
-  if (s.clamp) take(p.at.mask, rows * p.scores_row);
-  take(p.at.sums, rows * p.sums_row + kPanel);
-  if (on_map) take(p.at.spread, rows * p.scores_row + kPanel);
-  if (s.relative_key >= 0) {
-    take(p.at.key_sums, p.padded_keys / kPanel * p.key_sums_panel);
-    take(p.at.diagonals, p.key_sums_panel);
-  }
-  if (s.bias >= 0) take(p.at.bias, s.keys);
-  take(p.at.of_queries, 2 * rows * p.depth_row);
-  take(p.at.product, std::max(std::max(d, dv) * p.product_row, (kMostRows + kPanel) * p.depth_row));
-  p.at.thread = end;
+  p.sums_row = std::max(p.padded_keys + kPanel, on_map ? map_row : 0);
+  // A strip, and a window of distances that is read in whole panels, end behind a table.
+  const std::int64_t distances_row = spread_row(s.distances() + kStrip);
+  p.places_row = on_map ? map_row : distances_row;
+  p.key_row = p.value_row = distances_row;
+  lay_out_tables(p);
+  lay_out_thread(p);
 }
 
 /// Channels of an operand of `channels` that none of `places` covers.
@@ -145,7 +197,11 @@ std::unique_ptr<Kernel> lower_sdpa_bwd(const Node& node, std::span<const View> o
   plan.bwd = sdpa_bwd_of(node);
   const Sdpa& s = plan.bwd.sdpa;
   const bool last = s.channels_last;
-  plan.loops = &loops;
+  plan.factors.loops = &loops;
+  plan.factors.pairs = loops.pair_product != nullptr;
+  for (std::size_t i = 0; i < 4; ++i) {
+    plan.factors.pairs = plan.factors.pairs && operands[i].type.dtype == DType::bf16;
+  }
   plan.threads = std::max(1, omp_get_max_threads());
   plan.images = static_extents(operands[0].type.shape)[0];
   plan.groups = std::min(kMostGroups, plan.images * s.heads);

@@ -32,16 +32,15 @@ class Tables {
       places(backwards(matrix(s_.relative_width, 2 * s_.width - 1, d)), p_.rows_columns,
              p_.places_row - p_.rows_columns);
     }
+    const SdpaFactors& f = p_.factors;
     if (s_.relative_key >= 0) {
       const PackSource key = matrix(s_.relative_key, s_.distances(), d);
-      if (mine()) pack_rows(key, -kBefore, p_.key_rows - kBefore, base_ + p_.at.key, d);
-      if (mine()) {
-        pack_columns(key, -kBefore, p_.key_row - kBefore, base_ + p_.at.key_turned, p_.key_row);
-      }
+      if (mine()) f.left_rows(key, -kBefore, p_.key_row - kBefore, base_ + p_.at.key, f.whole(d));
+      if (mine()) f.right_rows(key, 0, p_.key_row, base_ + p_.at.key_places, p_.depth_row);
     }
     if (s_.relative_value >= 0 && mine()) {
-      pack_columns(backwards(matrix(s_.relative_value, s_.distances(), s_.value.size)), 0,
-                   p_.value_row, base_ + p_.at.value_turned, p_.value_row);
+      f.right_columns(backwards(matrix(s_.relative_value, s_.distances(), s_.value.size)), 0,
+                      p_.value_row, base_ + p_.at.value_turned, p_.value_row);
     }
   }
 
@@ -68,9 +67,13 @@ class Tables {
 
   /// Rows of the source become rows, and turned columns, first, first + 1, ... of the places.
   void places(const PackSource& source, std::int64_t first, std::int64_t count) {
-    if (mine()) pack_columns(source, 0, count, base_ + p_.at.places_turned + first, p_.places_row);
+    const SdpaFactors& f = p_.factors;
     if (mine()) {
-      pack_rows(source, 0, count, base_ + p_.at.places + first * p_.depth_row, p_.depth_row);
+      f.right_columns(source, 0, count, base_ + p_.at.places_turned + first, p_.places_row);
+    }
+    if (mine()) {
+      float* const to = base_ + p_.at.places + f.words(first) * p_.depth_row;
+      f.right_rows(source, 0, count, to, p_.depth_row);
     }
   }
 
@@ -105,36 +108,39 @@ class Sums {
     const SdpaBwd& b = p_.bwd;
     const std::int64_t d = s_.query.size, distances = s_.distances();
     if (part_ == 0 && b.score_scale >= 0) write_scales();
-    backwards(b.relative_query, distances, d, p_.at.of_places, p_.places_row);
-    backwards(b.relative_height, 2 * s_.height - 1, d, p_.at.of_places, p_.places_row);
-    backwards(b.relative_width, 2 * s_.width - 1, d, p_.at.of_places + p_.rows_columns,
-              p_.places_row);
-    table(b.relative_key, distances, d, [&](std::int64_t row, std::int64_t c) {
-      return p_.at.of_key + (row + kBefore) * p_.depth_row + c;
-    });
-    backwards(b.relative_value, distances, s_.value.size, p_.at.of_value, p_.value_row);
+    table(b.relative_query, distances, d, p_.at.of_places, p_.places_row, /*backwards=*/true);
+    table(b.relative_height, 2 * s_.height - 1, d, p_.at.of_places, p_.places_row,
+          /*backwards=*/true);
+    table(b.relative_width, 2 * s_.width - 1, d, p_.at.of_places + p_.rows_columns, p_.places_row,
+          /*backwards=*/true);
+    table(b.relative_key, distances, d, p_.at.of_key, p_.key_row, /*backwards=*/false);
+    table(b.relative_value, distances, s_.value.size, p_.at.of_value, p_.value_row,
+          /*backwards=*/true);
   }
 
  private:
-  /// A table whose gradient is turned, its rows from the last to the first.
-  void backwards(int result, std::int64_t rows, std::int64_t channels, std::int64_t from,
-                 std::int64_t from_row) const {
-    table(result, rows, channels,
-          [&](std::int64_t row, std::int64_t c) { return from + c * from_row + rows - 1 - row; });
-  }
-
-  /// place(row, c) is the element's place in a group.
-  template <class Place>
-  void table(int result, std::int64_t rows, std::int64_t channels, const Place& place) const {
+  /// A table's gradient, which the groups have turned, its rows maybe from the last to the first.
+  void table(int result, std::int64_t rows, std::int64_t channels, std::int64_t place,
+             std::int64_t place_row, bool backwards) const {
     if (result < 0) return;
     const SdpaExtra& to = extra(result);
+    const std::int64_t begin = rows * part_ / parts_, end = rows * (part_ + 1) / parts_;
+    const std::int64_t first = backwards ? rows - end : begin;
+    std::vector<float> sums(static_cast<std::size_t>(channels * (end - begin)));
+    for (std::int64_t g = 0; g < p_.groups; ++g) {
+      const float* from = base_ + p_.at.tables + g * p_.at.group + place + first;
+      float* sum = sums.data();
+      for (std::int64_t c = 0; c < channels; ++c, from += place_row, sum += end - begin) {
+#pragma omp simd
+        for (std::int64_t i = 0; i < end - begin; ++i) sum[i] += from[i];
+      }
+    }
     std::vector<float> line(static_cast<std::size_t>(channels));
-    for (std::int64_t row = rows * part_ / parts_; row < rows * (part_ + 1) / parts_; ++row) {
-      for (std::int64_t c = 0; c < channels; ++c) {
-        const float* at = base_ + p_.at.tables + place(row, c);
-        float sum = 0;
-        for (std::int64_t g = 0; g < p_.groups; ++g, at += p_.at.group) sum += *at;
-        line[static_cast<std::size_t>(c)] = sum;
+    for (std::int64_t row = begin; row < end; ++row) {
+      const float* from = sums.data() + (backwards ? end - 1 - row : row - begin);
+      for (float& x : line) {
+        x = *from;
+        from += end - begin;
       }
       store(result, row, line, to);
     }

@@ -106,6 +106,11 @@ struct SdpaLoops {
   std::int64_t block_rows;  ///< queries of a block, kMostRows or fewer
   void (*product)(const Product&);
   void (*pair_product)(const Product&);  ///< null without an instruction for it
+  /// Beside pair_product: to[j] = the pair of low[j] and high[j] as bf16, 0 for a high that is
+  /// null; `count` a multiple of kPanel.
+  void (*join_floats)(const float* low, const float* high, std::uint32_t* to, std::int64_t count);
+  void (*join_bf16)(const std::uint16_t* low, const std::uint16_t* high, std::uint32_t* to,
+                    std::int64_t count);
   void (*sum_scores)(const ScoreSum&);
   void (*spread_map)(const MapSpread&);
   void (*exponentials)(const Exponentials&);

@@ -61,6 +61,22 @@ void load_bf16_tile(const PackSource& from, std::int64_t row, std::int64_t rows,
   }
 }
 
+/// pairs[p * pairs_row + c] = rows `row` + 2p and `row` + 2p + 1 of channel first + c; behind an
+/// odd last row stand zeros. No more than kRows and kChannels.
+void load_pairs(const PackSource& from, std::int64_t row, std::int64_t rows, std::int64_t first,
+                std::int64_t end, std::uint32_t* pairs, std::int64_t pairs_row) {
+  std::uint16_t tile[kRows * kChannels];
+  load_bf16_tile(from, row, rows, first, end, tile, kChannels, end - first);
+  if (rows % 2 != 0) std::fill_n(tile + rows * kChannels, end - first, std::uint16_t{0});
+  for (std::int64_t r = 0; r < rows; r += 2, pairs += pairs_row) {
+    const std::uint16_t* const low = tile + r * kChannels;
+    const std::uint16_t* const high = low + kChannels;
+    for (std::int64_t c = 0; c < end - first; ++c) {
+      pairs[c] = low[c] | static_cast<std::uint32_t>(high[c]) << 16;
+    }
+  }
+}
+
 /// Calls act(row, rows, first channel, end channel) for every piece.
 template <class Act>
 void for_each_tile(const PackSource& from, std::int64_t begin, std::int64_t end, const Act& act) {
@@ -134,21 +150,24 @@ void pack_pair_columns(const PackSource& from, std::int64_t begin, std::int64_t 
   });
 }
 
+void pack_bf16_columns(const PackSource& from, std::int64_t begin, std::int64_t end,
+                       std::uint32_t* to, std::int64_t to_row) {
+  std::uint32_t pairs[kRows / 2 * kChannels];
+  for_each_tile(from, begin, end, [&](auto row, auto rows, auto first, auto last) {
+    load_pairs(from, row, rows, first, last, pairs, kChannels);
+    vector_loops().transpose32(pairs, kChannels, to + first * to_row + (row - begin) / 2, to_row,
+                               (rows + 1) / 2, last - first);
+  });
+}
+
 void pack_pair_rows(const PackSource& from, std::int64_t begin, std::int64_t end, std::uint32_t* to,
                     std::int64_t to_row) {
-  std::uint16_t tile[kRows * kChannels];
   for_each_tile(from, begin, end, [&](auto row, auto rows, auto first, auto last) {
-    const std::int64_t even = (rows + 1) / 2 * 2;
-    load_bf16_tile(from, row, rows, first, last, tile, kChannels, last - first);
-    if (even > rows) std::fill(tile + rows * kChannels, tile + even * kChannels, std::uint16_t{0});
-    for (std::int64_t r = 0; r < even; r += 2) {
-      const std::uint16_t* const low = tile + r * kChannels;
-      const std::uint16_t* const high = low + kChannels;
-      std::uint32_t* const pairs = to + (row - begin + r) / 2 * to_row + first;
-      for (std::int64_t c = 0; c < last - first; ++c) {
-        pairs[c] = low[c] | static_cast<std::uint32_t>(high[c]) << 16;
-      }
-      if (last == from.channels) std::fill(pairs + (last - first), pairs + to_row - first, 0u);
+    std::uint32_t* const pairs = to + (row - begin) / 2 * to_row;
+    load_pairs(from, row, rows, first, last, pairs + first, to_row);
+    if (last != from.channels) return;
+    for (std::int64_t p = 0; p < (rows + 1) / 2; ++p) {
+      std::fill(pairs + p * to_row + last, pairs + (p + 1) * to_row, 0u);
     }
   });
 }

@@ -37,6 +37,10 @@ void pack_columns(const PackSource& from, std::int64_t begin, std::int64_t end, 
 /// last channel stands a zero.
 void pack_pair_columns(const PackSource& from, std::int64_t begin, std::int64_t end,
                        std::uint32_t* to, std::int64_t to_row);
+/// to[c * to_row + p] = rows begin + 2p and begin + 2p + 1 of the channel, up to `end`: turned rows
+/// of bf16.
+void pack_bf16_columns(const PackSource& from, std::int64_t begin, std::int64_t end,
+                       std::uint32_t* to, std::int64_t to_row);
 /// to[p * to_row + c] = rows begin + 2p and begin + 2p + 1 of the channel, up to `end`; channels up
 /// to to_row are zeros.
 void pack_pair_rows(const PackSource& from, std::int64_t begin, std::int64_t end, std::uint32_t* to,

@@ -25,8 +25,8 @@
 // unit is a part's range, done by one thread, group of tiles by group:
 //   1. tiles of dy, z [position][block][tile][lanes], bf16 in pairs of tiles, for all taps the
 //   same;
-// and for each panel of the range's channels
-//   2. tiles of x, v [position][tile][channel of the panel], likewise;
+// and for some panels of the range's channels
+//   2. tiles of x, v [panel][position][tile][channel of the panel], likewise;
 //   3. the part's sums u [position][block][channel][lanes] take up what the group's tiles give.
 // Nothing goes from thread to thread but finished sums: a line of the cache that one core has
 // written costs the other more than the products on it. Ranges depend on the number of threads and
@@ -35,24 +35,31 @@
 namespace facet::cpu {
 namespace {
 
-/// Transformed tiles of a group: beside the sums, in the second-level cache.
+/// Tiles of a group: so many that its sums, which come and go once a group, are cheap beside its
+/// products, and more where they do not stay in the second-level cache.
+constexpr std::int64_t kGroupTiles = 96;
+constexpr std::int64_t kGroupTilesFar = 192;
+constexpr std::int64_t kNearSums = 512 * 1024;
+/// The same for Winograd's algorithm, whose tiles have 16 positions: what is transformed for a
+/// group stays beside the sums in the second-level cache if that leaves enough of them.
 constexpr std::int64_t kGroupBytes = 512 * 1024;
-/// Fewer tiles would touch the sums more often than their products are worth: 64 where the sums
-/// stay in the second-level cache, more where each of their bytes comes from memory and returns
-/// there.
 constexpr std::int64_t kFewestTiles = 64;
 constexpr std::int64_t kFewestTilesFar = 256;
-constexpr std::int64_t kNearSums = 512 * 1024;
-/// Channels of x that are multiplied with all of a group's dy before the next ones are packed: rows
-/// of them stay in the second-level cache, and a step from row to row in few pages. A multiple of
-/// all largest tiles.
+/// Channels of x whose products follow each other, whole lines of the cache, and rows of tiles that
+/// are multiplied at a time: those of a panel and of a block of dy's channels stay in the
+/// first-level cache.
 constexpr std::int64_t kPanelChannels = 144;
+constexpr std::int64_t kChunkRows = 48;
+/// Of the panels that are packed together: a pixel is best read at once, as memory hands out what
+/// lies side by side.
+constexpr std::int64_t kPackedBytes = 512 * 1024;
 /// Sums of all parts; and tiles of a part, beside which adding its sums is little.
 constexpr std::int64_t kPartBytes = 4 << 20;
 constexpr std::int64_t kMostParts = 8;
 constexpr std::int64_t kFewestPartTiles = 512;
 /// Fewer channels of x or dy are packed longer than multiplied.
 constexpr std::int64_t kFewestChannels = 16;
+constexpr std::int64_t kTilesAhead = 32;       ///< whose pixels are asked for
 constexpr std::int64_t kFewestProducts = 200;  ///< for each packed channel of f32
 constexpr std::int64_t kFloat = 4;
 constexpr std::int64_t kLine = 64;
@@ -75,6 +82,7 @@ struct WeightsProductsPlan {
   int vectors = 1;                         ///< of a block of dy's channels
   std::int64_t parts = 1;                  ///< of the tiles
   std::int64_t group = 0;                  ///< tiles that are transformed together
+  std::int64_t panels = 1;                 ///< of x's channels, likewise
   std::int64_t threads = 1;                ///< that have scratch of their own
 
   std::int64_t pair() const { return size == 2 ? 2 : 1; }  ///< tiles that are multiplied together
@@ -110,8 +118,9 @@ struct WeightsProductsPlan {
     const std::int64_t widest = std::max(in_vectors() * kDirectLanes, blocks() * lanes());
     return zeros_at() + rounded_up(widest * size, kLine);
   }
+  std::int64_t panel_step() const { return positions() * v_step(); }
   std::int64_t per_thread() const {
-    return rounded_up((positions() * v_step() + dy_positions() * z_step()) * size, kLine);
+    return rounded_up((panels * panel_step() + dy_positions() * z_step()) * size, kLine);
   }
 
   std::string implementation() const {
@@ -132,7 +141,7 @@ class Unit {
         x_(addresses.operands[1]),
         scratch_(addresses.scratch),
         v_(own),
-        z_(own + plan.positions() * plan.v_step() * plan.size) {}
+        z_(own + plan.panels * plan.panel_step() * plan.size) {}
 
   /// Tiles [begin, end) and channels of x [first_channel, last_channel), into a part's sums.
   void run(std::int64_t begin, std::int64_t end, std::int64_t first_channel,
@@ -141,13 +150,25 @@ class Unit {
     adds_ = false;
     for (std::int64_t first = begin; first < end; first += p_.group) {
       const std::int64_t count = std::min(p_.group, end - first);
-      for_each_pair(first, count, p_.is_winograd ? &Unit::transform_dy : &Unit::pack_dy);
-      for (channel_ = first_channel; channel_ < last_channel; channel_ += kPanelChannels) {
-        width_ = std::min(kPanelChannels, last_channel - channel_);
-        for_each_pair(first, count, p_.is_winograd ? &Unit::transform_x : &Unit::pack_x);
-        for (std::int64_t position = 0; position < p_.positions(); ++position) {
-          for (std::int64_t block = 0; block < p_.blocks(); ++block) {
-            multiply(position, block, count);
+      const Image dy{dy_,          p_.out_height,
+                     p_.out_width, p_.dy_pitch * p_.size,
+                     {1, 1},       p_.out_channels * p_.size};
+      for_each_pair(first, count, dy, [&](std::int64_t tile, std::int64_t tiles, std::int64_t at) {
+        p_.is_winograd ? transform_dy(tile, tiles, at) : pack_dy(tile, tiles, at);
+      });
+      const std::int64_t packed = p_.panels * kPanelChannels;
+      for (channel_ = first_channel; channel_ < last_channel; channel_ += packed) {
+        width_ = std::min(packed, last_channel - channel_);
+        const Image x{x_ + channel_ * p_.size,      p_.height,       p_.width, p_.x_pitch * p_.size,
+                      {p_.stride[0], p_.stride[1]}, width_ * p_.size};
+        for_each_pair(first, count, x, [&](std::int64_t tile, std::int64_t tiles, std::int64_t at) {
+          p_.is_winograd ? transform_x(tile, tiles, at) : pack_x(tile, tiles, at);
+        });
+        for (std::int64_t c = 0; c < width_; c += kPanelChannels) {
+          for (std::int64_t position = 0; position < p_.positions(); ++position) {
+            for (std::int64_t block = 0; block < p_.blocks(); ++block) {
+              multiply(c, position, block, count);
+            }
           }
         }
       }
@@ -165,11 +186,36 @@ class Unit {
             tile % p_.tile_columns() * p_.tile_extent()};
   }
 
-  /// The group's tiles, by those that are multiplied together.
-  void for_each_pair(std::int64_t first, std::int64_t count,
-                     void (Unit::*pack)(std::int64_t, std::int64_t, std::int64_t) const) const {
+  /// Some channels of all pixels of dy or x.
+  struct Image {
+    const std::byte* data;
+    std::int64_t height, width, pixel_bytes;
+    std::int64_t stride[2];  ///< of pixels for one of dy
+    std::int64_t bytes;      ///< of a pixel's channels
+  };
+  /// Calls pack(tile, number of tiles, place in the group) for the group's tiles, by those that are
+  /// multiplied together, and asks for what it reads some tiles later: a loop that waits for each
+  /// pixel gets a quarter of what memory can give.
+  template <class Pack>
+  void for_each_pair(std::int64_t first, std::int64_t count, const Image& image,
+                     const Pack& pack) const {
     for (std::int64_t at = 0; at < count; at += p_.pair()) {
-      (this->*pack)(first + at, std::min(p_.pair(), count - at), at);
+      const std::int64_t tiles = std::min(p_.pair(), count - at);
+      for (std::int64_t i = 0; i < tiles; ++i) fetch(image, first + at + i + kTilesAhead);
+      pack(first + at, tiles, at);
+    }
+  }
+
+  /// Inline: GCC leaves out calls of a function that does nothing else.
+  [[gnu::always_inline]] void fetch(const Image& image, std::int64_t tile) const {
+    if (tile >= p_.tile_count()) return;
+    const Place place = place_of(tile);
+    for (std::int64_t p = 0; p < p_.tile_extent() * p_.tile_extent(); ++p) {
+      const std::int64_t y = std::min((place.row + p / 2) * image.stride[0], image.height - 1);
+      const std::int64_t x = std::min((place.column + p % 2) * image.stride[1], image.width - 1);
+      const std::byte* const pixel =
+          image.data + ((place.image * image.height + y) * image.width + x) * image.pixel_bytes;
+      for (std::int64_t at = 0; at < image.bytes; at += kLine) __builtin_prefetch(pixel + at);
     }
   }
 
@@ -195,7 +241,20 @@ class Unit {
           if (y < 0 || y >= p_.height || x < 0 || x >= p_.width) continue;
           pixels[i] = images[i] + (y * p_.width + x) * pixel_bytes;
         }
-        p_.loops->pack(pixels.data(), width_, to);
+        for_each_panel(pixels, [&](std::int64_t width, std::int64_t step) {
+          p_.loops->pack(pixels.data(), width, to + step * p_.size);
+        });
+      }
+    }
+  }
+
+  /// Calls act(channels, elements from the first panel) with the pixels moved on to each panel.
+  template <std::size_t kPixels, class Act>
+  void for_each_panel(std::array<const void*, kPixels>& pixels, const Act& act) const {
+    for (std::int64_t c = 0, step = 0; c < width_; c += kPanelChannels, step += p_.panel_step()) {
+      act(std::min(kPanelChannels, width_ - c), step);
+      for (const void*& pixel : pixels) {
+        pixel = static_cast<const std::byte*>(pixel) + kPanelChannels * p_.size;
       }
     }
   }
@@ -230,7 +289,9 @@ class Unit {
             image + (y * p_.width + x) * pixel_bytes;
       }
     }
-    p_.loops->patches(pixels.data(), width_, v_ + at * p_.v_row() * p_.size, p_.v_step());
+    for_each_panel(pixels, [&](std::int64_t width, std::int64_t step) {
+      p_.loops->patches(pixels.data(), width, v_ + (step + at * p_.v_row()) * p_.size, p_.v_step());
+    });
   }
 
   void transform_dy(std::int64_t tile, std::int64_t count, std::int64_t at) const {
@@ -249,24 +310,37 @@ class Unit {
                               z_ + at * p_.lanes() * p_.size, p_.group * p_.lanes(), p_.z_step());
   }
 
-  /// What `count` transformed tiles give to the sums of a position and a block.
-  void multiply(std::int64_t position, std::int64_t block, std::int64_t count) const {
+  /// What `count` transformed tiles give to the sums of a position and a block, for the panel that
+  /// begins `channel` channels behind the first one packed.
+  void multiply(std::int64_t channel, std::int64_t position, std::int64_t block,
+                std::int64_t count) const {
     const int vectors = p_.vectors_of(block);
     const std::int64_t most = p_.tiles->pixels[vectors - 1];
-    const Cut pieces{width_, (width_ + most - 1) / most};
-    float* const sums = sums_ + position * p_.u_step() + block * p_.channels * p_.lanes();
+    const std::int64_t width = std::min(kPanelChannels, width_ - channel);
+    const Cut pieces{width, (width + most - 1) / most};
+    float* const sums = sums_ + position * p_.u_step() + block * p_.channels * p_.lanes() +
+                        (channel_ + channel) * vectors * kDirectLanes;
+    const std::int64_t z_step = p_.is_winograd ? p_.z_step() : 0;
+    const std::byte* z = z_ + (position * z_step + block * p_.group * p_.lanes()) * p_.size;
+    const std::byte* v =
+        v_ + (channel / kPanelChannels * p_.panel_step() + position * p_.v_step()) * p_.size;
     WinogradProduct product;
     product.v_step = p_.v_row() * p_.pair();
-    const std::int64_t z_step = p_.is_winograd ? p_.z_step() : 0;
-    product.z = z_ + (position * z_step + block * p_.group * p_.lanes()) * p_.size;
     product.z_step = p_.lanes() * p_.pair();
-    product.rows = (count + p_.pair() - 1) / p_.pair();
     product.adds = adds_;
-    for (std::int64_t piece = 0; piece < pieces.parts; ++piece) {
-      const std::int64_t first = pieces.first(piece);
-      product.v = v_ + (position * p_.v_step() + first * p_.pair()) * p_.size;
-      product.sums = sums + (channel_ + first) * vectors * kDirectLanes;
-      p_.loops->row_products[vectors - 1][pieces.first(piece + 1) - first - 1](product);
+    const std::int64_t rows = (count + p_.pair() - 1) / p_.pair();
+    const Cut chunks{rows, (rows + kChunkRows - 1) / kChunkRows};
+    for (std::int64_t chunk = 0; chunk < chunks.parts; ++chunk) {
+      const std::int64_t row = chunks.first(chunk);
+      product.z = z + row * product.z_step * p_.size;
+      product.rows = chunks.first(chunk + 1) - row;
+      for (std::int64_t piece = 0; piece < pieces.parts; ++piece) {
+        const std::int64_t first = pieces.first(piece);
+        product.v = v + (row * product.v_step + first * p_.pair()) * p_.size;
+        product.sums = sums + first * vectors * kDirectLanes;
+        p_.loops->row_products[vectors - 1][pieces.first(piece + 1) - first - 1](product);
+      }
+      product.adds = true;
     }
   }
 
@@ -276,7 +350,7 @@ class Unit {
   const std::byte* scratch_;
   std::byte* v_;
   std::byte* z_;
-  std::int64_t channel_ = 0, width_ = 0;  ///< of the panel of x
+  std::int64_t channel_ = 0, width_ = 0;  ///< of x, of the panels that are packed
   float* sums_ = nullptr;
   bool adds_ = false;  ///< whether the sums hold those of groups before
 };
@@ -393,16 +467,19 @@ std::unique_ptr<Kernel> lower_weights_products(const Node& node, std::span<const
   plan.dy_pitch = dy->pitch;
   plan.vectors = direct_vectors(*plan.tiles, plan.out_channels);
   plan.threads = omp_get_max_threads();
-  const std::int64_t bytes =
-      (plan.positions() * plan.v_row() + plan.dy_positions() * plan.blocks() * plan.lanes()) *
-      plan.size;
   plan.parts = std::clamp<std::int64_t>(
       std::min(kPartBytes / (plan.part_floats() * kFloat), plan.tile_count() / kFewestPartTiles), 1,
       kMostParts);
   const bool is_far = plan.part_floats() * kFloat > kNearSums;
-  const std::int64_t fewest = is_far ? kFewestTilesFar : kFewestTiles;
-  const std::int64_t most = std::max(kGroupBytes / bytes, fewest) / 2 * 2;
-  plan.group = std::min(most, rounded_up(plan.tile_count(), 2));
+  plan.group = is_far ? kGroupTilesFar : kGroupTiles;
+  if (is_winograd) {
+    const std::int64_t bytes =
+        kWinogradPositions * (plan.v_row() + plan.blocks() * plan.lanes()) * plan.size;
+    plan.group = std::max(kGroupBytes / bytes, is_far ? kFewestTilesFar : kFewestTiles) / 2 * 2;
+  }
+  plan.group = std::min(plan.group, rounded_up(plan.tile_count(), 2));
+  plan.panels = std::clamp<std::int64_t>(kPackedBytes / (plan.panel_step() * plan.size), 1,
+                                         (plan.channels + kPanelChannels - 1) / kPanelChannels);
   return make_kernel(std::move(plan));
 }
 
