@@ -40,6 +40,36 @@ bool depends_on(Value value, const Node* node) {
 /// Whether a norm could take the node as its tail.
 bool is_tail(const Node& node) { return node.is("relu") || node.is("prelu") || node.is("add"); }
 
+/// A norm of a sequence that is a map, flattened: it comes ahead of the flattening, where the map lies
+/// as convolutions and attention like it. The statistics are over the same elements.
+///
+///   before   %1 = reshape(%x [N, C, H, W]) : [N, C, K]   %2:5 = batch_norm_train(%1, ...)
+///   after    %2:5 = batch_norm_train(%x, ...)            %3 = reshape(%2.0) : [N, C, K]
+///
+/// Refused: a map that others read flattened, too; a norm that would lose its tail.
+Node* lift(Graph& graph, Node* norm) {
+  Node* const flattened = norm->operand(0).node;
+  if (!flattened->is("reshape") || graph.use_count(flattened->result()) != 1) return norm;
+  const Value map = flattened->operand(0);
+  const Shape& sequence = flattened->result().shape();
+  const bool is_map = map.type().rank() == 4 && sequence.size() == 3 &&
+                      map.shape()[0] == sequence[0] && map.shape()[1] == sequence[1];
+  const Node* const reader = only_reader(graph, norm->result());
+  if (!is_map || (reader != nullptr && is_tail(*reader))) return norm;
+  Builder build(graph, norm, norm->provenance());
+  std::vector<Value> operands(norm->operands().begin(), norm->operands().end());
+  operands[0] = map;
+  Node* const made = build.node("batch_norm_train", std::move(operands), norm->attributes());
+  graph.replace_uses(norm->result(),
+                     build("reshape", {made->result(0)}, {{"shape", Ints{0, 0, -1}}}));
+  for (int i = 1; i < norm->result_count(); ++i) {
+    graph.replace_uses(norm->result(i), made->result(i));
+  }
+  graph.erase(norm);
+  graph.erase(flattened);
+  return made;
+}
+
 class NormFusion {
  public:
   NormFusion(Graph& graph, Node* norm, PassContext& context)
@@ -134,7 +164,7 @@ void fuse_for_training(Graph& graph, PassContext& context) {
   fuse_training_attention(graph, context);
   std::vector<Node*> norms;  // what they take with them is erased
   for (Node* node : graph.node_list()) {
-    if (node->is("batch_norm_train")) norms.push_back(node);
+    if (node->is("batch_norm_train")) norms.push_back(lift(graph, node));
   }
   context.pass = "fuse-norm-tail";
   for (Node* norm : norms) NormFusion(graph, norm, context).run();

@@ -10,8 +10,8 @@ namespace facet {
 ///   sibling convolutions    one conv_branches (merge-branches), whose gradients are one wide data and
 ///                           one wide weight gradient;
 ///   batch_norm_train        takes a relu, prelu, addition, or addition and relu behind it as its tail:
-///                           one pass over memory forward, two backward.
-///
+///                           one pass over memory forward, two backward. One of a flattened map comes
+///                           ahead of the flattening, without a remark;
 ///   attention               an sdpa, whose gradient makes scores and weights again (fuse_attention.cpp).
 ///
 /// `graph` is in training mode and not differentiated yet. Refused: a normalised value that others read

@@ -134,7 +134,7 @@ std::vector<OpDef> training_ops() {
                               {{"shape", Ints{}, true}},
                               infer_expand,
                               expand_gradient,
-                              LayoutRole::axis_aware,
+                              LayoutRole::follow,
                               Aliasing::fresh,
                               Decomposition::primitive(),
                               OnnxMapping::op("Expand", 8),

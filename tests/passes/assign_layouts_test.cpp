@@ -52,6 +52,38 @@ TEST(AssignLayouts, ConvByQueryReluFollows) {
                  wishes(target, "acdb", "Acdb64a"));
 }
 
+// Of two full-size operands the one that is not row-major leads; what is broadcast only lies as what it
+// is read beside.
+TEST(AssignLayouts, FollowersTakeTheLayoutOfConvolutionsInATie) {
+  FakeTarget target;
+  expect_rewrite(kPass, R"(
+  %0 = input() {name = "x", type = "f32[1, 8, 4, 4]"} : f32[1, 8, 4, 4]
+  %1 = input() {name = "r", type = "f32[1, 8, 4, 4]"} : f32[1, 8, 4, 4]
+  %2 = input() {name = "p", type = "f32[1, 8, 1, 1]"} : f32[1, 8, 1, 1]
+  %3 = parameter() {key = "weight", type = "f32[8, 8, 1, 1]"} : f32[8, 8, 1, 1]
+  %4 = conv(%0, %3) : f32[1, 8, 4, 4] @ "conv"
+  %5 = add(%1, %4) : f32[1, 8, 4, 4] @ "add"
+  %6 = expand(%2) {shape = [1, 8, 4, 4]} : f32[1, 8, 4, 4] @ "expand"
+  %7 = mul(%6, %5) : f32[1, 8, 4, 4] @ "mul"
+  return "y" = %7
+)",
+                 R"(
+  %0 = input() {name = "x", type = "f32[1, 8, 4, 4]"} : f32[1, 8, 4, 4]
+  %1 = input() {name = "r", type = "f32[1, 8, 4, 4]"} : f32[1, 8, 4, 4]
+  %2 = input() {name = "p", type = "f32[1, 8, 1, 1]"} : f32[1, 8, 1, 1]
+  %3 = parameter() {key = "weight", type = "f32[8, 8, 1, 1]"} : f32[8, 8, 1, 1]
+  %4 = reorder(%0) {layout = "acdb"} : f32[1, 8, 4, 4]@acdb
+  %5 = conv(%4, %3) : f32[1, 8, 4, 4]@acdb @ "conv"
+  %6 = reorder(%1) {layout = "acdb"} : f32[1, 8, 4, 4]@acdb
+  %7 = add(%6, %5) : f32[1, 8, 4, 4]@acdb @ "add"
+  %8 = expand(%2) {shape = [1, 8, 4, 4]} : f32[1, 8, 4, 4]@acdb @ "expand"
+  %9 = mul(%8, %7) : f32[1, 8, 4, 4]@acdb @ "mul"
+  %10 = reorder(%9) {layout = ""} : f32[1, 8, 4, 4] @ "mul"
+  return "y" = %10
+)",
+                 wishes(target, "acdb", ""));
+}
+
 // Blocked: what follows stays blocked, what reads axes or reshapes gets row-major, and a value that
 // is read in one layout twice is reordered once.
 TEST(AssignLayouts, BlockedValues) {

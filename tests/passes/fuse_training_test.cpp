@@ -97,6 +97,43 @@ TEST(FuseTraining, ABroadcastAdditionStaysOutside) {
   expect(text, text, kForeignAddition);
 }
 
+constexpr std::string_view kFlatTypes = " : (f32[2, 3, 16], f32[3], f32[3], f32[3], f32[3])\n";
+
+TEST(FuseTraining, ANormOfAFlattenedMapComesAheadOfTheFlattening) {
+  expect(body("  %6 = reshape(%0) {shape = [2, 3, 16]} : f32[2, 3, 16]\n"
+              "  %7:5 = batch_norm_train(%6, %2, %3, %4, %5)" +
+              std::string(kFlatTypes) + "  return \"y\" = %7.0, \"m\" = %7.3\n"),
+         body(norm(6, "%0, %2, %3, %4, %5", "") +
+              "  %7 = reshape(%6.0) {shape = [0, 0, -1]} : f32[2, 3, 16]\n"
+              "  return \"y\" = %7, \"m\" = %6.3\n"),
+         "");
+}
+
+TEST(FuseTraining, ANormStaysBehindAFlatteningThatOthersReadToo) {
+  const std::string text = body("  %6 = reshape(%0) {shape = [2, 3, 16]} : f32[2, 3, 16]\n"
+                                "  %7:5 = batch_norm_train(%6, %2, %3, %4, %5)" +
+                                std::string(kFlatTypes) +
+                                "  return \"y\" = %7.0, \"flat\" = %6\n");
+  expect(text, text, "");
+}
+
+TEST(FuseTraining, ANormStaysBehindAReshapeThatMovesChannels) {
+  const std::string text = body(
+      "  %6 = reshape(%0) {shape = [4, 3, 8]} : f32[4, 3, 8]\n"
+      "  %7:5 = batch_norm_train(%6, %2, %3, %4, %5) : (f32[4, 3, 8], f32[3], f32[3], f32[3], "
+      "f32[3])\n  return \"y\" = %7.0\n");
+  expect(text, text, "");
+}
+
+TEST(FuseTraining, ANormOfAFlattenedMapKeepsItsTail) {
+  const std::string flat = "  %6 = reshape(%0) {shape = [2, 3, 16]} : f32[2, 3, 16]\n";
+  expect(body(flat + "  %7:5 = batch_norm_train(%6, %2, %3, %4, %5)" + std::string(kFlatTypes) +
+              "  %8 = relu(%7.0) : f32[2, 3, 16]\n  return \"y\" = %8\n"),
+         body(flat + "  %7:5 = batch_norm_train(%6, %2, %3, %4, %5) {tail = [\"relu\"]}" +
+              std::string(kFlatTypes) + "  return \"y\" = %7.0\n"),
+         "applied fuse-norm-tail @ : batch_norm_train+relu\n");
+}
+
 TEST(FuseTraining, MergedBranchesHaveOneGradientOfDataAndOneOfWeights) {
   const Graph graph = zoo::build("lscnn_small").with_symbol("N", 2);
   const auto count = [&](bool fuse, std::string_view kind) {

@@ -38,9 +38,12 @@ class Worker {
     }
   }
 
+  /// In groups of about one size, as each of them reads all weights.
   void run_tiles(std::int64_t begin, std::int64_t end) {
-    for (std::int64_t first = begin; first < end; first += p_.group) {
-      const std::int64_t count = std::min(p_.group, end - first);
+    const std::int64_t groups = (end - begin + p_.group - 1) / p_.group;
+    for (std::int64_t group = 0; group < groups; ++group) {
+      const std::int64_t first = begin + (end - begin) * group / groups;
+      const std::int64_t count = begin + (end - begin) * (group + 1) / groups - first;
       for (std::int64_t i = 0; i < count; ++i) transform_patch(first + i, i);
       find_results(first, count);
       for (std::int64_t block = 0; block < c_.blocks(); ++block) {
