@@ -40,22 +40,28 @@ bool depends_on(Value value, const Node* node) {
 /// Whether a norm could take the node as its tail.
 bool is_tail(const Node& node) { return node.is("relu") || node.is("prelu") || node.is("add"); }
 
-/// A norm of a sequence that is a map, flattened: it comes ahead of the flattening, where the map lies
-/// as convolutions and attention like it. The statistics are over the same elements.
+/// A norm of a sequence that is a map, flattened: it comes ahead of the flattening, where the map
+/// lies as convolutions and attention like it. The statistics are over the same elements.
 ///
 ///   before   %1 = reshape(%x [N, C, H, W]) : [N, C, K]   %2:5 = batch_norm_train(%1, ...)
 ///   after    %2:5 = batch_norm_train(%x, ...)            %3 = reshape(%2.0) : [N, C, K]
 ///
 /// Refused: a map that others read flattened, too; a norm that would lose its tail.
 Node* lift(Graph& graph, Node* norm) {
-  Node* const flattened = norm->operand(0).node;
-  if (!flattened->is("reshape") || graph.use_count(flattened->result()) != 1) return norm;
-  const Value map = flattened->operand(0);
-  const Shape& sequence = flattened->result().shape();
-  const bool is_map = map.type().rank() == 4 && sequence.size() == 3 &&
-                      map.shape()[0] == sequence[0] && map.shape()[1] == sequence[1];
+  const Shape& sequence = norm->operand(0).shape();
+  std::vector<Node*> reshapes;
+  const auto is_map = [&](const Value& value) {
+    return value.type().rank() == 4 && value.shape()[0] == sequence[0] &&
+           value.shape()[1] == sequence[1];
+  };
+  Value map = norm->operand(0);
+  while (!is_map(map)) {
+    if (!map.node->is("reshape") || graph.use_count(map) != 1) return norm;
+    reshapes.push_back(map.node);
+    map = map.node->operand(0);
+  }
   const Node* const reader = only_reader(graph, norm->result());
-  if (!is_map || (reader != nullptr && is_tail(*reader))) return norm;
+  if (sequence.size() != 3 || (reader != nullptr && is_tail(*reader))) return norm;
   Builder build(graph, norm, norm->provenance());
   std::vector<Value> operands(norm->operands().begin(), norm->operands().end());
   operands[0] = map;
@@ -66,7 +72,7 @@ Node* lift(Graph& graph, Node* norm) {
     graph.replace_uses(norm->result(i), made->result(i));
   }
   graph.erase(norm);
-  graph.erase(flattened);
+  for (Node* const reshape : reshapes) graph.erase(reshape);
   return made;
 }
 

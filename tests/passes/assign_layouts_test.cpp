@@ -52,8 +52,8 @@ TEST(AssignLayouts, ConvByQueryReluFollows) {
                  wishes(target, "acdb", "Acdb64a"));
 }
 
-// Of two full-size operands the one that is not row-major leads; what is broadcast only lies as what it
-// is read beside.
+// Of two full-size operands the one that is not row-major leads; what is broadcast only lies as
+// what it is read beside.
 TEST(AssignLayouts, FollowersTakeTheLayoutOfConvolutionsInATie) {
   FakeTarget target;
   expect_rewrite(kPass, R"(
@@ -221,7 +221,8 @@ TEST(AssignLayouts, Plain) {
   %4 = transpose(%3) {permutation = [0, 2, 3, 1]} : f32[2, 4, 4, 16]
   %5 = softmax(%4) {axis = 3} : f32[2, 4, 4, 16]
   return "y" = %5
-)", wishes(target, "acdb", ""));
+)",
+                 wishes(target, "acdb", ""));
   expect_rewrite(kPass, body, R"(
   %0 = input() {name = "x", type = "f32[2, 16, 4, 4]"} : f32[2, 16, 4, 4]
   %1 = parameter() {key = "weight", type = "f32[16, 16, 1, 1]"} : f32[16, 16, 1, 1]
@@ -231,7 +232,8 @@ TEST(AssignLayouts, Plain) {
   %5 = transpose(%4) {permutation = [0, 2, 3, 1]} : f32[2, 4, 4, 16]
   %6 = softmax(%5) {axis = 3} : f32[2, 4, 4, 16]
   return "y" = %6
-)", wishes(target, "aBcd16b", ""));
+)",
+                 wishes(target, "aBcd16b", ""));
 }
 
 // What parameters alone decide is computed row-major, and reordered once for two readers.

@@ -110,10 +110,10 @@ TEST(FuseTraining, ANormOfAFlattenedMapComesAheadOfTheFlattening) {
 }
 
 TEST(FuseTraining, ANormStaysBehindAFlatteningThatOthersReadToo) {
-  const std::string text = body("  %6 = reshape(%0) {shape = [2, 3, 16]} : f32[2, 3, 16]\n"
-                                "  %7:5 = batch_norm_train(%6, %2, %3, %4, %5)" +
-                                std::string(kFlatTypes) +
-                                "  return \"y\" = %7.0, \"flat\" = %6\n");
+  const std::string text = body(
+      "  %6 = reshape(%0) {shape = [2, 3, 16]} : f32[2, 3, 16]\n"
+      "  %7:5 = batch_norm_train(%6, %2, %3, %4, %5)" +
+      std::string(kFlatTypes) + "  return \"y\" = %7.0, \"flat\" = %6\n");
   expect(text, text, "");
 }
 
