@@ -16,8 +16,9 @@ constexpr std::int64_t kCachedWeights = 640 * 1024;
 constexpr std::int64_t kChunkBytes = 192 * 1024;
 /// Tiles of a group: more of them use a chunk more often, fewer keep their inputs in the cache.
 constexpr std::int64_t kGroupTiles = 9;
-/// Products of a sum that take longer than a line of the cache takes to come from memory.
-constexpr std::int64_t kFewestSums = 128;
+/// Rows of products (of a channel, or of a pair of them) that take longer than a line of the cache
+/// takes to come from memory.
+constexpr std::int64_t kRowsAhead = 128;
 constexpr std::size_t kMostPixels = kDirectPixels;
 /// Tiles that a thread takes at a time, at least: the first of them finds nothing fetched ahead.
 constexpr std::int64_t kFewestTiles = 4;
@@ -34,6 +35,8 @@ struct Common {
 class Worker {
  public:
   explicit Worker(const Common& common) : c_(common), p_(common.plan) {
+    const std::int64_t rows = p_.taps() * p_.channels / (p_.element() == 2 ? 2 : 1);
+    blocks_ahead_ = (kRowsAhead - 1) / std::max<std::int64_t>(rows, 1);
     const std::int64_t pixels = p_.chunked ? p_.group_pixels : p_.tiles->pixels[p_.vectors - 1];
     pointers_.resize(static_cast<std::size_t>(pixels * p_.taps()));
     next_.resize(pointers_.size());
@@ -62,7 +65,7 @@ class Worker {
           tile.next_taps = std::min<std::int64_t>(p_.taps(), p_.stride[0] * p_.stride[1]);
           tile.next = next_.data() + (p_.taps() - tile.next_taps) * next;
         }
-        fetch_stores(tile, block, next == count);
+        fetch_stores(tile, block);
         function(vectors, count)(tile);
         if (tile.stores == nullptr) finish(block, vectors, first, count);
       }
@@ -118,18 +121,21 @@ class Worker {
     return static_cast<std::size_t>(pixel * p_.taps());
   }
 
-  /// Lines of the tile's results, or, where its sums take less time than memory, of the next
-  /// block's (of the next tile's first block).
-  void fetch_stores(DirectTile& tile, std::int64_t block, bool has_next) const {
-    tile.fetched = tile.stores;
-    tile.fetched_pixel = tile.pixel;
-    if (tile.stores == nullptr || p_.taps() * p_.channels >= kFewestSums) return;
-    const bool is_last = block + 1 == p_.blocks();
-    const std::int64_t next = is_last ? 0 : block + 1;
+  /// Lines of the tile's results, or, where its sums take less time than memory, of a block behind,
+  /// maybe of a tile behind.
+  void fetch_stores(DirectTile& tile, std::int64_t block) const {
+    tile.fetched = nullptr;
+    if (tile.stores == nullptr) return;
+    const std::int64_t most = p_.tiles->pixels[p_.vectors - 1];
+    const std::int64_t next = block + blocks_ahead_;
+    const std::int64_t pixel = tile.pixel + next / p_.blocks() * most;
     // A block of fewer vectors stands alone, or is the last.
-    const bool fetches = (!is_last || has_next) && vectors_of(next) >= vectors_of(block);
-    tile.fetched = fetches ? &stores_[static_cast<std::size_t>(next * p_.vectors)] : nullptr;
-    if (is_last) tile.fetched_pixel += p_.tiles->pixels[p_.vectors - 1];
+    const bool fetches = (next < p_.blocks() || pixel + most <= p_.pixels()) &&
+                         vectors_of(next % p_.blocks()) >= vectors_of(block);
+    if (fetches) {
+      tile.fetched = &stores_[static_cast<std::size_t>(next % p_.blocks() * p_.vectors)];
+    }
+    tile.fetched_pixel = pixel;
   }
 
   /// What all tiles of a block have in common.
@@ -280,6 +286,7 @@ class Worker {
   std::vector<const void*> pointers_;
   std::vector<const void*> next_;  ///< of the tile behind
   std::vector<float> sums_;
+  std::int64_t blocks_ahead_ = 0;    ///< whose results are asked for
   std::vector<DirectStore> stores_;  ///< one a vector of channels
   std::vector<DirectTile> tiles_;    ///< one a block
 };
