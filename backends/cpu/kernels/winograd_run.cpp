@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "backends/cpu/kernels/parallel.h"
+#include "backends/cpu/kernels/tile_cursor.h"
 #include "backends/cpu/kernels/winograd_plan.h"
 
 namespace facet::cpu {
@@ -27,9 +28,8 @@ class Worker {
         ahead_(std::clamp<std::int64_t>(kBytesAhead / (4 * c_.channels * c_.element()), 1,
                                         kMostAhead)) {}
 
-  void transform_patches(std::int64_t begin, std::int64_t end) {
-    for (std::int64_t tile = begin; tile < end; ++tile) transform_patch(tile, tile);
-  }
+  /// Tiles [begin, end) of all.
+  void transform_patches(std::int64_t begin, std::int64_t end) { transform(begin, end, begin); }
 
   /// Of all tiles, which are transformed.
   void run_blocks(std::int64_t begin, std::int64_t end) {
@@ -50,7 +50,7 @@ class Worker {
     for (std::int64_t group = 0; group < groups; ++group) {
       const std::int64_t first = begin + (end - begin) * group / groups;
       const std::int64_t count = begin + (end - begin) * (group + 1) / groups - first;
-      for (std::int64_t i = 0; i < count; ++i) transform_patch(first + i, i);
+      transform(first, first + count, 0);
       find_results(first, count);
       for (std::int64_t block = 0; block < c_.blocks(); ++block) {
         for (std::int64_t position = 0; position < kWinogradPositions; ++position) {
@@ -62,24 +62,29 @@ class Worker {
   }
 
  private:
-  struct Place {
-    std::int64_t image, row, column;  ///< of the tile's first result
-  };
-  Place place_of(std::int64_t tile) const {
-    const std::int64_t row = tile / p_.tile_columns;
-    return {row / p_.tile_rows, row % p_.tile_rows * 2, tile % p_.tile_columns * 2};
+  TileCursor cursor(std::int64_t tile) const {
+    return TileCursor(tile, p_.tile_rows, p_.tile_columns);
   }
   const std::byte* zeros() const { return a_.scratch + p_.zeros_at(); }
 
+  /// The patches of tiles [begin, end), to the places `number`, number + 1, ...
+  void transform(std::int64_t begin, std::int64_t end, std::int64_t number) const {
+    TileCursor at = cursor(begin), ahead = cursor(begin + ahead_);
+    for (std::int64_t tile = begin; tile < end; ++tile, ++number) {
+      if (ahead.image < c_.images) fetch_patch(ahead);
+      transform_patch(at, number);
+      at.advance();
+      ahead.advance();
+    }
+  }
+
   /// Asks for the four pixels of a patch that no patch above it or to its left has. Inline: GCC
   /// leaves out calls of a function that does nothing else.
-  [[gnu::always_inline]] void fetch_patch(std::int64_t tile) const {
-    if (tile >= p_.tiles()) return;
-    const Place at = place_of(tile);
+  [[gnu::always_inline]] void fetch_patch(const TileCursor& at) const {
     const std::int64_t bytes = c_.channels * c_.element();
     for (std::int64_t p = 0; p < 4; ++p) {
-      const std::int64_t y = at.row - c_.pad[0] + 2 + p / 2;
-      const std::int64_t x = at.column - c_.pad[1] + 2 + p % 2;
+      const std::int64_t y = 2 * at.row - c_.pad[0] + 2 + p / 2;
+      const std::int64_t x = 2 * at.column - c_.pad[1] + 2 + p % 2;
       if (y < 0 || y >= c_.height || x < 0 || x >= c_.width) continue;
       const std::byte* const pixel =
           a_.operands[0] + ((at.image * c_.height + y) * c_.width + x) * c_.x.pitch * c_.element();
@@ -89,18 +94,19 @@ class Worker {
     }
   }
 
-  void transform_patch(std::int64_t tile, std::int64_t number) const {
-    fetch_patch(tile + ahead_);
-    const Place at = place_of(tile);
+  void transform_patch(const TileCursor& at, std::int64_t number) const {
     const std::int64_t pixel_bytes = c_.x.pitch * c_.element();
-    const std::byte* const image = a_.operands[0] + at.image * c_.height * c_.width * pixel_bytes;
+    const std::int64_t y = 2 * at.row - c_.pad[0], x = 2 * at.column - c_.pad[1];
+    const std::byte* const corner =
+        a_.operands[0] + ((at.image * c_.height + y) * c_.width + x) * pixel_bytes;
+    const bool is_inside = y >= 0 && y + 4 <= c_.height && x >= 0 && x + 4 <= c_.width;
     std::array<const void*, kWinogradPositions> pixels;
     for (std::int64_t p = 0; p < kWinogradPositions; ++p) {
-      const std::int64_t y = at.row - c_.pad[0] + p / 4;
-      const std::int64_t x = at.column - c_.pad[1] + p % 4;
-      const bool inside = y >= 0 && y < c_.height && x >= 0 && x < c_.width;
+      const std::int64_t down = p / 4, right = p % 4;
+      const bool is_there = is_inside || (y + down >= 0 && y + down < c_.height && x + right >= 0 &&
+                                          x + right < c_.width);
       pixels[static_cast<std::size_t>(p)] =
-          inside ? image + (y * c_.width + x) * pixel_bytes : zeros();
+          is_there ? corner + (down * c_.width + right) * pixel_bytes : zeros();
     }
     p_.loops->input(pixels.data(), c_.channels, v_ + number * p_.in_row * c_.element(),
                     p_.v_step());
@@ -128,16 +134,13 @@ class Worker {
   /// Where the results of tiles [first, first + count) go, for all blocks.
   void find_results(std::int64_t first, std::int64_t count) {
     results_.clear();
-    for (std::int64_t tile = first; tile < first + count; ++tile) {
-      const Place at = place_of(tile);
-      std::array<std::int64_t, 4>& pixels = results_.emplace_back();
-      for (std::int64_t p = 0; p < 4; ++p) {
-        const std::int64_t y = at.row + p / 2;
-        const std::int64_t x = at.column + p % 2;
-        const bool inside = y < c_.out_height && x < c_.out_width;
-        pixels[static_cast<std::size_t>(p)] =
-            inside ? (at.image * c_.out_height + y) * c_.out_width + x : -1;
-      }
+    TileCursor at = cursor(first);
+    for (std::int64_t tile = 0; tile < count; ++tile, at.advance()) {
+      const std::int64_t pixel =
+          (at.image * c_.out_height + 2 * at.row) * c_.out_width + 2 * at.column;
+      const bool below = 2 * at.row + 1 < c_.out_height, beside = 2 * at.column + 1 < c_.out_width;
+      results_.push_back({pixel, beside ? pixel + 1 : -1, below ? pixel + c_.out_width : -1,
+                          below && beside ? pixel + c_.out_width + 1 : -1});
     }
   }
 
