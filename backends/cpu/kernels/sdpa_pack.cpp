@@ -40,11 +40,22 @@ void load_tile(const PackSource& from, std::int64_t row, std::int64_t rows, std:
   }
 }
 
+void copy_channels(const std::uint16_t* from, std::int64_t step, std::uint16_t* to,
+                   std::int64_t count) {
+  if (step == 1) {
+    std::memcpy(to, from, static_cast<std::size_t>(2 * count));
+  } else if (step == 2) {  // of an interleaved value, for the compiler's vectors
+    for (std::int64_t c = 0; c < count; ++c) to[c] = from[2 * c];
+  } else {
+    for (std::int64_t c = 0; c < count; ++c) to[c] = from[step * c];
+  }
+}
+
 /// load_tile in bf16; channels behind `end` up to `padded` are zeros. No more than kChannels.
 void load_bf16_tile(const PackSource& from, std::int64_t row, std::int64_t rows, std::int64_t first,
                     std::int64_t end, std::uint16_t* tile, std::int64_t tile_row,
                     std::int64_t padded) {
-  const bool copies = from.type == Float::bf16 && from.channel == 1;
+  const bool copies = from.type == Float::bf16 && !reads_columns(from);
   float floats[kRows * kChannels];
   if (!copies) load_tile(from, row, rows, first, end, floats, kChannels);
   for (std::int64_t r = 0; r < rows; ++r) {
@@ -53,7 +64,8 @@ void load_bf16_tile(const PackSource& from, std::int64_t row, std::int64_t rows,
       store_floats(Float::bf16, floats + r * kChannels, reinterpret_cast<std::byte*>(to), 1,
                    end - first);
     } else if (is_inside(from, row + r)) {
-      std::memcpy(to, from.at(row + r, first), static_cast<std::size_t>(2 * (end - first)));
+      copy_channels(reinterpret_cast<const std::uint16_t*>(from.at(row + r, first)), from.channel,
+                    to, end - first);
     } else {
       std::fill(to, to + (end - first), std::uint16_t{0});
     }
