@@ -14,6 +14,10 @@ namespace {
 
 /// Channels of a window folded at once.
 constexpr std::int64_t kChannels = 512;
+/// Of each row of a window, how far ahead its next pixels are asked for: at most so many results.
+constexpr std::int64_t kBytesAhead = 4 * 1024;
+constexpr std::int64_t kMostAhead = 16;
+constexpr std::int64_t kLine = 64;
 
 struct PoolingPlan {
   Fold fold = Fold::max;
@@ -59,8 +63,21 @@ struct PoolingPlan {
     const auto [top, bottom] = h.clip(row % h.out);
     const std::int64_t stride[2] = {x[2], x[3]};
     float sum[kChannels];
+    const std::int64_t pixel_bytes = channels * size_of(from);
+    const std::int64_t ahead =
+        std::clamp<std::int64_t>(kBytesAhead / (w.stride * pixel_bytes), 1, kMostAhead);
     for (std::int64_t o = 0; o < w.out; ++o) {
       const auto [left, right] = w.clip(o);
+      // The pixels of the window there that the one before it has not.
+      const std::int64_t next = (o + ahead) * w.stride - w.pad + w.kernel - w.stride;
+      for (std::int64_t r = top; r < bottom; ++r) {
+        for (std::int64_t i = std::max<std::int64_t>(next, 0); i < std::min(next + w.stride, w.in);
+             ++i) {
+          const std::byte* const pixel =
+              from_base + (row / h.out * x[0] + r * x[2] + i * x[3]) * size_of(from);
+          for (std::int64_t at = 0; at < pixel_bytes; at += kLine) __builtin_prefetch(pixel + at);
+        }
+      }
       const std::int64_t count[2] = {bottom - top, right - left};
       const std::int64_t in = row / h.out * x[0] + top * x[2] + left * x[3];
       const std::int64_t out = row / h.out * y[0] + row % h.out * y[2] + o * y[3];
