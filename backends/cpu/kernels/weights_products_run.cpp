@@ -239,6 +239,12 @@ class Unit {
         const std::int64_t first = pieces.first(piece);
         product.v = v + (row * product.v_step + first * p_.pair()) * p_.size;
         product.sums = sums + first * vectors * kDirectLanes;
+        if (chunk == 0) {  // the next piece's sums come from afar, and stay near for the next chunk
+          const std::int64_t next = pieces.first(piece + 1), end = pieces.first(piece + 2);
+          for (std::int64_t lane = next * vectors; lane < end * vectors; ++lane) {
+            __builtin_prefetch(sums + lane * kDirectLanes, /*for writing*/ 1);
+          }
+        }
         p_.loops->row_products[vectors - 1][pieces.first(piece + 1) - first - 1](product);
       }
       product.adds = true;

@@ -17,6 +17,7 @@ namespace {
 
 /// Pairs of the minor axis that a unit of work moves.
 constexpr std::int64_t kPairs = 16;
+constexpr std::int64_t kLineHalves = 32;  ///< elements of a line of the cache
 
 /// Result: [major / block][tap][minor / 2][block][2].
 struct WeightsReorderPlan {
@@ -32,25 +33,27 @@ struct WeightsReorderPlan {
   void run(const Addresses& addresses) const {
     const auto* const from = reinterpret_cast<const std::uint16_t*>(addresses.operands[0]);
     auto* const to = reinterpret_cast<std::uint32_t*>(addresses.results[0]);
-    const std::int64_t blocks = (major + block - 1) / block;
     const std::int64_t pieces = (pairs + kPairs - 1) / kPairs;
-    parallel_for(blocks * pieces, major * minor * taps, [&](std::int64_t begin, std::int64_t end) {
-      std::vector<std::uint16_t> rows(static_cast<std::size_t>(taps * block * 2 * kPairs));
-      for (std::int64_t unit = begin; unit < end; ++unit) {
-        const std::int64_t first = unit % pieces * kPairs;
-        const std::int64_t count = std::min(kPairs, pairs - first);
-        // Of the first tap; the next one is pairs * block pairs further.
-        std::uint32_t* const y = to + (unit / pieces * taps * pairs + first) * block;
-        if (minor_step < major_step) {
-          turn(from, unit / pieces * block, first, count, y, rows);
-        } else {
-          weave(from, unit / pieces * block, first, count, y);
-        }
-      }
-    });
+    if (minor_step >= major_step) {
+      return parallel_for(pairs, major * minor * taps, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t pair = begin; pair < end; ++pair) weave(from, pair, to);
+      });
+    }
+    parallel_for(
+        blocks() * pieces, major * minor * taps, [&](std::int64_t begin, std::int64_t end) {
+          std::vector<std::uint16_t> rows(static_cast<std::size_t>(taps * block * 2 * kPairs));
+          for (std::int64_t unit = begin; unit < end; ++unit) {
+            const std::int64_t first = unit % pieces * kPairs;
+            // Of the first tap; the next one is pairs * block pairs further.
+            std::uint32_t* const y = to + (unit / pieces * taps * pairs + first) * block;
+            turn(from, unit / pieces * block, first, std::min(kPairs, pairs - first), y, rows);
+          }
+        });
   }
 
  private:
+  std::int64_t blocks() const { return (major + block - 1) / block; }
+
   /// Minor neighbours are near in the operand: rows of them, one per lane, are transposed in pairs.
   void turn(const std::uint16_t* from, std::int64_t lane, std::int64_t pair, std::int64_t count,
             std::uint32_t* y, std::vector<std::uint16_t>& rows) const {
@@ -74,26 +77,34 @@ struct WeightsReorderPlan {
     }
   }
 
-  /// Major neighbours are near in the operand: two rows of them become pairs.
-  void weave(const std::uint16_t* from, std::int64_t lane, std::int64_t pair, std::int64_t count,
-             std::uint32_t* y) const {
-    const std::int64_t lanes = std::min(block, major - lane);
-    for (std::int64_t p = 0; p < count; ++p) {
-      const std::int64_t place = 2 * (pair + p);
-      const bool has_even = place < minor;
-      const bool has_odd = place + 1 < minor;
-      const std::uint16_t* const even =
-          from + lane * major_step + std::min(place, minor - 1) * minor_step;
-      const std::uint16_t* const odd = has_odd ? even + minor_step : even;
-      const std::uint32_t low = has_even ? 0xFFFFu : 0u;
-      const std::uint32_t high = has_odd ? 0xFFFF0000u : 0u;
+  /// Major neighbours are near in the operand: two rows of them become pairs, and memory hands out
+  /// whole rows best. The rows behind them are asked for.
+  void weave(const std::uint16_t* from, std::int64_t pair, std::uint32_t* to) const {
+    const bool has_even = 2 * pair < minor;
+    const bool has_odd = 2 * pair + 1 < minor;
+    const std::uint16_t* const even = from + std::min(2 * pair, minor - 1) * minor_step;
+    const std::uint16_t* const odd = has_odd ? even + minor_step : even;
+    const std::uint16_t* const next = 2 * pair + 3 < minor ? even + 2 * minor_step : even;
+    const std::uint32_t low = has_even ? 0xFFFFu : 0u;
+    const std::uint32_t high = has_odd ? 0xFFFF0000u : 0u;
+    const auto join = [&](std::int64_t at) {
+      return (even[at] & low) | (static_cast<std::uint32_t>(odd[at]) << 16 & high);
+    };
+    for (std::int64_t b = 0; b < blocks(); ++b) {
+      const std::int64_t first = b * block * major_step;
+      const std::int64_t lanes = std::min(block, major - b * block);
+      for (std::int64_t at = 0; at < lanes * major_step; at += kLineHalves) {
+        __builtin_prefetch(next + first + at);
+        __builtin_prefetch(next + minor_step + first + at);
+      }
       for (std::int64_t tap = 0; tap < taps; ++tap) {
-        std::uint32_t* const to = y + (tap * pairs + p) * block;
-        for (std::int64_t i = 0; i < lanes; ++i) {
-          const std::int64_t at = i * major_step + tap;
-          to[i] = (even[at] & low) | (static_cast<std::uint32_t>(odd[at]) << 16 & high);
+        std::uint32_t* const y = to + ((b * taps + tap) * pairs + pair) * block;
+        if (major_step == 1) {
+          for (std::int64_t i = 0; i < lanes; ++i) y[i] = join(first + i);
+        } else {
+          for (std::int64_t i = 0; i < lanes; ++i) y[i] = join(first + i * major_step + tap);
         }
-        std::fill(to + lanes, to + block, 0u);
+        std::fill(y + lanes, y + block, 0u);
       }
     }
   }
