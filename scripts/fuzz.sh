@@ -58,10 +58,24 @@ rm -rf "$seeds"
 if ((${#targets[@]} == 0)); then
   for program in "$build"/bin/fuzz_*; do targets+=("${program##*/fuzz_}"); done
 fi
-failed=0
-for target in "${targets[@]}"; do
+# As many at a time as there are cores, each with its output in one piece.
+fuzz_one() {
+  local target=$1 output
   # Reading needs few bytes to go wrong, and memory is judged by small files.
-  "$build/bin/fuzz_$target" "-max_total_time=$seconds" "-runs=${runs:-1000000000}" -seed=1 -max_len=8192 \
-    "${limits[@]}" "-artifact_prefix=$build/$target-" "$seeds/$target" || { echo "fuzz: $target has a fault" >&2; failed=1; }
+  output=$("$build/bin/fuzz_$target" "-max_total_time=$seconds" "-runs=${runs:-1000000000}" -seed=1 -max_len=8192 \
+    "${limits[@]}" "-artifact_prefix=$build/$target-" "$seeds/$target" 2>&1) && { printf '%s\n' "$output"; return 0; }
+  printf '%s\nfuzz: %s has a fault\n' "$output" "$target" >&2
+  return 1
+}
+failed=0
+running=0
+for target in "${targets[@]}"; do
+  if ((running == $(nproc))); then
+    wait -n || failed=1
+    running=$((running - 1))
+  fi
+  fuzz_one "$target" &
+  running=$((running + 1))
 done
+while ((running-- > 0)); do wait -n || failed=1; done
 exit $failed
