@@ -50,6 +50,18 @@ Value Builder::scalar(double value, DType dtype) {
   return (*this)("constant", {}, {{"value", HostTensor::scalar(dtype, value)}});
 }
 
+std::vector<Overwrite> overwrites_of(const Node& node) {
+  if (node.op().aliasing != Aliasing::in_place) return {};
+  std::vector<Overwrite> list = node.op().overwrites;
+  if (list.empty()) {
+    for (int i = 0; i < node.operand_count(); ++i) list.push_back({0, i});
+  }
+  std::erase_if(list, [&](const Overwrite& pair) {
+    return pair.result >= node.result_count() || pair.operand >= node.operand_count();
+  });
+  return list;
+}
+
 bool decompose(Graph& graph, Node* node) {
   const Decomposition::Rule rule = node->op().decomposition.function();
   if (rule == nullptr) return false;

@@ -88,9 +88,15 @@ enum class LayoutRole { compute, follow, axis_aware, plain };
 /// What the memory plan may do with results.
 ///   fresh:    own storage;
 ///   view:     result 0 is the bytes of operand 0 (reshape of a row-major value);
-///   in_place: result 0 may overwrite any operand of the same type and layout that dies here;
+///   in_place: result 0 may overwrite any operand of the same type and layout that dies here, or
+///             results those that the op's `overwrites` says;
 ///   update:   result i is the new value of operand i, which is state, and lies in its place.
 enum class Aliasing { fresh, view, in_place, update };
+
+struct Overwrite {
+  int result = 0, operand = 0;
+  friend bool operator==(const Overwrite&, const Overwrite&) = default;
+};
 
 /// What the precision pass does when bf16 is asked for.
 ///   low:    operands and results become bf16 (heavy compute with f32 accumulation);
@@ -191,7 +197,13 @@ struct OpDef {
   Cost cost;
   OnnxMapping onnx;
   Samples samples;
+  /// Of an in_place op: results with operands they may overwrite, the best place first. None: result 0
+  /// with every operand.
+  std::vector<Overwrite> overwrites = {};
 };
+
+/// What the results of an in_place node may overwrite, the best place first; none for other nodes.
+std::vector<Overwrite> overwrites_of(const Node& node);
 
 /// Throws Error(usage) that names the attribute if one is not declared by `op`, is of another kind
 /// than its default, or is missing.

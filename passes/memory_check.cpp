@@ -295,7 +295,10 @@ bool Simulation::is_view(Node& node) const {
 
 bool Simulation::may_overwrite(const Node& node, int result, const Value& operand) const {
   const Value made{const_cast<Node*>(&node), result};
-  return node.op().aliasing == Aliasing::in_place && result == 0 && operand.type() == made.type() &&
+  const auto is_this = [&](const Overwrite& pair) {
+    return pair.result == result && node.operand(pair.operand) == operand;
+  };
+  return std::ranges::any_of(overwrites_of(node), is_this) && operand.type() == made.type() &&
          address(operand) == address(made) &&
          same_strides(static_extents(made.shape()), placement(operand).strides,
                       placement(made).strides);

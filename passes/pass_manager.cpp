@@ -30,6 +30,8 @@ const std::vector<Pass>& table() {
       {"fuse-epilogue", "Bias, residual, activation and gate move into conv and linear.",
        fuse_epilogue},
       {"merge-branches", "Convolutions of one value become one wide convolution.", merge_branches},
+      {"fuse-cotangents", "Two cotangents are added where a batch norm's gradient reads them.",
+       fuse_cotangents},
       {"fuse-elementwise", "Chains of scalar functions become one pass over memory.",
        fuse_elementwise},
       {"lower-to-bf16", "Compute on bf16 operands; activations in bf16.", lower_to_bf16},
@@ -121,7 +123,7 @@ std::vector<Pass> optimization_pipeline() {
   for (const std::string_view name :
        {"eliminate-dead-code", "fold-constants", "canonicalize", "eliminate-common-subexpressions",
         "split-term-sums", "fuse-attention", "fold-batch-norm", "lower-batch-norm", "fuse-gate",
-        "fuse-epilogue", "merge-branches", "fuse-elementwise", "fold-constants",
+        "fuse-epilogue", "merge-branches", "fuse-cotangents", "fuse-elementwise", "fold-constants",
         "eliminate-common-subexpressions", "eliminate-dead-code"}) {
     passes.push_back(find_pass(name));
   }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <set>
 #include <string>
 
 #include "ir/layout.h"
@@ -11,7 +12,8 @@
 //   end
 //                                    up in one buffer.
 //   views     %2 = reshape(%1), slice(%1), reorder(%1) that moves nothing: %2 is bytes of %1.
-//   in place  %2 = relu(%1), %1 not read later: %2 overwrites %1.
+//   in place  %2 = relu(%1), %1 not read later: %2 overwrites %1. Of several results each has an operand
+//             of its own.
 //
 // After the first two rounds every byte of a buffer is written once, so no value can spoil another;
 // the third checks each pair of values whose bytes it lets coincide.
@@ -43,11 +45,11 @@ class StoragePlanner {
   void place_in_concat(Node& concat);
   void make_view(Node& node);
   bool attach_view(int view, int source, const Node& node);
-  void reuse_operand(Node& node);
+  void reuse_operands(Node& node);
   bool overwrite(const Node& node, int result, int operand);
   bool attach_in_place(const Node& node, int child, int parent, int result, int operand);
   bool lengthens_larger(int child, int parent) const;
-  bool overwrites_live_bytes(const Node& node, const std::vector<int>& older,
+  bool overwrites_live_bytes(const Node& node, int result, const std::vector<int>& older,
                              const std::vector<int>& newer) const;
   void count_moves(Node* node, Storage& storage) const;
   Storage collect() const;
@@ -118,14 +120,19 @@ void StoragePlanner::make_view(Node& node) {
   if (!attach_view(view, source, node)) forest_.cell(view).is_view = false;
 }
 
-void StoragePlanner::reuse_operand(Node& node) {
-  const int result = forest_.find(node.result());
-  if (node.op().aliasing != Aliasing::in_place || forest_.cell(result).pinned) return;
-  for (const Value& operand : node.operands()) {
-    const int index = forest_.find(operand);
-    if (index < 0 || forest_.cell(index).pinned || operand.type() != node.result().type()) continue;
+void StoragePlanner::reuse_operands(Node& node) {
+  std::set<int> placed;        // results
+  std::set<Value> overwritten;
+  for (const Overwrite& pair : overwrites_of(node)) {
+    const Value made = node.result(pair.result), operand = node.operand(pair.operand);
+    if (placed.contains(pair.result) || overwritten.contains(operand)) continue;
+    const int result = forest_.find(made), index = forest_.find(operand);
+    if (index < 0 || forest_.cell(index).pinned || forest_.cell(result).pinned) continue;
+    if (operand.type() != made.type()) continue;
     if (forest_.cell(index).last > forest_.cell(result).first) continue;
-    if (overwrite(node, result, index)) return;
+    if (!overwrite(node, result, index)) continue;
+    placed.insert(pair.result);
+    overwritten.insert(operand);
   }
 }
 
@@ -143,7 +150,7 @@ bool StoragePlanner::attach_in_place(const Node& node, int child, int parent, in
   const std::vector<int> older = forest_.subtree(forest_.root(operand));
   const std::vector<int> newer = forest_.subtree(forest_.root(result));
   if (!forest_.attach(child, parent, {LinkKind::same, 0, 0})) return false;
-  if (!overwrites_live_bytes(node, older, newer)) return true;
+  if (!overwrites_live_bytes(node, result, older, newer)) return true;
   forest_.detach(child);
   return false;
 }
@@ -168,9 +175,9 @@ bool StoragePlanner::lengthens_larger(int child, int parent) const {
 /// `older` lie in the operand's tree, `newer` in the result's. Where they share bytes the older
 /// must have been read for the last time when the newer are first written, at this step; and what
 /// the step itself reads must lie element for element where it writes.
-bool StoragePlanner::overwrites_live_bytes(const Node& node, const std::vector<int>& older,
+bool StoragePlanner::overwrites_live_bytes(const Node& node, int result,
+                                           const std::vector<int>& older,
                                            const std::vector<int>& newer) const {
-  const int result = forest_.find(Value{const_cast<Node*>(&node), 0});
   const Cell& made = forest_.cell(result);
   for (const int i : older) {
     const Cell& old = forest_.cell(i);
@@ -245,7 +252,7 @@ Storage StoragePlanner::plan() {
     for (Node* node : steps_) make_view(*node);
   }
   if (options_.in_place) {
-    for (Node* node : steps_) reuse_operand(*node);
+    for (Node* node : steps_) reuse_operands(*node);
   }
   return collect();
 }

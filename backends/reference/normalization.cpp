@@ -124,6 +124,7 @@ std::vector<HostTensor> batch_norm_bwd(const Call& call) {
   const auto normal = [&](std::int64_t c, std::int64_t i) { return (x[i] - mean[c]) * inv_std[c]; };
   HostTensor dslope = has_slope ? HostTensor(DType::f64, call.operand(6).shape()) : HostTensor();
   for_each_element(input, [&](std::int64_t c, std::int64_t i) {
+    if (is_sum && call.node.operand_count() > 6) dy[i] += call.operand(6).at(i);
     if (tail.empty()) return;
     const double z = is_sum ? call.operand(5).at(i)
                             : normal(c, i) * scale[c] + call.operand(5).at(c);

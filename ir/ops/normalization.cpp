@@ -23,9 +23,10 @@ void require_channels(const InferContext& context, const Type& x, std::size_t fi
 
 enum class Tail { none, relu, prelu, add, add_relu };
 
-/// What follows the normalisation, and that exactly the operands it reads stand behind `fixed`.
+/// What follows the normalisation, and that exactly the operands it reads stand behind `fixed`, but
+/// for `optional` ones of an add.
 Tail tail_of(const InferContext& context, std::size_t fixed, std::size_t relu, std::size_t prelu,
-             std::size_t add_relu) {
+             std::size_t add_relu, std::size_t optional = 0) {
   const Strings& words = context.attributes.strings("tail");
   Tail tail = Tail::none;
   std::size_t extras = 0;
@@ -44,7 +45,8 @@ Tail tail_of(const InferContext& context, std::size_t fixed, std::size_t relu, s
   } else if (!words.empty()) {
     throw usage_error(fmt::format("'{}' takes the tails relu, prelu, add + relu", context.op.name));
   }
-  if (context.operands.size() != fixed + extras) {
+  const std::size_t most = fixed + extras + (tail == Tail::add_relu ? optional : 0);
+  if (context.operands.size() < fixed + extras || context.operands.size() > most) {
     throw usage_error(fmt::format("'{}' with this tail takes {} operands, not {}", context.op.name,
                                   fixed + extras, context.operands.size()));
   }
@@ -90,7 +92,7 @@ std::vector<Type> infer_bwd(const InferContext& context) {
   require_channels(context, x, 2, 5);
   const Type channels = f32({x.shape[1]});
   std::vector<Type> results{dy, channels, channels};
-  switch (tail_of(context, 5, 1, 2, 1)) {
+  switch (tail_of(context, 5, 1, 2, 1, /*optional=*/1)) {
     case Tail::relu:
       require_channels(context, x, 5, 6);
       break;
@@ -102,6 +104,10 @@ std::vector<Type> infer_bwd(const InferContext& context) {
     case Tail::add_relu:
       if (!(context.operand(5).shape == x.shape)) {
         throw usage_error("batch_norm_bwd behind add and relu takes their result");
+      }
+      if (context.operands.size() > 6 && !(context.operand(6).shape == x.shape)) {
+        throw usage_error(fmt::format("the second cotangent {} does not fit x {}",
+                                      to_string(context.operand(6)), to_string(x)));
       }
       results.push_back(dy);
       break;
@@ -147,7 +153,19 @@ std::vector<Sample> bwd_samples() {
           {{wide, wide, k, k, k, k}, {{"tail", Strings{"relu"}}}},
           {{wide, wide, k, k, k, k, k}, {{"tail", Strings{"prelu"}}}},
           {{wide, wide, k, k, k, k, f32({1})}, {{"tail", Strings{"prelu"}}}},
-          {{wide, wide, k, k, k, wide}, {{"tail", Strings{"add", "relu"}}}}};
+          {{wide, wide, k, k, k, wide}, {{"tail", Strings{"add", "relu"}}}},
+          {{wide, wide, k, k, k, wide, wide}, {{"tail", Strings{"add", "relu"}}}}};
+}
+
+/// The cotangents' sum apart.
+std::vector<Value> decompose_bwd(Builder& build, Node& node) {
+  if (node.operand_count() <= 6 || node.attributes().strings("tail").front() != "add") return {};
+  std::vector<Value> operands(node.operands().begin(), node.operands().end() - 1);
+  operands[0] = build("add", {node.operand(0), node.operand(6)});
+  Node* const plain = build.node("batch_norm_bwd", std::move(operands), node.attributes());
+  std::vector<Value> results;
+  for (int i = 0; i < node.result_count(); ++i) results.push_back(plain->result(i));
+  return results;
 }
 
 }  // namespace
@@ -193,7 +211,8 @@ std::vector<OpDef> normalization_ops() {
              "inv_std * (dy - mean(dy) - xhat * mean(dy * xhat)), xhat = (x - mean) * inv_std. Behind a tail "
              "dy is first what passes it: relu and prelu are told by the sign of xhat * scale + "
              "bias (operands bias; bias and slope, whose gradient is the last result), add + relu by "
-             "that of the result (operand y; the last result is the cotangent of the residual).",
+             "that of the result (operand y; the last result is the cotangent of the residual; a second "
+             "cotangent behind y is added to dy).",
       .signature = Signature({"dy", "x", "scale", "mean", "inv_std", "extras..."},
                              {"dx", "dscale", "dbias", "more..."}),
       .attributes = {{"tail", Strings{}}},
@@ -202,10 +221,13 @@ std::vector<OpDef> normalization_ops() {
       .layout = LayoutRole::follow,
       .aliasing = Aliasing::in_place,
       .precision = PrecisionPolicy::follow,
-      .decomposition = Decomposition::primitive(),
+      .decomposition = Decomposition::rule(decompose_bwd),
       .cost = Cost::memory(five_per_element),
       .onnx = OnnxMapping::none("training steps are not exported"),
-      .samples = Samples::cases(bwd_samples)});
+      .samples = Samples::cases(bwd_samples),
+      // What passes the relu is written where dy was read, dx where x is read for the last time: a
+      // line that is written whole is fetched otherwise.
+      .overwrites = {{3, 0}, {0, 1}, {0, 0}, {0, 5}}});
   return list;
 }
 

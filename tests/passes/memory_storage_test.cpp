@@ -114,6 +114,28 @@ TEST(InPlace, takes_an_operand_that_is_read_twice_in_the_step) {
   EXPECT_TRUE(share(c.plan(), a, square));
 }
 
+/// What passes the relu takes the place of its cotangent, and what the norm gets that of x: neither
+/// the place of an operand that is read later.
+TEST(InPlace, gives_each_result_of_a_norm_gradient_an_operand_of_its_own) {
+  for (const bool keeps_x : {false, true}) {
+    MemoryCase c;
+    const Value input = c.input("x", {1, 4, 2, 2});
+    const Value dy = c.conv(input, 4), x = c.conv(input, 4), y = c.conv(input, 4);
+    const Value scale = c.parameter("scale", {4}), mean = c.parameter("mean", {4});
+    const Value dx = c.op("batch_norm_bwd", {dy, x, scale, mean, scale, y},
+                          {{"tail", Strings{"add", "relu"}}});
+    const Value passed{dx.node, 3};
+    c.output(c.conv(dx, 4));
+    c.output(c.conv(passed, 4));
+    if (keeps_x) c.output(c.conv(x, 4));
+    const Storage storage = c.plan();
+    EXPECT_TRUE(share(storage, passed, dy));
+    EXPECT_EQ(share(storage, dx, x), !keeps_x);
+    EXPECT_EQ(share(storage, dx, y), keeps_x);
+    EXPECT_FALSE(share(storage, dx, dy));
+  }
+}
+
 TEST(InPlace, refuses_inputs_outputs_and_operands_read_later) {
   MemoryCase c;
   const Value x = c.input("x", {1, 4, 2, 2});

@@ -114,7 +114,7 @@ struct BatchNormTrainPlan {
 };
 
 struct BatchNormBwdPlan {
-  ChannelPlan sums;    ///< dy, x; behind an addition dy, x, y, g
+  ChannelPlan sums;    ///< dy, x; behind an addition dy, x, y, maybe a second dy, g
   ChannelPlan result;  ///< dy or g, x, dx
   PerChannel operands[3];
   PerChannel results[2];
@@ -137,7 +137,10 @@ struct BatchNormBwdPlan {
     const NormScratch scratch(sums, counts(), addresses.scratch);
     prepare(addresses, scratch);
     std::vector<std::byte*> views{addresses.operands[0], addresses.operands[1]};
-    if (tail.adds) views.insert(views.end(), {addresses.operands[5], addresses.results[3]});
+    if (tail.adds) {
+      views.insert(views.end(), addresses.operands.begin() + 5, addresses.operands.end());
+      views.push_back(addresses.results[3]);
+    }
     std::fill_n(scratch.sums, part_sum_bytes(sums, counts()) / sizeof(double), 0.0);
     parallel_for(sums.parts, sums.elements(), [&](std::int64_t begin, std::int64_t end) {
       ChannelWalk walk(sums, /*written=*/tail.adds);
@@ -188,8 +191,9 @@ struct BatchNormBwdPlan {
     float* const sum = totals.open(b, 0);
     float* const product = totals.open(b, 1);
     if (tail.adds) {
-      loops.masked_sums[type](b.reads[0], b.reads[1], b.reads[2], b.writes, b.rows, b.cols,
-                              arguments.at(b, 0), sum, product);
+      loops.masked_sums[type](b.reads[0], b.reads.size() > 3 ? b.reads[3] : Rows{}, b.reads[1],
+                              b.reads[2], b.writes, b.rows, b.cols, arguments.at(b, 0), sum,
+                              product);
     } else if (is_recomputed()) {
       loops.tail_sums[type](b.reads[0], b.reads[1], b.rows, b.cols, arguments.at(b, 0),
                             arguments.at(b, 1), arguments.at(b, 2), arguments.at(b, 3), sum, product,
@@ -272,7 +276,10 @@ std::unique_ptr<Kernel> lower_batch_norm_bwd(const Node& node, std::span<const V
   BatchNormBwdPlan plan;
   plan.tail = tail_of(node);
   std::vector<View> sums{operands[0], operands[1]};
-  if (plan.tail.adds) sums.insert(sums.end(), {operands[5], results[3]});
+  if (plan.tail.adds) {
+    sums.insert(sums.end(), operands.begin() + 5, operands.end());
+    sums.push_back(results[3]);
+  }
   const View views[] = {plan.tail.adds ? results[3] : operands[0], operands[1], results[0]};
   plan.sums = plan_channels(node, sums);
   plan.result = plan_channels(node, views);

@@ -46,8 +46,9 @@ using NormalizeTailBwd = void (*)(Rows dy, Rows x, RowsOut dx, std::int64_t rows
                                   const float* mean, const float* factor, const float* bias,
                                   const float* slope, const float* a, const float* b,
                                   const float* d);
-/// g = y > 0 ? dy : 0; sum[c] += g, product[c] += g * (x - mean[c]) over all rows; g may be dy.
-using MaskedSums = void (*)(Rows dy, Rows x, Rows y, RowsOut g, std::int64_t rows,
+/// g = y > 0 ? dy + more : 0; sum[c] += g, product[c] += g * (x - mean[c]) over all rows; without
+/// more (null) nothing is added. g may be dy or more.
+using MaskedSums = void (*)(Rows dy, Rows more, Rows x, Rows y, RowsOut g, std::int64_t rows,
                             std::int64_t cols, const float* mean, float* sum, float* product);
 /// dx = dy * (x > 0 ? 1 : slope[c]), dslope[c] += dy * min(x, 0) over all rows; dx may be dy or x.
 using PreluBwd = void (*)(Rows dy, Rows x, RowsOut dx, std::int64_t rows, std::int64_t cols,

@@ -177,7 +177,11 @@ KernelSequence backward_kernels(const Node& node, std::span<const View> operands
 }  // namespace
 
 bool is_batch_norm(const Node& node) {
-  return node.is("batch_norm_train") || node.is("batch_norm_bwd");
+  if (node.is("batch_norm_train")) return true;
+  const bool has_tail = node.is("batch_norm_bwd") && !node.attributes().strings("tail").empty();
+  const bool has_two_cotangents =
+      has_tail && node.attributes().strings("tail").front() == "add" && node.operand_count() > 6;
+  return node.is("batch_norm_bwd") && !has_two_cotangents;
 }
 
 KernelSequence batch_norm_kernels(const Node& node, std::span<const View> operands,
