@@ -148,6 +148,34 @@ void check_interleaved(const Sdpa& sdpa) {
   }
 }
 
+/// Whether no channel lies in two of the places of any head.
+bool read_once(std::initializer_list<HeadChannels> places, std::int64_t heads) {
+  std::set<std::int64_t> read;
+  for (const HeadChannels& place : places) {
+    for (std::int64_t head = 0; head < heads; ++head) {
+      for (std::int64_t c = 0; c < place.size; ++c) {
+        if (!read.insert(place.first + head * place.step + c).second) return false;
+      }
+    }
+  }
+  return true;
+}
+
+/// Gives the results behind the operands' gradients their numbers.
+void number_results(SdpaBwd& bwd, int next, bool has_bias) {
+  const Sdpa& s = bwd.sdpa;
+  for (const auto& [present, number] : std::initializer_list<std::pair<bool, int*>>{
+           {s.score_scale >= 0, &bwd.score_scale},
+           {s.relative_query >= 0, &bwd.relative_query},
+           {s.relative_key >= 0, &bwd.relative_key},
+           {s.relative_height >= 0, &bwd.relative_height},
+           {s.relative_width >= 0, &bwd.relative_width},
+           {has_bias, &bwd.bias},
+           {s.relative_value >= 0, &bwd.relative_value}}) {
+    if (present) *number = next++;
+  }
+}
+
 std::vector<Type> operand_types(const Node& node) {
   std::vector<Type> types;
   for (const Value& value : node.operands()) types.push_back(value.type());
@@ -198,16 +226,11 @@ Sdpa parse_sdpa(const Attributes& attributes, std::span<const Type> operands) {
 Sdpa sdpa_of(const Node& node) { return parse_sdpa(node.attributes(), operand_types(node)); }
 
 bool are_disjoint(const Sdpa& sdpa) {
-  const std::array<HeadChannels, 3> places{sdpa.query, sdpa.key, sdpa.value};
-  std::set<std::int64_t> read;
-  for (const HeadChannels& place : places) {
-    for (std::int64_t head = 0; head < sdpa.heads; ++head) {
-      for (std::int64_t c = 0; c < place.size; ++c) {
-        if (!read.insert(place.first + head * place.step + c).second) return false;
-      }
-    }
-  }
-  return true;
+  return read_once({sdpa.query, sdpa.key, sdpa.value}, sdpa.heads);
+}
+
+bool are_scores_disjoint(const Sdpa& sdpa) {
+  return read_once({sdpa.query, sdpa.key}, sdpa.heads);
 }
 
 SdpaBwd parse_sdpa_bwd(const Attributes& attributes, std::span<const Type> operands) {
@@ -232,23 +255,59 @@ SdpaBwd parse_sdpa_bwd(const Attributes& attributes, std::span<const Type> opera
     result.key = 1;
     result.value = 2;
   }
-  int next = result.value + 1;
-  const bool has_bias = s.bias >= 0 && attributes.boolean("bias_gradient");
-  for (const auto& [present, number] : std::initializer_list<std::pair<bool, int*>>{
-           {s.score_scale >= 0, &result.score_scale},
-           {s.relative_query >= 0, &result.relative_query},
-           {s.relative_key >= 0, &result.relative_key},
-           {s.relative_height >= 0, &result.relative_height},
-           {s.relative_width >= 0, &result.relative_width},
-           {has_bias, &result.bias},
-           {s.relative_value >= 0, &result.relative_value}}) {
-    if (present) *number = next++;
-  }
+  number_results(result, result.value + 1, s.bias >= 0 && attributes.boolean("bias_gradient"));
   return result;
 }
 
 SdpaBwd sdpa_bwd_of(const Node& node) {
   return parse_sdpa_bwd(node.attributes(), operand_types(node));
+}
+
+Sdpa parse_score_moments(const Attributes& attributes, std::span<const Type> operands) {
+  if (operands.size() < 2) throw usage_error("score_moments takes q and k");
+  for (const std::string& extra : attributes.strings("extras")) {
+    if (!extra.starts_with("relative_") || extra == "relative_value") {
+      throw usage_error(fmt::format("score_moments takes tables of places, not '{}'", extra));
+    }
+  }
+  // An sdpa whose values are its keys; they are not read.
+  Attributes whole = attributes;
+  whole.set("value", attributes.ints("key"));
+  whole.set("scale", 1.0);
+  whole.set("clamp", Doubles{});
+  whole.set("interleaved", false);
+  std::vector<Type> types(operands.begin(), operands.end());
+  types.insert(types.begin() + 2, operands[1]);
+  Sdpa sdpa = parse_sdpa(whole, types);
+  for (int* const table : {&sdpa.relative_query, &sdpa.relative_key, &sdpa.relative_height,
+                           &sdpa.relative_width}) {
+    if (*table >= 0) --*table;
+  }
+  return sdpa;
+}
+
+Sdpa score_moments_of(const Node& node) {
+  return parse_score_moments(node.attributes(), operand_types(node));
+}
+
+SdpaBwd parse_score_moments_bwd(const Attributes& attributes, std::span<const Type> operands) {
+  if (operands.size() < 5) throw usage_error("score_moments_bwd takes three operands, q and k");
+  SdpaBwd result;
+  result.sdpa = parse_score_moments(attributes, operands.subspan(3));
+  const Sdpa& s = result.sdpa;
+  for (const int i : {0, 1, 2}) check_shape(operands, i, "a moment", {s.terms(), s.heads});
+  result.packed = attributes.boolean("packed");
+  if (result.packed && (!(operands[3].shape == operands[4].shape) || !are_scores_disjoint(s))) {
+    throw usage_error("a packed gradient takes queries and keys of disjoint channels");
+  }
+  result.key = result.packed ? 0 : 1;
+  result.value = -1;
+  number_results(result, result.key + 1, /*has_bias=*/false);
+  return result;
+}
+
+SdpaBwd score_moments_bwd_of(const Node& node) {
+  return parse_score_moments_bwd(node.attributes(), operand_types(node));
 }
 
 }  // namespace facet

@@ -94,6 +94,21 @@ struct SdpaBwd {
   int relative_value = -1;
 };
 
+/// What a node of the op `score_moments` computes: the mean and the biased variance of each part of
+/// the scores above (content, places of the query, places of the key; ahead of all scales, clamp and
+/// bias) over images and pairs of tokens, f32 [terms, heads] each. Its operands are q, k and those
+/// tables of places that `extras` names; operand numbers are the node's own. There is no value.
+///
+/// The operands of a `score_moments_bwd` are the cotangents of means and variances, the means, and
+/// those of the score_moments: operand i there is operand i + 3 here. Each part t gets, with the
+/// count = images * queries * keys of pairs,
+///
+///   S[i, j] = a s[i, j] + b     a = 2 dvariance / count     b = (dmean - 2 dvariance mean) / count
+///   dq[i] = sum_j S0[i, j] k[j] + S1[i, j] relative_query[p]
+///   dk[j] = sum_i S0[i, j] q[i] + S2[i, j] relative_key[p]
+///
+/// and the tables as from an sdpa. Results are numbered as those of SdpaBwd, without a value.
+
 /// Operand names behind q, k and v, in the order in which they must stand.
 std::span<const std::string_view> sdpa_extras();
 
@@ -108,5 +123,14 @@ SdpaBwd parse_sdpa_bwd(const Attributes& attributes, std::span<const Type> opera
 SdpaBwd sdpa_bwd_of(const Node& node);
 /// Whether no channel of one operand is read by two of queries, keys and values of any head.
 bool are_disjoint(const Sdpa& sdpa);
+
+/// Throws Error(usage) that says which attribute or operand does not fit.
+Sdpa parse_score_moments(const Attributes& attributes, std::span<const Type> operands);
+Sdpa score_moments_of(const Node& node);
+/// `value` is -1. `packed` says that q and k are one value of disjoint channels.
+SdpaBwd parse_score_moments_bwd(const Attributes& attributes, std::span<const Type> operands);
+SdpaBwd score_moments_bwd_of(const Node& node);
+/// Whether no channel of one operand is read by both queries and keys of any head.
+bool are_scores_disjoint(const Sdpa& sdpa);
 
 }  // namespace facet

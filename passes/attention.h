@@ -48,12 +48,6 @@ struct Factor {
   std::int64_t first_channel = 0;
 };
 
-/// A factor of the product of queries and keys, as the product reads it.
-struct ProductOperand {
-  Value value;
-  bool channels_last = false;
-};
-
 /// A value added to the scores, with what multiplies it.
 struct Bias {
   Value value;
@@ -73,7 +67,6 @@ struct Scores {
   std::optional<std::pair<double, double>> clamp;
   std::optional<Tokens> query, key;
   std::optional<Table> relative_query, relative_key, relative_height, relative_width;
-  ProductOperand query_operand, key_operand;
   Factor content, query_places, key_places;
   std::vector<Bias> biases;
 };
@@ -125,21 +118,6 @@ Value write_sdpa(Graph& graph, const Scores& scores, const Mixed& mixed, bool ch
 struct Moments {
   Value mean, variance;
 };
-/// The rows of a table that a token sees, one for each token of the other side.
-struct TableRows {
-  Value table;    ///< [rows, channels]
-  Value visible;  ///< 0 or 1, [tokens, rows]
-};
-/// Those of q . k, and of tokens times the rows that they see; without a value as large as the
-/// scores.
-Moments content_moments(Builder& build, const ProductOperand& query, const ProductOperand& key);
-Moments place_moments(Builder& build, const ProductOperand& tokens, const TableRows& rows,
-                      std::int64_t others);
-/// relative_query, relative_key, and relative_height with relative_width, as sdpa reads them.
-TableRows rows_of_query(Builder& build, Value table, const Scores& scores);
-TableRows rows_of_key(Builder& build, Value table, const Scores& scores);
-TableRows rows_of_map(Builder& build, Value heights, Value widths, const Scores& scores);
-
 /// The node that alone reads the value; null if there are several, or the value is an output.
 Node* only_reader(const Graph& graph, Value value);
 /// Whether `value`, broadcast to `whole`, varies along no axis but `axis`.

@@ -273,12 +273,7 @@ class ScoreReader {
       return fail("a product with a parameter is no part of an sdpa without a skew");
     }
     Tokens queries = *rows, keys = *columns;
-    ProductOperand of_query{product.operand(0), !product.attributes().boolean("transpose_a")};
-    ProductOperand of_key{product.operand(1), product.attributes().boolean("transpose_b")};
-    if (swapped) {
-      std::swap(queries, keys);
-      std::swap(of_query, of_key);
-    }
+    if (swapped) std::swap(queries, keys);
     if (!fits(queries, s_.queries) || !fits(keys, s_.keys)) {
       return fail("queries and keys differ in batch or heads");
     }
@@ -286,8 +281,6 @@ class ScoreReader {
     if (!is_normalised_itself(factor)) return false;
     s_.query = std::move(queries);
     s_.key = std::move(keys);
-    s_.query_operand = of_query;
-    s_.key_operand = of_key;
     s_.content = std::move(factor);
     return true;
   }

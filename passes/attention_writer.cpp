@@ -114,27 +114,35 @@ class Writer {
   }
 
   /// The scales of batch norms with statistics of the batch, [heads] each, and what becomes of
-  /// their running statistics.
+  /// their running statistics. The moments are those of the products that sdpa computes.
   void normalise() {
-    if (s_.content.trained != nullptr) {
-      trained_scale(s_.content, content_moments(build_, s_.query_operand, s_.key_operand));
-    }
-    if (s_.query_places.trained != nullptr) {
-      TableRows rows;
-      if (s_.relative_query) {
-        rows = rows_of_query(build_, table(s_.relative_query), s_);
-      } else {
-        const Value height = table(s_.relative_height);
-        rows = rows_of_map(build_, height, table(s_.relative_width), s_);
-      }
-      trained_scale(s_.query_places, place_moments(build_, s_.query_operand, rows, s_.keys));
-    }
-    if (s_.key_places.trained != nullptr) {
-      const TableRows rows = rows_of_key(build_, table(s_.relative_key), s_);
-      trained_scale(s_.key_places, place_moments(build_, s_.key_operand, rows, s_.queries));
-    }
+    if (!is_trained(s_.content) && !is_trained(s_.query_places) && !is_trained(s_.key_places)) return;
+    std::vector<Value> operands{operands_[0], operands_[1]};
+    Strings extras;
+    const auto take = [&](const char* name, const std::optional<Table>& from, const Factor& factor) {
+      if (!from || !is_trained(factor)) return false;
+      extras.emplace_back(name);
+      operands.push_back(table(from));
+      return true;
+    };
+    const bool by_query = take("relative_query", s_.relative_query, s_.query_places);
+    const bool by_key = take("relative_key", s_.relative_key, s_.key_places);
+    const bool on_map = take("relative_height", s_.relative_height, s_.query_places);
+    take("relative_width", s_.relative_width, s_.query_places);
+    Attributes attributes{{"heads", s_.heads},
+                          {"query", channels_of(*s_.query)},
+                          {"key", channels_of(*s_.key)},
+                          {"channel_axis", std::int64_t{last_ ? -1 : 1}},
+                          {"extras", std::move(extras)}};
+    if (on_map) attributes.set("map", Ints{s_.height, s_.width});
+    Node* const moments = build_.node("score_moments", std::move(operands), std::move(attributes));
+    std::int64_t part = 0;
+    if (is_trained(s_.content)) trained_scale(s_.content, *moments, part);
+    if (by_query || on_map) trained_scale(s_.query_places, *moments, ++part);
+    if (by_key) trained_scale(s_.key_places, *moments, ++part);
     for (auto& [norm, statistics] : trained_) move_statistics(norm, statistics);
   }
+  static bool is_trained(const Factor& factor) { return factor.trained != nullptr; }
 
   Value heads_of(Value x, const Factor& factor) {
     if (x.shape()[0] == Dim(s_.heads)) return x;
@@ -148,7 +156,14 @@ class Writer {
   /// head, which a softmax does not see: rows of the scores' gradient sum to 0, and so the shift's
   /// gradient is 0 exactly. It stays an operand, so that the optimizer goes on treating it as a
   /// parameter.
-  void trained_scale(const Factor& factor, const Moments& moments) {
+  void trained_scale(const Factor& factor, const Node& all, std::int64_t part) {
+    const auto row = [&](int result) {
+      const Value moments = Value{const_cast<Node*>(&all), result};
+      return reshape(build_("slice", {moments},
+                            {{"axis", std::int64_t{0}}, {"start", part}, {"end", part + 1}}),
+                     {s_.heads});
+    };
+    const Moments moments{row(0), row(1)};
     const Node& norm = *factor.trained;
     trained_[factor.trained][factor.first_channel] = moments;
     const Value epsilon = build_.scalar(norm.attributes().number("epsilon"));

@@ -25,7 +25,7 @@
 //
 // In training (fuse_training_attention, ahead of differentiation) a batch norm of the parts has
 // statistics of the batch. They come from queries, keys and tables without the scores
-// (attention_moments.cpp), and so does what moves the running ones:
+// (score_moments), and so does what moves the running ones:
 //
 //   before   %9 = concat(%5, %7, %8)  %10:5 = batch_norm_train(%9, ...)  %11 =
 //   reduce_sum(reshape(%10.0))

@@ -19,8 +19,7 @@ namespace {
 constexpr int kOperands = 6;  ///< of a batch_norm_bwd with this tail and one cotangent
 
 bool takes_another(const Node& node) {
-  return node.is("batch_norm_bwd") &&
-         node.attributes().strings("tail") == Strings{"add", "relu"} &&
+  return node.is("batch_norm_bwd") && node.attributes().strings("tail") == Strings{"add", "relu"} &&
          node.operand_count() == kOperands && node.operand(0).node->is("add");
 }
 
@@ -37,8 +36,8 @@ bool fuse_one(Graph& graph, Node* norm, PassContext& context) {
   std::vector<Value> operands(norm->operands().begin(), norm->operands().end());
   operands[0] = sum.node->operand(0);
   operands.push_back(sum.node->operand(1));
-  Node* const fused = graph.create(norm->op(), std::move(operands), norm->attributes(),
-                                   norm->provenance(), norm);
+  Node* const fused =
+      graph.create(norm->op(), std::move(operands), norm->attributes(), norm->provenance(), norm);
   if (context.target != nullptr && !context.target->supports(*fused)) {
     graph.erase(fused);
     return missed("the target takes one cotangent");

@@ -109,6 +109,7 @@ bool split_term_sums(Graph& graph, PassContext& context);
 bool fuse_attention(Graph& graph, PassContext& context);
 bool fold_batch_norm(Graph& graph, PassContext& context);
 bool lower_batch_norm(Graph& graph, PassContext& context);
+bool lower_score_moments(Graph& graph, PassContext& context);
 bool fuse_gate(Graph& graph, PassContext& context);
 bool fuse_epilogue(Graph& graph, PassContext& context);
 bool merge_branches(Graph& graph, PassContext& context);

@@ -26,6 +26,8 @@ const std::vector<Pass>& table() {
        fold_batch_norm},
       {"lower-batch-norm", "Other inference batch norms become one scale and one shift.",
        lower_batch_norm},
+      {"lower-score-moments", "Moments of attention scores become plain ops where the target needs it.",
+       lower_score_moments},
       {"fuse-gate", "A map and the gates computed from it become one step.", fuse_gate},
       {"fuse-epilogue", "Bias, residual, activation and gate move into conv and linear.",
        fuse_epilogue},
@@ -122,7 +124,8 @@ std::vector<Pass> optimization_pipeline() {
   std::vector<Pass> passes;
   for (const std::string_view name :
        {"eliminate-dead-code", "fold-constants", "canonicalize", "eliminate-common-subexpressions",
-        "split-term-sums", "fuse-attention", "fold-batch-norm", "lower-batch-norm", "fuse-gate",
+        "split-term-sums", "fuse-attention", "fold-batch-norm", "lower-batch-norm",
+        "lower-score-moments", "fuse-gate",
         "fuse-epilogue", "merge-branches", "fuse-cotangents", "fuse-elementwise", "fold-constants",
         "eliminate-common-subexpressions", "eliminate-dead-code"}) {
     passes.push_back(find_pass(name));

@@ -1,4 +1,4 @@
-// skew, unskew, sdpa, sdpa_bwd.
+// skew, unskew, sdpa, sdpa_bwd, score_moments, score_moments_bwd.
 
 #include <algorithm>
 #include <array>
@@ -194,14 +194,59 @@ std::vector<HostTensor> sdpa(const Call& call) {
   return {result};
 }
 
-/// Adds one head of one image to the gradients.
-class HeadGradient : Head {
+/// Adds what one head of one image gives to gradients.
+class HeadSums : protected Head {
  public:
-  HeadGradient(const Call& call, const SdpaBwd& bwd, std::int64_t image, std::int64_t head)
-      : Head(call, bwd.sdpa, 1, image, head), b_(bwd) {}
+  HeadSums(const Call& call, const SdpaBwd& bwd, int first, std::int64_t image, std::int64_t head,
+           std::vector<HostTensor>& results)
+      : Head(call, bwd.sdpa, first, image, head), b_(bwd), results_(&results) {}
 
-  void run(std::vector<HostTensor>& results) {
-    results_ = &results;
+ protected:
+  HostTensor& result(int number) const { return (*results_)[static_cast<std::size_t>(number)]; }
+  void add(int number, const HeadChannels& heads, std::int64_t token, std::int64_t c,
+           double value) {
+    HostTensor& tensor = result(number);
+    tensor.as_mutable<double>()[place(tensor, token, channel_of(heads, c))] += value;
+  }
+  void add_row(int number, std::int64_t row, std::int64_t column, double value) {
+    HostTensor& tensor = result(number);
+    tensor.as_mutable<double>()[row * tensor.shape().back() + column] += value;
+  }
+
+  /// The cotangents of the parts at i, j, for tokens and tables.
+  void add_parts(std::int64_t i, std::int64_t j, const std::array<double, 3>& of_parts) {
+    for (std::int64_t c = 0; c < s_.query.size; ++c) {
+      add(b_.query, s_.query, i, c, of_parts[0] * k(j, c));
+      add(b_.key, s_.key, j, c, of_parts[0] * q(i, c));
+      if (s_.has_query_places()) {
+        add(b_.query, s_.query, i, c, of_parts[1] * query_place(i, j, c));
+        if (s_.relative_query >= 0) {
+          add_row(b_.relative_query, distance(i, j), c, of_parts[1] * q(i, c));
+        } else {
+          add_row(b_.relative_height, rows_between(i, j), c, of_parts[1] * q(i, c));
+          add_row(b_.relative_width, columns_between(i, j), c, of_parts[1] * q(i, c));
+        }
+      }
+      if (s_.relative_key >= 0) {
+        add(b_.key, s_.key, j, c, of_parts[2] * matrix(s_.relative_key, distance(i, j), c));
+        add_row(b_.relative_key, distance(i, j), c, of_parts[2] * k(j, c));
+      }
+    }
+  }
+
+  const SdpaBwd& b_;
+
+ private:
+  std::vector<HostTensor>* results_;
+};
+
+class HeadGradient : HeadSums {
+ public:
+  HeadGradient(const Call& call, const SdpaBwd& bwd, std::int64_t image, std::int64_t head,
+               std::vector<HostTensor>& results)
+      : HeadSums(call, bwd, 1, image, head, results) {}
+
+  void run() {
     std::vector<double> weights(static_cast<std::size_t>(s_.keys)), of_weights(weights);
     for (std::int64_t i = 0; i < s_.queries; ++i) {
       for (std::int64_t j = 0; j < s_.keys; ++j) {
@@ -236,17 +281,6 @@ class HeadGradient : Head {
     return sum;
   }
 
-  HostTensor& result(int number) const { return (*results_)[static_cast<std::size_t>(number)]; }
-  void add(int number, const HeadChannels& heads, std::int64_t token, std::int64_t c,
-           double value) {
-    HostTensor& tensor = result(number);
-    tensor.as_mutable<double>()[place(tensor, token, channel_of(heads, c))] += value;
-  }
-  void add_row(int number, std::int64_t row, std::int64_t column, double value) {
-    HostTensor& tensor = result(number);
-    tensor.as_mutable<double>()[row * tensor.shape().back() + column] += value;
-  }
-
   void add_values(std::int64_t i, std::int64_t j, double weight) {
     for (std::int64_t c = 0; c < s_.value.size; ++c) {
       add(b_.value, s_.value, j, c, weight * dy(i, c, 0));
@@ -265,32 +299,12 @@ class HeadGradient : Head {
       if (row_of(part) < 0) continue;
       add_row(b_.score_scale, row_of(part), g_, gradient * sums[static_cast<std::size_t>(part)]);
     }
-    for (std::int64_t c = 0; c < s_.query.size; ++c) add_tokens(i, j, c, gradient);
-  }
-
-  void add_tokens(std::int64_t i, std::int64_t j, std::int64_t c, double gradient) {
-    const double content = gradient * score_scale(0);
-    add(b_.query, s_.query, i, c, content * k(j, c));
-    add(b_.key, s_.key, j, c, content * q(i, c));
-    if (s_.has_query_places()) {
-      const double places = gradient * score_scale(1);
-      add(b_.query, s_.query, i, c, places * query_place(i, j, c));
-      if (s_.relative_query >= 0) {
-        add_row(b_.relative_query, distance(i, j), c, places * q(i, c));
-      } else {
-        add_row(b_.relative_height, rows_between(i, j), c, places * q(i, c));
-        add_row(b_.relative_width, columns_between(i, j), c, places * q(i, c));
-      }
+    std::array<double, 3> of_parts{};
+    for (int part = 0; part < 3; ++part) {
+      if (row_of(part) >= 0) of_parts[static_cast<std::size_t>(part)] = gradient * score_scale(part);
     }
-    if (s_.relative_key >= 0) {
-      const double places = gradient * score_scale(2);
-      add(b_.key, s_.key, j, c, places * matrix(s_.relative_key, distance(i, j), c));
-      add_row(b_.relative_key, distance(i, j), c, places * k(j, c));
-    }
+    add_parts(i, j, of_parts);
   }
-
-  const SdpaBwd& b_;
-  std::vector<HostTensor>* results_ = nullptr;
 };
 
 std::vector<HostTensor> sdpa_bwd(const Call& call) {
@@ -299,7 +313,82 @@ std::vector<HostTensor> sdpa_bwd(const Call& call) {
   for (const Extents& shape : call.result_shapes) results.emplace_back(DType::f64, shape);
   for (std::int64_t image = 0; image < call.operand(0).shape()[0]; ++image) {
     for (std::int64_t head = 0; head < bwd.sdpa.heads; ++head) {
-      HeadGradient(call, bwd, image, head).run(results);
+      HeadGradient(call, bwd, image, head, results).run();
+    }
+  }
+  return results;
+}
+
+/// Sums of the parts and of their squares.
+class HeadMoments : Head {
+ public:
+  using Head::Head;
+  void run(HostTensor& sums, HostTensor& squares) const {
+    for (std::int64_t i = 0; i < s_.queries; ++i) {
+      for (std::int64_t j = 0; j < s_.keys; ++j) {
+        const std::array<double, 3> values = parts(i, j);
+        for (int part = 0; part < 3; ++part) {
+          if (row_of(part) < 0) continue;
+          const std::int64_t at = row_of(part) * s_.heads + g_;
+          const double value = values[static_cast<std::size_t>(part)];
+          sums.as_mutable<double>()[at] += value;
+          squares.as_mutable<double>()[at] += value * value;
+        }
+      }
+    }
+  }
+};
+
+std::vector<HostTensor> score_moments(const Call& call) {
+  const Sdpa sdpa = score_moments_of(call.node);
+  HostTensor means = call.result(), variances = call.result();
+  const std::int64_t images = call.operand(0).shape()[0];
+  for (std::int64_t image = 0; image < images; ++image) {
+    for (std::int64_t head = 0; head < sdpa.heads; ++head) {
+      HeadMoments(call, sdpa, 0, image, head).run(means, variances);
+    }
+  }
+  const auto pairs = static_cast<double>(images * sdpa.queries * sdpa.keys);
+  for (std::int64_t i = 0; i < means.element_count(); ++i) {
+    double& mean = means.as_mutable<double>()[i];
+    double& variance = variances.as_mutable<double>()[i];
+    mean /= pairs;
+    variance = variance / pairs - mean * mean;
+  }
+  return {means, variances};
+}
+
+class MomentsGradient : HeadSums {
+ public:
+  using HeadSums::HeadSums;
+  void run(double pairs) {
+    for (std::int64_t i = 0; i < s_.queries; ++i) {
+      for (std::int64_t j = 0; j < s_.keys; ++j) {
+        const std::array<double, 3> values = parts(i, j);
+        std::array<double, 3> of_parts{};
+        for (int part = 0; part < 3; ++part) {
+          if (row_of(part) < 0) continue;
+          const auto moment = [&](int number) {
+            return call_.operand(number).as<double>()[row_of(part) * s_.heads + g_];
+          };
+          const double centred = values[static_cast<std::size_t>(part)] - moment(2);
+          of_parts[static_cast<std::size_t>(part)] = (moment(0) + 2 * moment(1) * centred) / pairs;
+        }
+        add_parts(i, j, of_parts);
+      }
+    }
+  }
+};
+
+std::vector<HostTensor> score_moments_bwd(const Call& call) {
+  const SdpaBwd bwd = score_moments_bwd_of(call.node);
+  std::vector<HostTensor> results;
+  for (const Extents& shape : call.result_shapes) results.emplace_back(DType::f64, shape);
+  const std::int64_t images = call.operand(3).shape()[0];
+  const auto pairs = static_cast<double>(images * bwd.sdpa.queries * bwd.sdpa.keys);
+  for (std::int64_t image = 0; image < images; ++image) {
+    for (std::int64_t head = 0; head < bwd.sdpa.heads; ++head) {
+      MomentsGradient(call, bwd, 3, image, head, results).run(pairs);
     }
   }
   return results;
@@ -312,6 +401,8 @@ void add_attention_ops(EvaluatorTable& table) {
   table["unskew"] = unskew;
   table["sdpa"] = sdpa;
   table["sdpa_bwd"] = sdpa_bwd;
+  table["score_moments"] = score_moments;
+  table["score_moments_bwd"] = score_moments_bwd;
 }
 
 }  // namespace facet::reference

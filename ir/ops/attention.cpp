@@ -151,6 +151,8 @@ std::vector<OpDef> attention_ops() {
       infer_unskew, unskew_gradient, decompose_unskew, unskew_samples));
   list.push_back(sdpa_op());
   list.push_back(sdpa_bwd_op());
+  list.push_back(score_moments_op());
+  list.push_back(score_moments_bwd_op());
   list.push_back(gate_op());
   return list;
 }

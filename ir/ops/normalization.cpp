@@ -161,7 +161,8 @@ std::vector<Sample> bwd_samples() {
 std::vector<Value> decompose_bwd(Builder& build, Node& node) {
   if (node.operand_count() <= 6 || node.attributes().strings("tail").front() != "add") return {};
   std::vector<Value> operands(node.operands().begin(), node.operands().end() - 1);
-  operands[0] = build("add", {node.operand(0), node.operand(6)});
+  const Value more = cast_like(build, node.operand(6), node.operand(0));
+  operands[0] = build("add", {node.operand(0), more});
   Node* const plain = build.node("batch_norm_bwd", std::move(operands), node.attributes());
   std::vector<Value> results;
   for (int i = 0; i < node.result_count(); ++i) results.push_back(plain->result(i));

@@ -169,24 +169,8 @@ class PlainBackward : SdpaPlain {
     table_of_query(reshape(y, {0, 0, h * w, 2 * h - 1}), s_.relative_height, b_.relative_height);
   }
 
-  Value padded(Value x, std::int64_t axis, std::int64_t before, std::int64_t after) {
-    if (before == 0 && after == 0) return x;
-    return build_("pad", {x}, {{"axis", axis}, {"before", before}, {"after", after}});
-  }
-
-  /// The way of SdpaPlain::by_head, back to the shape of the operand.
   void place(int result, Value x, const HeadChannels& heads, std::int64_t tokens, int operand) {
-    const bool last = s_.channels_last;
-    const Shape& shape = extra(operand).shape();
-    const std::int64_t channels = (last ? shape.back() : shape[1]).factor;
-    const std::int64_t start = std::min(heads.first, channels - s_.heads * heads.step);
-    const std::int64_t before = heads.first - start;
-    x = padded(x, last ? 3 : 2, before, heads.step - heads.size - before);
-    const std::int64_t together = s_.heads * heads.step;
-    x = last ? reshape(transpose(x, {0, 2, 1, 3}), {0, tokens, together})
-             : reshape(x, {0, together, tokens});
-    x = padded(x, last ? 2 : 1, start, channels - start - together);
-    set(result, reshape_to(build_, x, shape));
+    set(result, to_operand(x, heads, tokens, extra(operand).shape()));
   }
 
   SdpaBwd b_;

@@ -14,7 +14,11 @@ std::vector<Sample> sdpa_samples();
 /// Flops of the products of an sdpa that reads `query`: of scores and of outputs.
 double sdpa_products(const Sdpa& sdpa, Value query);
 
-/// What the decompositions of sdpa and sdpa_bwd share. Values "by token" are [N, heads, tokens,
+/// Of score_moments and score_moments_bwd, in score_moments_plain.cpp.
+std::vector<Value> decompose_score_moments(Builder& build, Node& node);
+std::vector<Value> decompose_score_moments_bwd(Builder& build, Node& node);
+
+/// What the decompositions of sdpa, score_moments and their gradients share. Values "by token" are [N, heads, tokens,
 /// channels] with channels last and [N, heads, channels, tokens] otherwise; scores are [N, heads,
 /// queries, keys].
 class SdpaPlain {
@@ -29,6 +33,8 @@ class SdpaPlain {
   Value value() { return by_head(extra(2), s_.value, s_.keys); }
   /// The channels of the heads at `place`, by token.
   Value by_head(Value x, const HeadChannels& place, std::int64_t tokens);
+  /// The way of by_head back to `shape`, that of the operand: zeros for channels of no head.
+  Value to_operand(Value x, const HeadChannels& place, std::int64_t tokens, const Shape& shape);
 
   /// The parts of the scores: content, places of the query, places of the key.
   std::vector<Value> parts(Value q, Value k);
