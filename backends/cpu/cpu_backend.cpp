@@ -38,6 +38,7 @@ enum class Family {
   softmax,
   sdpa,
   sdpa_bwd,
+  score_moments,
   gate,
   batch_norm,
   prelu_bwd,
@@ -73,6 +74,7 @@ Family family_of(const Node& node) {
   if (node.is("softmax")) return Family::softmax;
   if (node.is("sdpa")) return Family::sdpa;
   if (node.is("sdpa_bwd")) return Family::sdpa_bwd;
+  if (is_one_of({"score_moments", "score_moments_bwd"})) return Family::score_moments;
   if (node.is("gate")) return Family::gate;
   if (is_one_of({"batch_norm_train", "batch_norm_apply", "batch_norm_bwd"}))
     return Family::batch_norm;
@@ -162,7 +164,8 @@ class CpuBackend : public Backend {
     if (family_of(node) == Family::backward) {
       return cpu::choose_backward_layouts(*device_, node);
     }
-    if (family_of(node) == Family::sdpa || family_of(node) == Family::sdpa_bwd) {
+    if (family_of(node) == Family::sdpa || family_of(node) == Family::sdpa_bwd ||
+        family_of(node) == Family::score_moments) {
       return channels_last(node);
     }
     if (family_of(node) == Family::gate) return gate_layouts(node);
@@ -218,6 +221,8 @@ class CpuBackend : public Backend {
         return cpu::lower_sdpa(node, operands, results);
       case Family::sdpa_bwd:
         return cpu::lower_sdpa_bwd(node, operands, results);
+      case Family::score_moments:
+        return cpu::lower_score_moments(node, operands, results);
       case Family::gate:
         return cpu::lower_gate(node, operands, results);
       case Family::batch_norm:
@@ -289,6 +294,8 @@ class CpuBackend : public Backend {
         return cpu::takes_direct(node);
       case Family::sdpa_bwd:
         return cpu::takes_sdpa_bwd(node);
+      case Family::score_moments:
+        return cpu::takes_score_moments(node);
       default:
         return true;
     }
@@ -300,13 +307,19 @@ class CpuBackend : public Backend {
   }
 
   /// NHWC for the maps among q, k, v, the result and their gradients; sequences and tables as they
-  /// are.
+  /// are, and moments, which are no maps.
   static LayoutChoice channels_last(const Node& node) {
     const auto layouts = [](const Type& type, bool is_map) {
       return Layout(is_map && type.rank() == 4 ? "acdb" : "");
     };
-    const bool backward = node.is("sdpa_bwd");
-    const int maps = backward ? 4 : 3, results = backward ? sdpa_bwd_of(node).value + 1 : 1;
+    int maps = 3, results = 1;  // the first ones
+    if (node.is("sdpa_bwd")) {
+      maps = 4;
+      results = sdpa_bwd_of(node).value + 1;
+    } else if (node.is("score_moments_bwd")) {
+      maps = 5;
+      results = score_moments_bwd_of(node).key + 1;
+    }
     LayoutChoice choice;
     for (int i = 0; i < node.operand_count(); ++i) {
       choice.operands.push_back(layouts(node.operand(i).type(), i < maps));
@@ -325,7 +338,8 @@ class CpuBackend : public Backend {
   /// Own kernels read and write any strides; a reshape of a slice would have to move it, and the
   /// zeros of an unskew reach from one row into the next.
   static bool is_strided(const Node& node) {
-    if (node.is("reshape") || node.is("unskew") || node.op().aliasing == Aliasing::update)
+    if (node.is("reshape") || node.is("unskew") || node.is("score_moments_bwd") ||
+        node.op().aliasing == Aliasing::update)
       return false;
     const auto types = node.result_types();
     return std::none_of(types.begin(), types.end(),

@@ -52,6 +52,13 @@ bool takes_sdpa_bwd(const Node& node);
 std::unique_ptr<Kernel> lower_sdpa_bwd(const Node& node, std::span<const View> operands,
                                        std::span<const View> results);
 
+/// Whether lower_score_moments has a kernel: not with tables of rows and columns of a map.
+bool takes_score_moments(const Node& node);
+/// score_moments and score_moments_bwd, with operands and results of any float type; products are
+/// f32, sums over many tokens double. Gradients of q and k are dense.
+std::unique_ptr<Kernel> lower_score_moments(const Node& node, std::span<const View> operands,
+                                            std::span<const View> results);
+
 /// gate (ir/gate.h): maps and their gates with all reductions in f32. Fast where channels are
 /// contiguous and rows of pixels follow each other; x, residual and result may be slices of
 /// channels. The result may share the bytes of x or of the residual if the views are the same.
