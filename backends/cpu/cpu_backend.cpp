@@ -9,6 +9,7 @@
 #include "backends/cpu/compute.h"
 #include "backends/cpu/kernels/direct_convolution.h"
 #include "backends/cpu/kernels/gather.h"
+#include "backends/cpu/kernels/grouped.h"
 #include "backends/cpu/kernels/kernels.h"
 #include "backends/cpu/kernels/train_kernels.h"
 #include "backends/cpu/kernels/weights_reorder.h"
@@ -161,6 +162,7 @@ class CpuBackend : public Backend {
   LayoutChoice choose_layouts(const Node& node) const override {
     if (runs_oracle(node) || writes_nothing(node)) return row_major(node);
     if (runs_direct(node)) return cpu::direct_layouts(node);
+    if (cpu::takes_grouped(node)) return cpu::grouped_layouts(node);
     if (family_of(node) == Family::backward) {
       return cpu::choose_backward_layouts(*device_, node);
     }
@@ -197,6 +199,7 @@ class CpuBackend : public Backend {
     if (runs_direct(node)) {
       if (auto direct = cpu::lower_direct(node, operands, results)) return direct;
     }
+    if (auto grouped = cpu::lower_grouped(node, operands, results)) return grouped;
     switch (family_of(node)) {
       case Family::compute:
         return cpu::lower_compute(*device_, node, operands, results[0]);

@@ -19,6 +19,11 @@ struct Case {
   std::string name;
   Shape dy, weight, x;
   Ints pads;
+  std::int64_t groups = 1;
+
+  std::string implementation(std::string_view kernel) const {
+    return (groups > 1 ? "grouped+" : "") + std::string(kernel);
+  }
 };
 
 std::vector<Case> cases() {
@@ -31,7 +36,9 @@ std::vector<Case> cases() {
       {"full_padding", {2, 32, 10, 9}, {32, 32, 3, 3}, {2, 32, 8, 7}, {2, 2, 2, 2}},
       {"uneven_padding", {2, 32, 8, 7}, {32, 32, 3, 3}, {2, 32, 8, 7}, {0, 2, 2, 0}},
       {"several_groups_and_parts", {6, 64, 28, 28}, {64, 64, 3, 3}, {6, 64, 28, 28}, {1, 1, 1, 1}},
-      {"large_weights", {2, 512, 7, 7}, {512, 512, 3, 3}, {2, 512, 7, 7}, {1, 1, 1, 1}}};
+      {"large_weights", {2, 512, 7, 7}, {512, 512, 3, 3}, {2, 512, 7, 7}, {1, 1, 1, 1}},
+      {"two_groups", {2, 64, 14, 14}, {64, 32, 3, 3}, {2, 64, 14, 14}, {1, 1, 1, 1}, 2},
+      {"groups_that_widen", {3, 192, 7, 5}, {192, 34, 3, 3}, {3, 102, 7, 5}, {1, 1, 1, 1}, 3}};
 }
 
 class WinogradGradient : public ::testing::TestWithParam<std::tuple<Case, DType>> {
@@ -46,7 +53,10 @@ class WinogradGradient : public ::testing::TestWithParam<std::tuple<Case, DType>
   static const Case& test() { return std::get<0>(GetParam()); }
   static DType dtype() { return std::get<1>(GetParam()); }
   static Attributes attributes() {
-    return {{"strides", Ints{1, 1}}, {"pads", test().pads}, {"dilations", Ints{1, 1}}};
+    return {{"strides", Ints{1, 1}},
+            {"pads", test().pads},
+            {"dilations", Ints{1, 1}},
+            {"groups", test().groups}};
   }
   static SampleCase make(std::string_view op, const Shape& second, Attributes attributes) {
     const Sample sample{{{dtype(), test().dy, {}}, {dtype(), second, {}}}, attributes};
@@ -56,7 +66,6 @@ class WinogradGradient : public ::testing::TestWithParam<std::tuple<Case, DType>
   }
   static SampleCase make_input_gradient() {
     Attributes all = attributes();
-    all.set("groups", std::int64_t{1});
     all.set("height", test().x[2].factor);
     all.set("width", test().x[3].factor);
     return make("conv_bwd_data", test().weight, all);
@@ -64,7 +73,7 @@ class WinogradGradient : public ::testing::TestWithParam<std::tuple<Case, DType>
   static SampleCase make_weights_gradient() {
     Attributes all = attributes();
     all.set("kernel", Ints{3, 3});
-    all.set("bias", true);
+    all.set("bias", test().groups == 1);
     return make("conv_bwd_weights", test().x, all);
   }
 
@@ -98,11 +107,11 @@ TEST_P(WinogradGradient, OfTheInputEqualsTheOracleOnAnyNumberOfThreads) {
   if (dtype() == DType::bf16 && test().dy[1].factor % 2 != 0) {
     GTEST_SKIP() << "bf16 multiplies pairs of channels";
   }
-  check(make_input_gradient(), "winograd:");
+  check(make_input_gradient(), test().implementation("winograd:"));
 }
 
 TEST_P(WinogradGradient, OfTheWeightsEqualsTheOracleOnAnyNumberOfThreads) {
-  check(make_weights_gradient(), "winograd_weights:");
+  check(make_weights_gradient(), test().implementation("winograd_weights:"));
 }
 
 // No reorder stands between the optimizer's weights and the convolution.
@@ -130,7 +139,7 @@ TEST_P(WinogradGradient, ForwardReadsTrainedWeightsAsTheyLie) {
   const Memory result =
       allocate(dense_view(with_layout(conv->result_types()[0], choice.results[0])));
   const std::string implementation = run_kernel(*backend, *conv, operands, result);
-  EXPECT_TRUE(implementation.starts_with("winograd:")) << implementation;
+  EXPECT_TRUE(implementation.starts_with(test().implementation("winograd:"))) << implementation;
   const auto expected = evaluate(made.graph, made.inputs, {});
   EXPECT_LE(relative_l2(load(result), expected.begin()->second),
             dtype() == DType::f32 ? 2e-6 : 8e-3);
