@@ -12,16 +12,12 @@
 namespace facet::cpu {
 namespace {
 
+constexpr std::int64_t kTokensAhead = 2;  ///< that are asked for: a token's heads lie far apart
+
 /// Share `part` of `parts` of 0..count.
 template <class Act>
 void for_share(std::int64_t count, std::int64_t part, std::int64_t parts, const Act& act) {
   for (std::int64_t i = count * part / parts; i < count * (part + 1) / parts; ++i) act(i);
-}
-
-/// to[c] += factor * from[c].
-void add_scaled(const float* from, float factor, float* to, std::int64_t count) {
-#pragma omp simd
-  for (std::int64_t c = 0; c < count; ++c) to[c] += factor * from[c];
 }
 
 double inner(const float* a, const float* b, std::int64_t count) {
@@ -170,7 +166,7 @@ class MomentsWorker {
       multiply(turned, p_.at.turned_row[i], rows, own_ + p_.at.gram[i], d_, count, /*adds=*/false);
       float* const total = own_ + p_.at.total[i];
       std::fill_n(total, row_, 0.0F);
-      for (std::int64_t t = 0; t < count; ++t) add_scaled(rows + t * row_, 1, total, row_);
+      for (std::int64_t t = 0; t < count; ++t) p_.loops->add_scaled(rows + t * row_, 1, total, row_);
     }
   }
 
@@ -191,6 +187,7 @@ class MomentsWorker {
       }
       for (std::int64_t head = 0; head < p_.heads(); ++head) {
         const PackSource& from = heads[static_cast<std::size_t>(head)];
+        __builtin_prefetch(from.at(std::min(t + kTokensAhead, side.count - 1), 0));
         load_floats(from.type, from.at(t, 0), from.channel, rows + head * row_, d_);
       }
       multiply(rows, row_, own_ + p_.at.matrix, own_ + p_.at.products, p_.heads(), d_,
@@ -208,7 +205,7 @@ class MomentsWorker {
              /*adds=*/false);
     float* const seen = own_ + p_.at.seen;
     std::fill_n(seen, row_, 0.0F);
-    for (std::int64_t r = 0; r < others; ++r) add_scaled(table + r * row_, 1, seen, row_);
+    for (std::int64_t r = 0; r < others; ++r) p_.loops->add_scaled(table + r * row_, 1, seen, row_);
   }
 
   /// From the rows that begin at `before` to those at `now`, one further up or down.
@@ -227,8 +224,8 @@ class MomentsWorker {
     }
     multiply(turned, 2, rows, own_ + p_.at.matrix, d_, 2, /*adds=*/true);
     float* const seen = own_ + p_.at.seen;
-    add_scaled(comes, 1, seen, row_);
-    add_scaled(goes, -1, seen, row_);
+    p_.loops->add_scaled(comes, 1, seen, row_);
+    p_.loops->add_scaled(goes, -1, seen, row_);
   }
 
   void sum_chunk(std::size_t i, std::int64_t chunk) {
@@ -242,16 +239,11 @@ class MomentsWorker {
       const float* y = own_ + p_.at.products;
       std::fill_n(totals, lanes, 0.0F);
       for (std::int64_t n = 0; n < p_.images; ++n, x += lanes, y += lanes) {
-#pragma omp simd
-        for (std::int64_t c = 0; c < lanes; ++c) {
-          totals[c] += x[c];
-          squares[c] += x[c] * y[c];
-        }
+        p_.loops->add_products(x, y, totals, squares, lanes);
       }
-      const float* const seen = own_ + p_.at.seen;
+      float* const unread = own_ + p_.at.step;  // the products' other sum
       for (std::int64_t g = 0; g < heads; ++g) {
-#pragma omp simd
-        for (std::int64_t c = 0; c < row_; ++c) sums[g * row_ + c] += totals[g * row_ + c] * seen[c];
+        p_.loops->add_products(own_ + p_.at.seen, totals + g * row_, unread, sums + g * row_, row_);
       }
     });
     double* to = doubles(p_.at.sides[i].sums) + 2 * heads * chunk;
@@ -278,17 +270,17 @@ class MomentsWorker {
       float* const totals = base_ + at.totals + t * row_;
       std::fill_n(totals, row_, 0.0F);
       for (std::int64_t head = 0; head < p_.heads(); ++head) {
-        const float factor = a[head % s_.heads], share = b[head % s_.heads];
-        const float* const x = own_ + p_.at.tokens + head * row_;
-        const float* const y = own_ + p_.at.products + head * row_;
-        float* const to = base_ + at.own + (head * side.count + t) * row_;
-        float* const scaled = own_ + p_.at.scaled + head * row_;
-#pragma omp simd
-        for (std::int64_t c = 0; c < row_; ++c) {
-          to[c] = factor * y[c] + share * seen[c];
-          scaled[c] = factor * x[c];
-          totals[c] += share * x[c];
-        }
+        PlaceShare share;
+        share.x = own_ + p_.at.tokens + head * row_;
+        share.y = own_ + p_.at.products + head * row_;
+        share.seen = seen;
+        share.factor = a[head % s_.heads];
+        share.share = b[head % s_.heads];
+        share.to = base_ + at.own + (head * side.count + t) * row_;
+        share.scaled = own_ + p_.at.scaled + head * row_;
+        share.totals = totals;
+        share.count = row_;
+        p_.loops->share_places(share);
       }
       float* const turned = own_ + p_.at.scaled_turned;
       vector_loops().transpose32(own_ + p_.at.scaled, row_, turned, p_.pairs_row, p_.heads(), d_);
@@ -311,7 +303,7 @@ class MomentsWorker {
     }
     for (std::int64_t c = 0; c < d_ * row_; ++c) gram[c] *= factor;
     for (std::int64_t t = 0; t < side.count; ++t) {
-      add_scaled(total, share, of_tokens + t * row_, row_);
+      p_.loops->add_scaled(total, share, of_tokens + t * row_, row_);
     }
     multiply(own_ + p_.at.rows[i], row_, gram, of_tokens, side.count, d_, /*adds=*/true);
     const int number = i == 0 ? p_.gradient.query : p_.gradient.key;
@@ -330,8 +322,8 @@ class MomentsWorker {
     std::fill_n(matrix, d_ * row_, 0.0F);
     std::fill_n(total, row_, 0.0F);
     const auto add = [&](std::int64_t t, float sign) {
-      add_scaled(base_ + at.squares + t * d_ * row_, sign, matrix, d_ * row_);
-      add_scaled(base_ + at.totals + t * row_, sign, total, row_);
+      p_.loops->add_scaled(base_ + at.squares + t * d_ * row_, sign, matrix, d_ * row_);
+      p_.loops->add_scaled(base_ + at.totals + t * row_, sign, total, row_);
     };
     std::int64_t first = side.begin(begin), last = first;
     std::byte* const result = a_.results[static_cast<std::size_t>(side.table_number)];
@@ -344,7 +336,7 @@ class MomentsWorker {
       const float* const from = base_ + at.table + r * row_;
       float* const to = own_ + p_.at.step;
       std::copy_n(total, row_, to);
-      for (std::int64_t c = 0; c < d_; ++c) add_scaled(matrix + c * row_, from[c], to, row_);
+      for (std::int64_t c = 0; c < d_; ++c) p_.loops->add_scaled(matrix + c * row_, from[c], to, row_);
       const SdpaExtra& table = side.table_result;
       store_floats(table.type, to, result + r * table.row * size_of(table.type), table.column, d_);
     }

@@ -100,6 +100,19 @@ struct OutputSum {
   const float* sums = nullptr;
 };
 
+/// Of a token in one head, `count` channels, a multiple of kPanel: to[c] = factor * y[c] + share *
+/// seen[c], scaled[c] = factor * x[c], totals[c] += share * x[c].
+struct PlaceShare {
+  const float* x = nullptr;
+  const float* y = nullptr;
+  const float* seen = nullptr;
+  float factor = 1, share = 1;
+  float* to = nullptr;
+  float* scaled = nullptr;
+  float* totals = nullptr;
+  std::int64_t count = 0;
+};
+
 /// One instruction set's loops.
 struct SdpaLoops {
   const char* name;         ///< that of the VectorLoops they go with
@@ -118,6 +131,12 @@ struct SdpaLoops {
   void (*normalize)(const Exponentials&);
   void (*softmax_gradient)(const SoftmaxGradient&);
   void (*sum_outputs)(const OutputSum&);
+  /// to[c] += factor * from[c]; `count` is a multiple of kPanel here and below.
+  void (*add_scaled)(const float* from, float factor, float* to, std::int64_t count);
+  /// totals[c] += x[c], products[c] += x[c] * y[c].
+  void (*add_products)(const float* x, const float* y, float* totals, float* products,
+                       std::int64_t count);
+  void (*share_places)(const PlaceShare&);
 };
 
 /// The loops of each instruction set, or null when they were not compiled in.
