@@ -144,7 +144,8 @@ void SdpaBwdWorker::multiply_cotangents() const {
   f_.multiply(
       {left, f_.whole(dv), base_ + p_.at.value_turned + window(), p_.value_row, sums, p_.sums_row},
       rows_, window_size(), dv);
-  add_matrix(sums + rows_ - 1, p_.sums_row - 1, 1, of_scores(), row, rows_, s_.keys);
+  // What lies behind the keys is overwritten.
+  add_matrix(sums + rows_ - 1, p_.sums_row - 1, 1, of_scores(), row, rows_, p_.padded_keys);
 }
 
 void SdpaBwdWorker::cut() const {

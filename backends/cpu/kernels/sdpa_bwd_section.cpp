@@ -8,11 +8,11 @@
 
 namespace facet::cpu {
 
-void add_matrix(const float* from, std::int64_t from_row, float factor, float* to,
-                std::int64_t to_row, std::int64_t rows, std::int64_t columns) {
+void SdpaBwdWorker::add_matrix(const float* from, std::int64_t from_row, float factor, float* to,
+                               std::int64_t to_row, std::int64_t rows,
+                               std::int64_t columns) const {
   for (std::int64_t r = 0; r < rows; ++r, from += from_row, to += to_row) {
-#pragma omp simd
-    for (std::int64_t c = 0; c < columns; ++c) to[c] += factor * from[c];
+    f_.loops->add_scaled(from, factor, to, columns);
   }
 }
 
@@ -240,7 +240,7 @@ void SdpaBwdWorker::end_head() {
     pack_rows(head_of(p_.k, 2), 0, s_.keys, room, p_.depth_row);
     scales_[key_term()] = dot_matrices(room, p_.depth_row, of_places, p_.depth_row, s_.keys, d);
     vector_loops().transpose32(of_places, p_.depth_row, room, p_.keys_row, s_.keys, d);
-    add_matrix(room, p_.keys_row, factor(key_term()), of_keys, p_.keys_row, d, s_.keys);
+    add_matrix(room, p_.keys_row, factor(key_term()), of_keys, p_.keys_row, d, p_.padded_keys);
   }
   store_turned(result_head(1), {of_keys, p_.keys_row, d, s_.keys}, room);
   store_turned(result_head(2), {own_ + at.of_values, p_.keys_row, s_.value.size, s_.keys}, room);

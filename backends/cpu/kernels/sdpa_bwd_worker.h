@@ -20,6 +20,9 @@ class SdpaBwdWorker {
   struct ByDistance;
   void add_by_distance(const ByDistance& sum) const;
   void end_head();
+  /// to[r, c] += factor * from[r, c], whole panels of columns.
+  void add_matrix(const float* from, std::int64_t from_row, float factor, float* to,
+                  std::int64_t to_row, std::int64_t rows, std::int64_t columns) const;
 
   // Blocks, sdpa_bwd_block.cpp.
   void run_block(std::int64_t begin, std::int64_t end);
@@ -83,9 +86,6 @@ class SdpaBwdWorker {
   double scales_[3] = {};  ///< of score_scale, of the head, without the sdpa's scale
 };
 
-/// to[r, c] += factor * from[r, c].
-void add_matrix(const float* from, std::int64_t from_row, float factor, float* to,
-                std::int64_t to_row, std::int64_t rows, std::int64_t columns);
 /// Sum of the products of two matrices' elements.
 double dot_matrices(const float* a, std::int64_t a_row, const float* b, std::int64_t b_row,
                     std::int64_t rows, std::int64_t columns);
