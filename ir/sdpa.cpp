@@ -217,6 +217,7 @@ Sdpa parse_sdpa(const Attributes& attributes, std::span<const Type> operands) {
   }
   number_extras(sdpa, attributes.strings("extras"), operands.size());
   sdpa.interleaved = attributes.boolean("interleaved");
+  sdpa.keeps_weights = attributes.boolean("weights");
   check_interleaved(sdpa);
   read_map(sdpa, attributes.ints("map"));
   check_extras(sdpa, operands);
@@ -235,8 +236,15 @@ bool are_scores_disjoint(const Sdpa& sdpa) {
 
 SdpaBwd parse_sdpa_bwd(const Attributes& attributes, std::span<const Type> operands) {
   SdpaBwd result;
-  result.sdpa = parse_sdpa(attributes, operands.subspan(1));
+  const bool has_weights = attributes.boolean("weights") && operands.size() > 4;
+  result.sdpa = parse_sdpa(attributes, operands.subspan(1, operands.size() - (has_weights ? 2 : 1)));
   const Sdpa& s = result.sdpa;
+  if (has_weights) {
+    result.weights = static_cast<int>(operands.size()) - 1;
+    check_shape(operands, result.weights, "the weights",
+                {operands[1].shape[0], s.heads, s.queries, s.keys});
+    if (s.clamp) throw usage_error("weights do not tell where a clamp cut");
+  }
   if (s.output_scale >= 0 || s.output_shift >= 0) {
     throw usage_error("sdpa_bwd takes neither output_scale nor output_shift");
   }
@@ -276,6 +284,7 @@ Sdpa parse_score_moments(const Attributes& attributes, std::span<const Type> ope
   whole.set("scale", 1.0);
   whole.set("clamp", Doubles{});
   whole.set("interleaved", false);
+  whole.set("weights", false);
   std::vector<Type> types(operands.begin(), operands.end());
   types.insert(types.begin() + 2, operands[1]);
   Sdpa sdpa = parse_sdpa(whole, types);

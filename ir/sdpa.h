@@ -25,7 +25,8 @@
 /// where c counts the channels of all heads, g * value.size + the channel within the head. Parts
 /// whose operand is absent vanish; absent scales are 1 and an absent shift is 0. An interleaved
 /// result keeps the two sums apart, as what normalises them separately reads them: its channel 2c
-/// is sum_j A v, its channel 2c + 1 is sum_j A relative_value.
+/// is sum_j A v, its channel 2c + 1 is sum_j A relative_value. One that keeps its weights gives A,
+/// [N, heads, queries, keys], as a second result, for its gradient to read.
 namespace facet {
 
 /// The channels of head g in an operand: first + g * step, ... size of them. Query, key and value
@@ -41,6 +42,7 @@ struct Sdpa {
   HeadChannels query, key, value;
   bool channels_last = false;  ///< operands are [N, K, C]; otherwise [N, C, K] or [N, C, H, W]
   bool interleaved = false;    ///< with relative_value, without output_scale and output_shift
+  bool keeps_weights = false;
   double scale = 1;
   std::optional<std::pair<double, double>> clamp;
   std::int64_t queries = 0;  ///< tokens that ask
@@ -82,6 +84,7 @@ struct Sdpa {
 struct SdpaBwd {
   Sdpa sdpa;
   bool packed = false;  ///< q, k and v are one value of disjoint channels, with one gradient
+  int weights = -1;     ///< operand of the node, its last: A, which then is not made again
 
   // Result numbers, -1 for an absent one. Those of a packed q, k and v are all 0.
   int query = 0, key = 0, value = 0;

@@ -118,6 +118,7 @@ bool fuse_elementwise(Graph& graph, PassContext& context);
 bool lower_to_bf16(Graph& graph, PassContext& context);
 bool lower_to_f16(Graph& graph, PassContext& context);
 bool decompose_unsupported(Graph& graph, PassContext& context);
+bool keep_weights(Graph& graph, PassContext& context);
 bool move_reversals(Graph& graph, PassContext& context);
 bool assign_layouts(Graph& graph, PassContext& context);
 bool eliminate_reorders(Graph& graph, PassContext& context);

@@ -38,6 +38,7 @@ const std::vector<Pass>& table() {
        fuse_elementwise},
       {"lower-to-bf16", "Compute on bf16 operands; activations in bf16.", lower_to_bf16},
       {"lower-to-f16", "Compute on f16 operands; activations in f16.", lower_to_f16},
+      {"keep-weights", "Attention's weights are kept for its gradient.", keep_weights},
       {"decompose-unsupported", "What the target lacks becomes plainer ops.",
        decompose_unsupported},
       {"move-reversals", "Reversed matrices become reversed tables that they are multiplied with.",
@@ -135,7 +136,7 @@ std::vector<Pass> optimization_pipeline() {
 
 std::vector<Pass> layout_pipeline() {
   std::vector<Pass> passes;
-  for (const std::string_view name : {"move-reversals", "decompose-unsupported",
+  for (const std::string_view name : {"move-reversals", "keep-weights", "decompose-unsupported",
                                       "eliminate-dead-code", "assign-layouts", "eliminate-reorders",
                                       "eliminate-common-subexpressions", "eliminate-dead-code",
                                       "recompute", "sink-updates"}) {

@@ -162,6 +162,7 @@ std::vector<View> token_views(const Node& node, const Sdpa& s, int count) {
 std::string attention_refusal(const Node& node) {
   if (!node.is("sdpa")) return fmt::format("'{}' is no sdpa", node.kind());
   if (node.attributes().boolean("interleaved")) return "its result is interleaved";
+  if (node.attributes().boolean("weights")) return "it keeps its weights";
   for (const std::string& extra : node.attributes().strings("extras")) {
     if (extra == "bias" || extra == "output_scale" || extra == "output_shift") continue;
     return "it has " + extra;
@@ -319,7 +320,7 @@ std::optional<AttentionGradientGraphs> attention_gradient_graphs(const Node& nod
   for (const std::string& extra : node.attributes().strings("extras")) {
     if (extra != "bias") return std::nullopt;
   }
-  if (s.clamp || s.interleaved || gradient.bias >= 0) return std::nullopt;
+  if (s.clamp || s.interleaved || s.keeps_weights || gradient.bias >= 0) return std::nullopt;
   if (!reads_all(gradient, forward)) return std::nullopt;
   const DType dtype = forward[0].type.dtype;
   AttentionGradientGraphs graphs;

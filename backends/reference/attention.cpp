@@ -50,11 +50,15 @@ class Head {
   Head(const Call& call, const Sdpa& sdpa, int first, std::int64_t image, std::int64_t head)
       : call_(call), s_(sdpa), first_(first), n_(image), g_(head) {}
 
-  void run(HostTensor& result) const {
+  /// `weights`: null, or where they are kept.
+  void run(HostTensor& result, HostTensor* weights) const {
     std::vector<double> row(static_cast<std::size_t>(s_.keys));
     for (std::int64_t i = 0; i < s_.queries; ++i) {
       for (std::int64_t j = 0; j < s_.keys; ++j) row[static_cast<std::size_t>(j)] = score(i, j);
       softmax(row);
+      if (weights != nullptr) {
+        std::copy(row.begin(), row.end(), weights->as_mutable<double>() + weights_place(i));
+      }
       for (std::int64_t c = 0; c < s_.value.size; ++c) store(result, row, i, c);
     }
   }
@@ -134,6 +138,11 @@ class Head {
     return s_.bias >= 0 ? sum + operand(s_.bias).as<double>()[bias_place(i, j)] : sum;
   }
 
+  /// The weights of query i.
+  std::int64_t weights_place(std::int64_t i) const {
+    return ((n_ * s_.heads + g_) * s_.queries + i) * s_.keys;
+  }
+
   double query_place(std::int64_t i, std::int64_t j, std::int64_t c) const {
     if (s_.relative_query >= 0) return matrix(s_.relative_query, distance(i, j), c);
     return matrix(s_.relative_height, rows_between(i, j), c) +
@@ -185,13 +194,15 @@ class Head {
 
 std::vector<HostTensor> sdpa(const Call& call) {
   const Sdpa sdpa = sdpa_of(call.node);
-  HostTensor result = call.result();
-  for (std::int64_t image = 0; image < result.shape()[0]; ++image) {
+  std::vector<HostTensor> results;
+  for (const Extents& shape : call.result_shapes) results.emplace_back(DType::f64, shape);
+  HostTensor* const weights = sdpa.keeps_weights ? &results[1] : nullptr;
+  for (std::int64_t image = 0; image < results[0].shape()[0]; ++image) {
     for (std::int64_t head = 0; head < sdpa.heads; ++head) {
-      Head(call, sdpa, 0, image, head).run(result);
+      Head(call, sdpa, 0, image, head).run(results[0], weights);
     }
   }
-  return {result};
+  return results;
 }
 
 /// Adds what one head of one image gives to gradients.
@@ -250,10 +261,12 @@ class HeadGradient : HeadSums {
     std::vector<double> weights(static_cast<std::size_t>(s_.keys)), of_weights(weights);
     for (std::int64_t i = 0; i < s_.queries; ++i) {
       for (std::int64_t j = 0; j < s_.keys; ++j) {
-        weights[static_cast<std::size_t>(j)] = score(i, j);
+        weights[static_cast<std::size_t>(j)] =
+            b_.weights >= 0 ? call_.operand(b_.weights).as<double>()[weights_place(i) + j]
+                            : score(i, j);
         of_weights[static_cast<std::size_t>(j)] = weight_cotangent(i, j);
       }
-      softmax(weights);
+      if (b_.weights < 0) softmax(weights);
       double mean = 0;
       for (std::size_t j = 0; j < weights.size(); ++j) mean += weights[j] * of_weights[j];
       for (std::int64_t j = 0; j < s_.keys; ++j) {

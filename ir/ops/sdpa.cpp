@@ -15,7 +15,9 @@ std::vector<Type> infer_sdpa(const InferContext& context) {
   Type result = context.operand(0);
   result.dtype = result_dtype(context);
   (sdpa.channels_last ? result.shape.back() : result.shape[1]) = sdpa.result_channels();
-  return {result};
+  if (!sdpa.keeps_weights) return {result};
+  const Shape pairs{result.shape[0], sdpa.heads, sdpa.queries, sdpa.keys};
+  return {result, Type{result.dtype, pairs, {}}};
 }
 
 /// The result in plain ops.
@@ -23,8 +25,15 @@ class Plain : SdpaPlain {
  public:
   Plain(Builder& build, Node& node) : SdpaPlain(build, node, sdpa_of(node), 0) {}
 
-  Value run() {
+  std::vector<Value> run() {
     const Value weights = this->weights(scores(parts(query(), key())));
+    std::vector<Value> results{result(weights)};
+    if (s_.keeps_weights) results.push_back(cast_like(build_, weights, node_.result(1)));
+    return results;
+  }
+
+ private:
+  Value result(Value weights) {
     Value y = by_channel(mix(weights, value()));
     if (s_.interleaved) return image(interleaved(y, places(weights)));
     y = scaled_output(y, 0);
@@ -32,8 +41,6 @@ class Plain : SdpaPlain {
     if (s_.output_shift >= 0) y = build_("add", {y, per_channel(extra(s_.output_shift))});
     return image(y);
   }
-
- private:
   Value places(Value weights) {
     const Value spread = unskew(weights, "i-j");
     const Value table = extra(s_.relative_value);
@@ -76,7 +83,7 @@ class Plain : SdpaPlain {
   }
 };
 
-std::vector<Value> decompose_sdpa(Builder& build, Node& node) { return {Plain(build, node).run()}; }
+std::vector<Value> decompose_sdpa(Builder& build, Node& node) { return Plain(build, node).run(); }
 
 /// Products of scores and outputs, one for every pair of tokens.
 double sdpa_flops(const Node& node) { return sdpa_products(sdpa_of(node), node.operand(0)); }
@@ -162,6 +169,7 @@ std::vector<AttributeSpec> sdpa_attribute_specs(std::vector<AttributeSpec> more)
                                   {"clamp", Doubles{}},
                                   {"map", Ints{}},
                                   {"interleaved", false},
+                                  {"weights", false},
                                   {"extras", Strings{}}};
   list.insert(list.end(), more.begin(), more.end());
   return list;
@@ -177,8 +185,9 @@ OpDef sdpa_op() {
           "and value are {first channel, step, size} of the heads, extras name the operands "
           "behind v: tables of distances, scales, a bias. An interleaved result keeps what comes "
           "from "
-          "v and from relative_value in channels 2c and 2c + 1. The formula is in ir/sdpa.h.",
-      .signature = Signature({"q", "k", "v", "extras..."}, {"y"}),
+          "v and from relative_value in channels 2c and 2c + 1; one that keeps its weights gives "
+          "them as a second result. The formula is in ir/sdpa.h.",
+      .signature = Signature({"q", "k", "v", "extras..."}, {"y", "weights..."}),
       .attributes = sdpa_attribute_specs(),
       .infer = infer_sdpa,
       .gradient = Gradient::rule(sdpa_gradient),

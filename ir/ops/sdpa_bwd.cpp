@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "ir/error.h"
 #include "ir/ops/families.h"
 #include "ir/ops/gradients.h"
 #include "ir/ops/sdpa_plain.h"
@@ -46,7 +47,8 @@ class PlainBackward : SdpaPlain {
     q_ = query();
     k_ = key();
     const std::vector<Value> parts = this->parts(q_, k_);
-    const Value weights = this->weights(scores(parts));
+    const Value weights =
+        b_.weights >= 0 ? node_.operand(b_.weights) : this->weights(scores(parts));
     Value of_scores = build_("softmax_bwd", {values(weights), weights});
     if (b_.bias >= 0) set(b_.bias, sum_to(build_, of_scores, extra(s_.bias)));
     of_scores = unclamped(of_scores, parts);
@@ -213,6 +215,10 @@ std::vector<Sample> sdpa_bwd_samples() {
     if (!is_same(2) || !is_same(3) || !are_disjoint(s)) continue;
     attributes.set("packed", true);
     if (has_bias) attributes.set("bias_gradient", true);
+    samples.push_back({forward.operands, attributes});
+    if (s.clamp) continue;
+    attributes.set("weights", true);
+    forward.operands.push_back(f32({dy.shape[0], s.heads, s.queries, s.keys}));
     samples.push_back({forward.operands, std::move(attributes)});
   }
   return samples;
@@ -222,12 +228,20 @@ std::vector<Sample> sdpa_bwd_samples() {
 
 Values sdpa_gradient(Builder& build, Node& node, Cotangents cotangents) {
   const Sdpa s = sdpa_of(node);
+  if (s.keeps_weights && cotangents[1]) {
+    throw usage_error("the weights that an sdpa keeps are for its gradient and have none");
+  }
   std::vector<Value> operands{cotangents[0]};
   operands.insert(operands.end(), node.operands().begin(), node.operands().end());
   Attributes attributes = node.attributes();
   const Value q = node.operand(0);
   attributes.set("packed", q == node.operand(1) && q == node.operand(2) && are_disjoint(s));
   attributes.set("bias_gradient", s.bias >= 0 && takes_cotangent(node.operand(s.bias)));
+  if (s.keeps_weights && !s.clamp) {
+    operands.push_back(node.result(1));
+  } else {
+    attributes.set("weights", false);
+  }
   Node* all = build.node("sdpa_bwd", std::move(operands), std::move(attributes));
   const SdpaBwd b = sdpa_bwd_of(*all);
   Values result(static_cast<std::size_t>(node.operand_count()));

@@ -149,6 +149,9 @@ std::unique_ptr<Kernel> lower_sdpa(const Node& node, std::span<const View> opera
     plan.between_parts = plan.y.matrix.channel;
     plan.y.matrix.channel *= 2;
   }
+  if (s.keeps_weights) {
+    plan.weights = SdpaWeights{float_type(node, results[1].type.dtype), results[1].strides};
+  }
   plan.pairs = loops.pair_product != nullptr;
   for (std::size_t i = 0; i < 3; ++i) {
     plan.pairs = plan.pairs && operands[i].type.dtype == DType::bf16;

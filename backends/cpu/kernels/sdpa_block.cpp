@@ -88,6 +88,7 @@ class Worker {
     p_.loops->exponentials({scores(), p_.scores_row, rows_, s_.keys, p_.padded_keys, sums});
     if (p_.pairs) narrow_weights();
     multiply_values();
+    if (p_.weights) keep_weights(sums);
     sum_outputs(sums);
     store_outputs(0);
     if (s_.interleaved) store_outputs(1);
@@ -206,6 +207,17 @@ class Worker {
     for (std::int64_t r = 0; r < rows_; ++r) {
       store_floats(Float::bf16, scores() + r * p_.scores_row, to + 2 * (kPanel + r * p_.scores_row),
                    1, p_.padded_keys);
+    }
+  }
+
+  /// The weights as shares of their sums. Nothing reads the scores any more.
+  void keep_weights(float* sums) const {
+    p_.loops->normalize({scores(), p_.scores_row, rows_, s_.keys, p_.padded_keys, sums});
+    const SdpaWeights& kept = *p_.weights;
+    for (std::int64_t r = 0; r < rows_; ++r) {
+      store_floats(kept.type, scores() + r * p_.scores_row,
+                   addresses_.results[1] + kept.row(image_, head_, first_ + r), kept.strides[3],
+                   s_.keys);
     }
   }
 

@@ -227,8 +227,12 @@ std::unique_ptr<Kernel> lower_sdpa_bwd(const Node& node, std::span<const View> o
                           plan.bwd.packed ? places : std::vector<HeadChannels>{places[i]}));
     }
   }
-  for (std::size_t i = 4; i < operands.size(); ++i) {
+  const std::size_t extras = operands.size() - (plan.bwd.weights >= 0 ? 1 : 0);
+  for (std::size_t i = 4; i < extras; ++i) {
     plan.extras.push_back(sdpa_extra(node, operands[i]));
+  }
+  if (plan.bwd.weights >= 0) {
+    plan.weights = {float_type(node, operands.back().type.dtype), operands.back().strides};
   }
   for (auto i = static_cast<std::size_t>(plan.bwd.value) + 1; i < results.size(); ++i) {
     plan.extra_results.push_back(sdpa_extra(node, results[i]));

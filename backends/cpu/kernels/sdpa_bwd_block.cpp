@@ -18,10 +18,15 @@ void SdpaBwdWorker::run_block(std::int64_t begin, std::int64_t end) {
   first_ = begin;
   rows_ = end - begin;
   pack_rows(head_of(p_.q, 1), begin, end, own_ + p_.at.queries, s_.query.size);
-  if (f_.pairs) {
-    f_.left_rows(head_of(p_.q, 1), begin, end, own_ + p_.at.queries_rows, f_.whole(s_.query.size));
+  if (p_.bwd.weights >= 0) {
+    load_weights();
+  } else {
+    if (f_.pairs) {
+      f_.left_rows(head_of(p_.q, 1), begin, end, own_ + p_.at.queries_rows,
+                   f_.whole(s_.query.size));
+    }
+    weigh();
   }
-  weigh();
   multiply_cotangents();
   p_.factors.loops->softmax_gradient(
       {scores(), of_scores(), p_.at.weights.row, rows_, s_.keys, p_.padded_keys});
@@ -32,6 +37,17 @@ void SdpaBwdWorker::run_block(std::int64_t begin, std::int64_t end) {
   if (s_.has_query_places()) add_query_places();
   store_queries();
   before_ = rows_;
+}
+
+/// The weights of the block, which the sdpa has kept; zeros up to whole panels.
+void SdpaBwdWorker::load_weights() const {
+  const std::byte* const from = addresses_.operands[static_cast<std::size_t>(p_.bwd.weights)];
+  for (std::int64_t r = 0; r < rows_; ++r) {
+    float* const row = scores() + r * p_.at.weights.row;
+    load_floats(p_.weights.type, from + p_.weights.row(image_, head_, first_ + r),
+                p_.weights.strides[3], row, s_.keys);
+    std::fill(row + s_.keys, row + p_.padded_keys, 0.0f);
+  }
 }
 
 /// The weights of the block.

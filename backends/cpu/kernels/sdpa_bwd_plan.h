@@ -91,6 +91,7 @@ struct SdpaBwdPlan {
   std::int64_t groups = 1;
   SdpaTokens dy, q, k, v;
   std::int64_t between_parts = 0;          ///< elements, of an interleaved dy
+  SdpaWeights weights;                     ///< the operand, where they are kept
   std::vector<SdpaTokens> results;         ///< of q, k, v
   std::vector<Ints> unread;                ///< channels of each result that no head reads
   std::vector<SdpaExtra> extras;           ///< by operand number of the sdpa - 3

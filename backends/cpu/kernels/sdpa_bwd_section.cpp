@@ -92,7 +92,9 @@ void SdpaBwdWorker::begin_head() {
   const std::int64_t d = s_.query.size, dv = s_.value.size;
   const PackSource keys = head_of(p_.k, 2);
   f_.right_rows(keys, 0, s_.keys, own_ + p_.at.keys, p_.depth_row);
-  f_.right_columns(keys, 0, p_.padded_keys, own_ + p_.at.keys_turned, p_.keys_row);
+  if (p_.bwd.weights < 0) {
+    f_.right_columns(keys, 0, p_.padded_keys, own_ + p_.at.keys_turned, p_.keys_row);
+  }
   f_.right_columns(head_of(p_.v, 3), 0, p_.padded_keys, own_ + p_.at.values_turned, p_.keys_row);
   std::fill_n(own_ + p_.at.of_keys, d * p_.keys_row, 0.0f);
   if (s_.relative_key >= 0) {

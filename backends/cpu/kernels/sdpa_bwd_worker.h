@@ -26,6 +26,7 @@ class SdpaBwdWorker {
 
   // Blocks, sdpa_bwd_block.cpp.
   void run_block(std::int64_t begin, std::int64_t end);
+  void load_weights() const;
   void weigh();
   void multiply_key_places() const;
   void sum_scores();

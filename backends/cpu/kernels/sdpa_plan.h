@@ -1,8 +1,10 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "backends/cpu/kernels/convert.h"
 #include "backends/cpu/kernels/planned_kernel.h"
 #include "backends/cpu/kernels/sdpa_loops.h"
 #include "backends/cpu/kernels/sdpa_pack.h"
@@ -23,6 +25,17 @@ struct SdpaExtra {
   Float type = Float::f32;
   std::int64_t row = 0;
   std::int64_t column = 0;
+};
+
+/// Kept weights, [N, heads, queries, keys].
+struct SdpaWeights {
+  Float type = Float::f32;
+  std::vector<std::int64_t> strides;  ///< elements
+
+  /// Bytes to the row of a query.
+  std::int64_t row(std::int64_t image, std::int64_t head, std::int64_t query) const {
+    return (image * strides[0] + head * strides[1] + query * strides[2]) * size_of(type);
+  }
 };
 
 /// `n` rounded up to whole panels.
@@ -72,6 +85,7 @@ struct SdpaPlan {
   std::int64_t threads = 1;  ///< the scratch has room for
   SdpaTokens q, k, v, y;
   std::int64_t between_parts = 0;  ///< elements of an interleaved y, whose channels are 2 apart
+  std::optional<SdpaWeights> weights;  ///< where they are kept
   std::vector<SdpaExtra> extras;   ///< by operand number - 3
   std::vector<std::int64_t> bias_strides;  ///< over [N, heads, queries, keys]
 

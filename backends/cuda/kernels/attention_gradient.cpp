@@ -224,6 +224,7 @@ SdpaBwd description_of(const Node& node) {
 bool is_attention_gradient(const Node& node) {
   if (!node.is("sdpa_bwd")) return false;
   const Sdpa s = sdpa_bwd_of(node).sdpa;
+  if (s.keeps_weights) return false;
   // Sums of a table have a lane's part of all its columns in registers.
   if ((s.terms() > 1 && s.query.size > kHeldChannels) ||
       (s.relative_value >= 0 && s.value.size > kHeldChannels)) {

@@ -454,7 +454,7 @@ std::string AttentionWriter::output() const {
 bool is_relative_attention(const Node& node) {
   if (!node.is("sdpa") || !is_float(node.operand(0).dtype())) return false;
   const Sdpa s = sdpa_of(node);
-  return s.query.size <= kMostChannels &&
+  return !s.keeps_weights && s.query.size <= kMostChannels &&
          Room(s, size_of(node.operand(0).dtype())).bytes <= kMostSharedBytes;
 }
 
