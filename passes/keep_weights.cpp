@@ -13,8 +13,8 @@
 //   after    %1:2 = sdpa(...) {weights = true}        %9:2 = sdpa_bwd(..., %1.1) {weights = true}
 //
 // Refused: f32 weights, which are twice as large, and those that are large beside what the sdpa
-// reads, as of many tokens; a clamp, whose cuts the weights do not show; a step that saves memory
-// by a recompute policy; a target that keeps none.
+// reads, as of many tokens; a clamp, whose cuts the weights do not show; a target that keeps none.
+// A recompute policy may make the sdpa again and its weights with it: bits are the same.
 
 namespace facet {
 namespace {
@@ -58,7 +58,7 @@ Node* keeping(Graph& graph, Node* node, std::vector<Value> operands, const Targe
   attributes.set("weights", true);
   Node* const made = graph.create(node->op(), std::move(operands), std::move(attributes),
                                   node->provenance(), node);
-  if (target == nullptr || target->supports(*made)) return made;
+  if (target->supports(*made)) return made;
   graph.erase(made);
   return nullptr;
 }
@@ -98,7 +98,7 @@ bool keep(Graph& graph, Node* sdpa, Node* bwd, PassContext& context) {
 }  // namespace
 
 bool keep_weights(Graph& graph, PassContext& context) {
-  if (context.recompute.kind != RecomputePolicy::Kind::none) return false;
+  if (context.target == nullptr) return false;
   std::vector<Node*> nodes = graph.node_list();
   std::erase_if(nodes, [](const Node* node) {
     return !node->is("sdpa") || node->attributes().boolean("weights");

@@ -150,7 +150,7 @@ OpDef score_moments_op() {
       .precision = PrecisionPolicy::follow,
       .decomposition = Decomposition::rule(decompose_score_moments),
       .cost = Cost::compute(moments_flops),
-      .onnx = OnnxMapping::none("training steps are not exported"),
+      .onnx = OnnxMapping::decomposed(),
       .samples = Samples::cases(moments_samples)};
 }
 
@@ -171,7 +171,7 @@ OpDef score_moments_bwd_op() {
       .precision = PrecisionPolicy::follow,
       .decomposition = Decomposition::rule(decompose_score_moments_bwd),
       .cost = Cost::compute(moments_bwd_flops),
-      .onnx = OnnxMapping::none("training steps are not exported"),
+      .onnx = OnnxMapping::decomposed(),
       .samples = Samples::cases(moments_bwd_samples)};
 }
 

@@ -192,8 +192,16 @@ class PlainMomentsBackward : PlainMoments {
     std::int64_t part = 1;
     if (s_.has_query_places()) places(query_places(), part++, dq_, b_.relative_query);
     if (s_.relative_key >= 0) places(key_places(), part, dk_, b_.relative_key);
-    place(b_.query, dq_, s_.query, s_.queries, 0);
-    place(b_.key, dk_, s_.key, s_.keys, 1);
+    const Shape& shape = extra(0).shape();
+    const bool is_side_by_side = b_.packed && s_.query.step == s_.key.step &&
+                                 start_of(s_.query, shape) == start_of(s_.key, shape);
+    if (is_side_by_side) {  // one value of the operand's shape, not a sum of two
+      const Value both = add(to_steps(dq_, s_.query, shape), to_steps(dk_, s_.key, shape));
+      set(b_.query, steps_to_operand(both, s_.query, s_.queries, shape));
+    } else {
+      place(b_.query, dq_, s_.query, s_.queries, 0);
+      place(b_.key, dk_, s_.key, s_.keys, 1);
+    }
     return results_;
   }
 

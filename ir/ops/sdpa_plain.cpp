@@ -53,22 +53,35 @@ Value SdpaPlain::by_head(Value x, const HeadChannels& place, std::int64_t tokens
   return slice(x, 3, place.first - start, place.size);
 }
 
-Value SdpaPlain::to_operand(Value x, const HeadChannels& place, std::int64_t tokens,
-                            const Shape& shape) {
+Value SdpaPlain::padded(Value x, std::int64_t axis, std::int64_t before, std::int64_t after) {
+  if (before == 0 && after == 0) return x;
+  return build_("pad", {x}, {{"axis", axis}, {"before", before}, {"after", after}});
+}
+
+std::int64_t SdpaPlain::start_of(const HeadChannels& place, const Shape& shape) const {
+  const std::int64_t channels = (s_.channels_last ? shape.back() : shape[1]).factor;
+  return std::min(place.first, channels - s_.heads * place.step);
+}
+
+Value SdpaPlain::to_steps(Value x, const HeadChannels& place, const Shape& shape) {
+  const std::int64_t before = place.first - start_of(place, shape);
+  return padded(x, s_.channels_last ? 3 : 2, before, place.step - place.size - before);
+}
+
+Value SdpaPlain::steps_to_operand(Value x, const HeadChannels& place, std::int64_t tokens,
+                                  const Shape& shape) {
   const bool last = s_.channels_last;
-  const auto padded = [&](std::int64_t axis, std::int64_t before, std::int64_t after) {
-    if (before == 0 && after == 0) return x;
-    return build_("pad", {x}, {{"axis", axis}, {"before", before}, {"after", after}});
-  };
   const std::int64_t channels = (last ? shape.back() : shape[1]).factor;
-  const std::int64_t start = std::min(place.first, channels - s_.heads * place.step);
-  const std::int64_t before = place.first - start;
-  x = padded(last ? 3 : 2, before, place.step - place.size - before);
-  const std::int64_t together = s_.heads * place.step;
+  const std::int64_t start = start_of(place, shape), together = s_.heads * place.step;
   x = last ? reshape(transpose(x, {0, 2, 1, 3}), {0, tokens, together})
            : reshape(x, {0, together, tokens});
-  x = padded(last ? 2 : 1, start, channels - start - together);
+  x = padded(x, last ? 2 : 1, start, channels - start - together);
   return x.shape() == shape ? x : reshape(x, static_extents(shape));
+}
+
+Value SdpaPlain::to_operand(Value x, const HeadChannels& place, std::int64_t tokens,
+                            const Shape& shape) {
+  return steps_to_operand(to_steps(x, place, shape), place, tokens, shape);
 }
 
 /// q . table for every query (or key) and row of the table, [N, heads, tokens, rows].

@@ -35,6 +35,13 @@ class SdpaPlain {
   Value by_head(Value x, const HeadChannels& place, std::int64_t tokens);
   /// The way of by_head back to `shape`, that of the operand: zeros for channels of no head.
   Value to_operand(Value x, const HeadChannels& place, std::int64_t tokens, const Shape& shape);
+  /// The two halves of that way: to [N, heads, step, tokens] or [N, heads, tokens, step], where values
+  /// of places in the same steps can be added, and on.
+  Value to_steps(Value x, const HeadChannels& place, const Shape& shape);
+  Value steps_to_operand(Value x, const HeadChannels& place, std::int64_t tokens,
+                         const Shape& shape);
+  /// The first channel of the first step.
+  std::int64_t start_of(const HeadChannels& place, const Shape& shape) const;
 
   /// The parts of the scores: content, places of the query, places of the key.
   std::vector<Value> parts(Value q, Value k);
@@ -58,6 +65,7 @@ class SdpaPlain {
   Sdpa s_;
 
  private:
+  Value padded(Value x, std::int64_t axis, std::int64_t before, std::int64_t after);
   Value against_table(Value x, int table);
   Value map_places(Value q);
 

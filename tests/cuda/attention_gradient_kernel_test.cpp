@@ -129,10 +129,22 @@ TEST(AttentionGradient, ComputesWhatTheOracleComputes) {
   test::SampleKernels all(family());
   const OpDef& op = find_op("sdpa_bwd");
   for (const Sample& sample : op.samples.make()) {
+    if (sample.attributes.has("weights")) continue;  // these are made again: see the next test
     for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) all.add(op, sample, dtype);
   }
   ASSERT_GE(all.size(), 36U);
   all.check(slack, test::SampleKernels::Slack::by_operands);
+}
+
+TEST(AttentionGradient, KeptWeightsAreRefused) {
+  int refused = 0;
+  for (const Sample& sample : find_op("sdpa_bwd").samples.make()) {
+    if (!sample.attributes.has("weights")) continue;
+    const testing::SampleCase made = testing::make_case(find_op("sdpa_bwd"), sample);
+    EXPECT_FALSE(cuda::is_attention_gradient(*made.graph.outputs()[0].value.node));
+    ++refused;
+  }
+  EXPECT_GE(refused, 3);
 }
 
 TEST(AttentionGradient, AddsUpTilesAndImages) {

@@ -149,7 +149,12 @@ RecipeText recipe_of(const std::string& name, const std::string&) {
 /// branches.
 void optimize(Graph& graph) {
   testing::FakeTarget target;
-  target.supported = [](const Node& node) { return !node.is("conv_branches"); };
+  target.supported = [](const Node& node) {
+    const bool keeps_weights =
+        (node.is("sdpa") || node.is("sdpa_bwd")) && node.attributes().boolean("weights");
+    return !keeps_weights && !node.is("conv_branches") && !node.is("score_moments") &&
+           !node.is("score_moments_bwd");
+  };
   target.takes_entry = [](const Node& node, std::string_view entry, const Type* extra) {
     return !node.is("linear") || cuda::matmul_takes_entry(node, entry, extra);
   };

@@ -136,7 +136,9 @@ KernelSequence backward_kernels(const Node& node, std::span<const View> operands
   const bool has_slope = tail == Strings{"prelu"};
   std::vector<ChannelSums::Source> sources{{"dy", {{Place::operand, 0}, operands[0]}},
                                            {"x", {{Place::operand, 1}, operands[1]}}};
+  const bool has_two = is_sum && operands.size() > 6;  // cotangents
   if (is_sum) sources.push_back({"y", {{Place::operand, 5}, operands[5]}});
+  if (has_two) sources.push_back({"more", {{Place::operand, 6}, operands[6]}});
   ChannelSums sums("facet_batch_norm_bwd", std::move(sources));
   sums.add_parameter("mean", {Place::operand, 3});
   sums.add_parameter("inv_std", {Place::operand, 4});
@@ -155,7 +157,7 @@ KernelSequence backward_kernels(const Node& node, std::span<const View> operands
     lines += "const float z = normal * scale + bias; const float g = z > 0.0f ? dy : dy * slope;";
     terms.push_back("z > 0.0f ? 0.0f : dy * z");
   } else if (is_sum) {
-    lines += "const float g = y > 0.0f ? dy : 0.0f;";
+    lines += fmt::format("const float g = y > 0.0f ? {} : 0.0f;", has_two ? "dy + more" : "dy");
     sums.write("g", {{Place::result, 3}, results[3]});
   }
   sums.add_terms(std::move(lines), std::move(terms));
@@ -177,11 +179,7 @@ KernelSequence backward_kernels(const Node& node, std::span<const View> operands
 }  // namespace
 
 bool is_batch_norm(const Node& node) {
-  if (node.is("batch_norm_train")) return true;
-  const bool has_tail = node.is("batch_norm_bwd") && !node.attributes().strings("tail").empty();
-  const bool has_two_cotangents =
-      has_tail && node.attributes().strings("tail").front() == "add" && node.operand_count() > 6;
-  return node.is("batch_norm_bwd") && !has_two_cotangents;
+  return node.is("batch_norm_train") || node.is("batch_norm_bwd");
 }
 
 KernelSequence batch_norm_kernels(const Node& node, std::span<const View> operands,

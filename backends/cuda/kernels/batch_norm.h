@@ -7,7 +7,7 @@
 
 namespace facet::cuda {
 
-/// batch_norm_train, or batch_norm_bwd of one cotangent.
+/// batch_norm_train or batch_norm_bwd.
 bool is_batch_norm(const Node& node);
 
 /// Kernels for such a node, with any tail and for x [N, C, ...] of any rank: what cuDNN has no
