@@ -46,8 +46,8 @@ std::map<std::string, std::string> parse_settings(const std::vector<std::string>
 
 /// What --no-fusion turns off: the passes that make one step of several. lower-batch-norm stays, as
 /// batch norms that are not folded need it to run.
-constexpr std::array kFusingPasses = {"split-term-sums", "fuse-attention", "fold-batch-norm",
-                                      "fuse-gate",       "fuse-epilogue",  "merge-branches",
+constexpr std::array kFusingPasses = {"split-term-sums", "fuse-attention",  "fold-batch-norm",
+                                      "fuse-gate",       "fuse-epilogue",   "merge-branches",
                                       "fuse-cotangents", "fuse-elementwise"};
 
 bool names_file(const std::string& model) {

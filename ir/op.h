@@ -197,8 +197,8 @@ struct OpDef {
   Cost cost;
   OnnxMapping onnx;
   Samples samples;
-  /// Of an in_place op: results with operands they may overwrite, the best place first. None: result 0
-  /// with every operand.
+  /// Of an in_place op: results with operands they may overwrite, the best place first. None:
+  /// result 0 with every operand.
   std::vector<Overwrite> overwrites = {};
 };
 

@@ -164,14 +164,14 @@ bool read_once(std::initializer_list<HeadChannels> places, std::int64_t heads) {
 /// Gives the results behind the operands' gradients their numbers.
 void number_results(SdpaBwd& bwd, int next, bool has_bias) {
   const Sdpa& s = bwd.sdpa;
-  for (const auto& [present, number] : std::initializer_list<std::pair<bool, int*>>{
-           {s.score_scale >= 0, &bwd.score_scale},
-           {s.relative_query >= 0, &bwd.relative_query},
-           {s.relative_key >= 0, &bwd.relative_key},
-           {s.relative_height >= 0, &bwd.relative_height},
-           {s.relative_width >= 0, &bwd.relative_width},
-           {has_bias, &bwd.bias},
-           {s.relative_value >= 0, &bwd.relative_value}}) {
+  for (const auto& [present, number] :
+       std::initializer_list<std::pair<bool, int*>>{{s.score_scale >= 0, &bwd.score_scale},
+                                                    {s.relative_query >= 0, &bwd.relative_query},
+                                                    {s.relative_key >= 0, &bwd.relative_key},
+                                                    {s.relative_height >= 0, &bwd.relative_height},
+                                                    {s.relative_width >= 0, &bwd.relative_width},
+                                                    {has_bias, &bwd.bias},
+                                                    {s.relative_value >= 0, &bwd.relative_value}}) {
     if (present) *number = next++;
   }
 }
@@ -230,14 +230,13 @@ bool are_disjoint(const Sdpa& sdpa) {
   return read_once({sdpa.query, sdpa.key, sdpa.value}, sdpa.heads);
 }
 
-bool are_scores_disjoint(const Sdpa& sdpa) {
-  return read_once({sdpa.query, sdpa.key}, sdpa.heads);
-}
+bool are_scores_disjoint(const Sdpa& sdpa) { return read_once({sdpa.query, sdpa.key}, sdpa.heads); }
 
 SdpaBwd parse_sdpa_bwd(const Attributes& attributes, std::span<const Type> operands) {
   SdpaBwd result;
   const bool has_weights = attributes.boolean("weights") && operands.size() > 4;
-  result.sdpa = parse_sdpa(attributes, operands.subspan(1, operands.size() - (has_weights ? 2 : 1)));
+  result.sdpa =
+      parse_sdpa(attributes, operands.subspan(1, operands.size() - (has_weights ? 2 : 1)));
   const Sdpa& s = result.sdpa;
   if (has_weights) {
     result.weights = static_cast<int>(operands.size()) - 1;
@@ -288,8 +287,8 @@ Sdpa parse_score_moments(const Attributes& attributes, std::span<const Type> ope
   std::vector<Type> types(operands.begin(), operands.end());
   types.insert(types.begin() + 2, operands[1]);
   Sdpa sdpa = parse_sdpa(whole, types);
-  for (int* const table : {&sdpa.relative_query, &sdpa.relative_key, &sdpa.relative_height,
-                           &sdpa.relative_width}) {
+  for (int* const table :
+       {&sdpa.relative_query, &sdpa.relative_key, &sdpa.relative_height, &sdpa.relative_width}) {
     if (*table >= 0) --*table;
   }
   return sdpa;

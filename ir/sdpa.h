@@ -98,9 +98,10 @@ struct SdpaBwd {
 };
 
 /// What a node of the op `score_moments` computes: the mean and the biased variance of each part of
-/// the scores above (content, places of the query, places of the key; ahead of all scales, clamp and
-/// bias) over images and pairs of tokens, f32 [terms, heads] each. Its operands are q, k and those
-/// tables of places that `extras` names; operand numbers are the node's own. There is no value.
+/// the scores above (content, places of the query, places of the key; ahead of all scales, clamp
+/// and bias) over images and pairs of tokens, f32 [terms, heads] each. Its operands are q, k and
+/// those tables of places that `extras` names; operand numbers are the node's own. There is no
+/// value.
 ///
 /// The operands of a `score_moments_bwd` are the cotangents of means and variances, the means, and
 /// those of the score_moments: operand i there is operand i + 3 here. Each part t gets, with the

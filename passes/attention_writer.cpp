@@ -116,10 +116,12 @@ class Writer {
   /// The scales of batch norms with statistics of the batch, [heads] each, and what becomes of
   /// their running statistics. The moments are those of the products that sdpa computes.
   void normalise() {
-    if (!is_trained(s_.content) && !is_trained(s_.query_places) && !is_trained(s_.key_places)) return;
+    if (!is_trained(s_.content) && !is_trained(s_.query_places) && !is_trained(s_.key_places))
+      return;
     std::vector<Value> operands{operands_[0], operands_[1]};
     Strings extras;
-    const auto take = [&](const char* name, const std::optional<Table>& from, const Factor& factor) {
+    const auto take = [&](const char* name, const std::optional<Table>& from,
+                          const Factor& factor) {
       if (!from || !is_trained(factor)) return false;
       extras.emplace_back(name);
       operands.push_back(table(from));

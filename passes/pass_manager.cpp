@@ -26,7 +26,8 @@ const std::vector<Pass>& table() {
        fold_batch_norm},
       {"lower-batch-norm", "Other inference batch norms become one scale and one shift.",
        lower_batch_norm},
-      {"lower-score-moments", "Moments of attention scores become plain ops where the target needs it.",
+      {"lower-score-moments",
+       "Moments of attention scores become plain ops where the target needs it.",
        lower_score_moments},
       {"fuse-gate", "A map and the gates computed from it become one step.", fuse_gate},
       {"fuse-epilogue", "Bias, residual, activation and gate move into conv and linear.",
@@ -43,8 +44,10 @@ const std::vector<Pass>& table() {
        decompose_unsupported},
       {"move-reversals", "Reversed matrices become reversed tables that they are multiplied with.",
        move_reversals},
-      {"assign-layouts", "Layouts by the target's wish and the ops' roles; reorders where they "
-                         "disagree.", assign_layouts},
+      {"assign-layouts",
+       "Layouts by the target's wish and the ops' roles; reorders where they "
+       "disagree.",
+       assign_layouts},
       {"eliminate-reorders", "Reorders that change no byte, cancel or repeat vanish.",
        eliminate_reorders},
       {"recompute", "What the backward pass reads is made again there instead of kept, by policy.",
@@ -126,9 +129,9 @@ std::vector<Pass> optimization_pipeline() {
   for (const std::string_view name :
        {"eliminate-dead-code", "fold-constants", "canonicalize", "eliminate-common-subexpressions",
         "split-term-sums", "fuse-attention", "fold-batch-norm", "lower-batch-norm",
-        "lower-score-moments", "fuse-gate",
-        "fuse-epilogue", "merge-branches", "fuse-cotangents", "fuse-elementwise", "fold-constants",
-        "eliminate-common-subexpressions", "eliminate-dead-code"}) {
+        "lower-score-moments", "fuse-gate", "fuse-epilogue", "merge-branches", "fuse-cotangents",
+        "fuse-elementwise", "fold-constants", "eliminate-common-subexpressions",
+        "eliminate-dead-code"}) {
     passes.push_back(find_pass(name));
   }
   return passes;
@@ -136,10 +139,10 @@ std::vector<Pass> optimization_pipeline() {
 
 std::vector<Pass> layout_pipeline() {
   std::vector<Pass> passes;
-  for (const std::string_view name : {"move-reversals", "keep-weights", "decompose-unsupported",
-                                      "eliminate-dead-code", "assign-layouts", "eliminate-reorders",
-                                      "eliminate-common-subexpressions", "eliminate-dead-code",
-                                      "recompute", "sink-updates"}) {
+  for (const std::string_view name :
+       {"move-reversals", "keep-weights", "decompose-unsupported", "eliminate-dead-code",
+        "assign-layouts", "eliminate-reorders", "eliminate-common-subexpressions",
+        "eliminate-dead-code", "recompute", "sink-updates"}) {
     passes.push_back(find_pass(name));
   }
   return passes;

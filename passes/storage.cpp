@@ -12,7 +12,8 @@
 //   end
 //                                    up in one buffer.
 //   views     %2 = reshape(%1), slice(%1), reorder(%1) that moves nothing: %2 is bytes of %1.
-//   in place  %2 = relu(%1), %1 not read later: %2 overwrites %1. Of several results each has an operand
+//   in place  %2 = relu(%1), %1 not read later: %2 overwrites %1. Of several results each has an
+//   operand
 //             of its own.
 //
 // After the first two rounds every byte of a buffer is written once, so no value can spoil another;
@@ -121,7 +122,7 @@ void StoragePlanner::make_view(Node& node) {
 }
 
 void StoragePlanner::reuse_operands(Node& node) {
-  std::set<int> placed;        // results
+  std::set<int> placed;  // results
   std::set<Value> overwritten;
   for (const Overwrite& pair : overwrites_of(node)) {
     const Value made = node.result(pair.result), operand = node.operand(pair.operand);

@@ -16,6 +16,7 @@ const EvaluatorTable& evaluators() {
     add_training_ops(all);
     add_shape_ops(all);
     add_attention_ops(all);
+    add_score_moments_ops(all);
     add_gate_ops(all);
     add_label_ops(all);
     add_update_ops(all);

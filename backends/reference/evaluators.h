@@ -45,6 +45,7 @@ void add_pooling_ops(EvaluatorTable& table);
 void add_training_ops(EvaluatorTable& table);
 void add_shape_ops(EvaluatorTable& table);
 void add_attention_ops(EvaluatorTable& table);
+void add_score_moments_ops(EvaluatorTable& table);
 void add_gate_ops(EvaluatorTable& table);
 void add_label_ops(EvaluatorTable& table);
 void add_update_ops(EvaluatorTable& table);

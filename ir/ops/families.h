@@ -32,7 +32,7 @@ std::vector<OpDef> scatter_ops();   ///< writes by index
 std::vector<OpDef> sampling_ops();  ///< images read at points between their elements
 OpDef sdpa_op();           ///< one of attention_ops, with a file of its own
 OpDef sdpa_bwd_op();       ///< the same
-OpDef score_moments_op();      ///< the same
+OpDef score_moments_op();  ///< the same
 OpDef score_moments_bwd_op();  ///< the same
 OpDef gate_op();           ///< the same
 OpDef conv_branches_op();  ///< one of compute_ops, likewise

@@ -208,12 +208,16 @@ std::vector<OpDef> normalization_ops() {
       .samples = Samples::cases(apply_samples)});
   list.push_back(OpDef{
       .name = "batch_norm_bwd",
-      .doc = "The gradient of batch_norm_train: dbias = sum(dy), dscale = sum(dy * xhat), dx = scale * "
-             "inv_std * (dy - mean(dy) - xhat * mean(dy * xhat)), xhat = (x - mean) * inv_std. Behind a tail "
-             "dy is first what passes it: relu and prelu are told by the sign of xhat * scale + "
-             "bias (operands bias; bias and slope, whose gradient is the last result), add + relu by "
-             "that of the result (operand y; the last result is the cotangent of the residual; a second "
-             "cotangent behind y is added to dy).",
+      .doc =
+          "The gradient of batch_norm_train: dbias = sum(dy), dscale = sum(dy * xhat), dx = scale "
+          "* "
+          "inv_std * (dy - mean(dy) - xhat * mean(dy * xhat)), xhat = (x - mean) * inv_std. Behind "
+          "a tail "
+          "dy is first what passes it: relu and prelu are told by the sign of xhat * scale + "
+          "bias (operands bias; bias and slope, whose gradient is the last result), add + relu by "
+          "that of the result (operand y; the last result is the cotangent of the residual; a "
+          "second "
+          "cotangent behind y is added to dy).",
       .signature = Signature({"dy", "x", "scale", "mean", "inv_std", "extras..."},
                              {"dx", "dscale", "dbias", "more..."}),
       .attributes = {{"tail", Strings{}}},

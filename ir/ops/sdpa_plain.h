@@ -18,9 +18,9 @@ double sdpa_products(const Sdpa& sdpa, Value query);
 std::vector<Value> decompose_score_moments(Builder& build, Node& node);
 std::vector<Value> decompose_score_moments_bwd(Builder& build, Node& node);
 
-/// What the decompositions of sdpa, score_moments and their gradients share. Values "by token" are [N, heads, tokens,
-/// channels] with channels last and [N, heads, channels, tokens] otherwise; scores are [N, heads,
-/// queries, keys].
+/// What the decompositions of sdpa, score_moments and their gradients share. Values "by token" are
+/// [N, heads, tokens, channels] with channels last and [N, heads, channels, tokens] otherwise;
+/// scores are [N, heads, queries, keys].
 class SdpaPlain {
  protected:
   /// Operand i of the sdpa is operand `first` + i of the node.
@@ -35,8 +35,8 @@ class SdpaPlain {
   Value by_head(Value x, const HeadChannels& place, std::int64_t tokens);
   /// The way of by_head back to `shape`, that of the operand: zeros for channels of no head.
   Value to_operand(Value x, const HeadChannels& place, std::int64_t tokens, const Shape& shape);
-  /// The two halves of that way: to [N, heads, step, tokens] or [N, heads, tokens, step], where values
-  /// of places in the same steps can be added, and on.
+  /// The two halves of that way: to [N, heads, step, tokens] or [N, heads, tokens, step], where
+  /// values of places in the same steps can be added, and on.
   Value to_steps(Value x, const HeadChannels& place, const Shape& shape);
   Value steps_to_operand(Value x, const HeadChannels& place, std::int64_t tokens,
                          const Shape& shape);

@@ -15,8 +15,8 @@ namespace facet::testing {
 
 inline Type f32(Shape shape) { return {DType::f32, std::move(shape), {}}; }
 
-/// Which operands of an op are tokens: those from `first` on, which a packed node reads as one value;
-/// and which are of the low dtype, if one is asked for.
+/// Which operands of an op are tokens: those from `first` on, which a packed node reads as one
+/// value; and which are of the low dtype, if one is asked for.
 struct TokenOperands {
   std::string_view op;
   int first = 0, end = 0;
@@ -34,8 +34,7 @@ struct AttentionProblem {
     for (int i = 0; i < static_cast<int>(sample.operands.size()); ++i) {
       Type type = sample.operands[static_cast<std::size_t>(i)];
       if (i >= tokens.low_first && i < tokens.low_end) type.dtype = dtype;
-      const bool is_packed =
-          sample.attributes.has("packed") && i >= tokens.first && i < tokens.end;
+      const bool is_packed = sample.attributes.has("packed") && i >= tokens.first && i < tokens.end;
       const std::string name = fmt::format("x{}", is_packed ? tokens.first : i);
       if (is_packed && i > tokens.first) {
         operands.push_back(operands[static_cast<std::size_t>(tokens.first)]);

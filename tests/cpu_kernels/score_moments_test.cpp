@@ -110,11 +110,12 @@ TEST_P(ScoreMomentsKernel, AVarianceBesideALargeMean) {
                  {"query", Ints{0, 4, 4}},
                  {"key", Ints{0, 4, 4}},
                  {"extras", Strings{"relative_query"}}},
-                1.0, 1.02};
+                1.0,
+                1.02};
   const AttentionProblem problem(kForward, sample, DType::f32);
   const auto found = run(problem, {[&](const Node& node, auto operands, auto results) {
-                                     return cpu::lower_score_moments(
-                                         node, operands, results, cpu::sdpa_loops(*GetParam()));
+                                     return cpu::lower_score_moments(node, operands, results,
+                                                                     cpu::sdpa_loops(*GetParam()));
                                    },
                                    "", Gaps::none, Gaps::none, 1});
   EXPECT_LE(error_of(found[0], problem.expected.at("g0")), 1e-6);

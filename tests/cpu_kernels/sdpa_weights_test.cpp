@@ -23,8 +23,8 @@ class SdpaWeights : public ::testing::TestWithParam<const cpu::VectorLoops*> {
     };
     for (const DType dtype : {DType::f32, DType::bf16}) {
       for (const Gaps gaps : {Gaps::none, Gaps::one_axis}) {
-        SCOPED_TRACE(fmt::format("{} {} gaps {}", loops.name, to_string(dtype),
-                                 static_cast<int>(gaps)));
+        SCOPED_TRACE(
+            fmt::format("{} {} gaps {}", loops.name, to_string(dtype), static_cast<int>(gaps)));
         sample.attributes.set("weights", true);
         const AttentionProblem keeping(kTokens, sample, dtype);
         const auto one = run(keeping, {lower, "", gaps, gaps, 1});

@@ -58,7 +58,8 @@ TEST(FuseCotangents, ACotangentThatIsBroadcast) {
 
 /// A relu alone is told by x: its gradient reads the cotangent twice and writes it nowhere.
 TEST(FuseCotangents, ANormWithoutResidual) {
-  std::string body = changed(kTwo, "%6, %3) {tail = [\"add\", \"relu\"]}", "%6, %4) {tail = [\"relu\"]}");
+  std::string body =
+      changed(kTwo, "%6, %3) {tail = [\"add\", \"relu\"]}", "%6, %4) {tail = [\"relu\"]}");
   body = changed(body, "(f32[N, 4, 3, 3], f32[4], f32[4], f32[N, 4, 3, 3])",
                  "(f32[N, 4, 3, 3], f32[4], f32[4])");
   body = changed(body, ", \"dr\" = %8.3", ", \"y\" = %3");

@@ -49,7 +49,8 @@ TEST(KeepWeights, AnSdpaWithoutGradient) {
 }
 
 TEST(KeepWeights, AClamp) {
-  std::string body = changed(kBoth, "{channel_axis = -1", "{channel_axis = -1, clamp = [-1.0, 1.0]");
+  std::string body =
+      changed(kBoth, "{channel_axis = -1", "{channel_axis = -1, clamp = [-1.0, 1.0]");
   body = changed(body, "sdpa_bwd(%1, %0, %0, %0) {channel_axis = -1",
                  "sdpa_bwd(%1, %0, %0, %0) {channel_axis = -1, clamp = [-1.0, 1.0]");
   EXPECT_EQ(to_lines(expect_refusal(kPass, body, any_target())),
@@ -65,11 +66,14 @@ std::string replaced(std::string text, std::string_view from, std::string_view t
 }
 
 TEST(KeepWeights, WeightsThatWouldBeF32OrLarge) {
-  EXPECT_EQ(to_lines(expect_refusal(kPass, replaced(std::string(kBoth), "bf16", "f32"), any_target())),
-            "missed keep-weights @ attn: sdpa+weights: its weights would be f32\n");
+  EXPECT_EQ(
+      to_lines(expect_refusal(kPass, replaced(std::string(kBoth), "bf16", "f32"), any_target())),
+      "missed keep-weights @ attn: sdpa+weights: its weights would be f32\n");
   // 2 heads x 400 weights a token beside 3 x 24 channels.
-  EXPECT_EQ(to_lines(expect_refusal(kPass, replaced(std::string(kBoth), "[2, 4, ", "[2, 400, "), any_target())),
-            "missed keep-weights @ attn: sdpa+weights: its weights are large beside its operands\n");
+  EXPECT_EQ(
+      to_lines(expect_refusal(kPass, replaced(std::string(kBoth), "[2, 4, ", "[2, 400, "),
+                              any_target())),
+      "missed keep-weights @ attn: sdpa+weights: its weights are large beside its operands\n");
 }
 
 TEST(KeepWeights, ATargetThatKeepsNone) {

@@ -122,8 +122,8 @@ TEST(InPlace, gives_each_result_of_a_norm_gradient_an_operand_of_its_own) {
     const Value input = c.input("x", {1, 4, 2, 2});
     const Value dy = c.conv(input, 4), x = c.conv(input, 4), y = c.conv(input, 4);
     const Value scale = c.parameter("scale", {4}), mean = c.parameter("mean", {4});
-    const Value dx = c.op("batch_norm_bwd", {dy, x, scale, mean, scale, y},
-                          {{"tail", Strings{"add", "relu"}}});
+    const Value dx =
+        c.op("batch_norm_bwd", {dy, x, scale, mean, scale, y}, {{"tail", Strings{"add", "relu"}}});
     const Value passed{dx.node, 3};
     c.output(c.conv(dx, 4));
     c.output(c.conv(passed, 4));

@@ -78,8 +78,8 @@ Group group_of(const Node& node, std::span<const View> operands, std::span<const
   }
   Attributes attributes = node.attributes();
   attributes.set("groups", std::int64_t{1});
-  group.node = group.graph.create(node.op(), std::move(values), std::move(attributes),
-                                  node.provenance());
+  group.node =
+      group.graph.create(node.op(), std::move(values), std::move(attributes), node.provenance());
   return group;
 }
 
@@ -134,8 +134,8 @@ bool takes_grouped(const Node& node) {
   if (!is_convolution(node) || node.attributes().integer("groups") == 1) return false;
   const bool is_conv = node.is("conv");
   if (node.operand_count() != 2 || node.result_count() != 1) return false;
-  if (is_conv && (!reads_trained_weights(node) ||
-                  node.result_types()[0].dtype != node.operand(0).dtype())) {
+  if (is_conv &&
+      (!reads_trained_weights(node) || node.result_types()[0].dtype != node.operand(0).dtype())) {
     return false;
   }
   std::vector<View> operands, results;

@@ -54,8 +54,8 @@ struct PoolingBwdPlan {
   }
 
  private:
-  /// Asks for the pixels of the next row of windows that no window above or to the left has. Inline:
-  /// GCC leaves out calls of a function that does nothing else.
+  /// Asks for the pixels of the next row of windows that no window above or to the left has.
+  /// Inline: GCC leaves out calls of a function that does nothing else.
   [[gnu::always_inline]] void fetch(const std::byte* from, std::int64_t row, std::int64_t column,
                                     std::int64_t width) const {
     constexpr std::int64_t kLine = 64;

@@ -120,8 +120,7 @@ bool takes_score_moments(const Node& node) {
 }
 
 std::unique_ptr<Kernel> lower_score_moments(const Node& node, std::span<const View> operands,
-                                            std::span<const View> results,
-                                            const SdpaLoops& loops) {
+                                            std::span<const View> results, const SdpaLoops& loops) {
   check_unblocked(node, operands, results);
   ScoreMomentsPlan plan;
   plan.is_gradient = node.is("score_moments_bwd");

@@ -42,12 +42,13 @@ struct MomentsScratch {
   std::int64_t content = 0;  ///< doubles [images * heads][2]: sums and sums of squares
   // Of each side with a table:
   struct Side {
-    std::int64_t sums = 0;     ///< doubles [chunks of tokens][2][heads]
-    std::int64_t table = 0;    ///< [rows][depth_row]
-    std::int64_t turned = 0;   ///< [d][turned_row]
+    std::int64_t sums = 0;    ///< doubles [chunks of tokens][2][heads]
+    std::int64_t table = 0;   ///< [rows][depth_row]
+    std::int64_t turned = 0;  ///< [d][turned_row]
     std::int64_t turned_row = 0;
     // Of a gradient:
-    std::int64_t own = 0;      ///< what tokens get from their places, [images * heads][count][depth_row]
+    std::int64_t own =
+        0;  ///< what tokens get from their places, [images * heads][count][depth_row]
     std::int64_t squares = 0;  ///< A [count][d][depth_row]
     std::int64_t totals = 0;   ///< [count][depth_row]: sum of b t
   };
@@ -60,10 +61,10 @@ struct MomentsScratch {
   // Of a token:
   std::int64_t tokens = 0, products = 0, scaled = 0;  ///< [images * heads][depth_row]
   std::int64_t scaled_turned = 0;                     ///< [d][pairs_row]
-  std::int64_t matrix = 0, seen = 0;  ///< W [d][depth_row], w [depth_row]
-  std::int64_t step = 0;              ///< the rows that come and go, and their turned form
-  std::int64_t lanes = 0;             ///< sums by channel, [3][heads][depth_row]
-  std::int64_t thread = 0;            ///< end of the part
+  std::int64_t matrix = 0, seen = 0;                  ///< W [d][depth_row], w [depth_row]
+  std::int64_t step = 0;    ///< the rows that come and go, and their turned form
+  std::int64_t lanes = 0;   ///< sums by channel, [3][heads][depth_row]
+  std::int64_t thread = 0;  ///< end of the part
 };
 
 /// One score_moments or score_moments_bwd for fixed views, without relative_height and _width. The

@@ -61,7 +61,8 @@ class MomentsWorker {
       const std::int64_t bytes = p_.sides[i].cleared;
       const std::int64_t begin = bytes * thread_ / threads_;
       std::byte* const to = a_.results[static_cast<std::size_t>(results[i])];
-      std::memset(to + begin, 0, static_cast<std::size_t>(bytes * (thread_ + 1) / threads_ - begin));
+      std::memset(to + begin, 0,
+                  static_cast<std::size_t>(bytes * (thread_ + 1) / threads_ - begin));
     }
   }
 
@@ -140,8 +141,8 @@ class MomentsWorker {
 
   PackSource head_of(const SdpaTokens& tokens, const std::byte* data, std::int64_t head) const {
     PackSource source = tokens.matrix;
-    source.data = data + elements_to(tokens, head / s_.heads, head % s_.heads) *
-                             size_of(tokens.matrix.type);
+    source.data =
+        data + elements_to(tokens, head / s_.heads, head % s_.heads) * size_of(tokens.matrix.type);
     return source;
   }
   PackSource tokens_of(std::size_t i, std::int64_t head) const {
@@ -166,7 +167,8 @@ class MomentsWorker {
       multiply(turned, p_.at.turned_row[i], rows, own_ + p_.at.gram[i], d_, count, /*adds=*/false);
       float* const total = own_ + p_.at.total[i];
       std::fill_n(total, row_, 0.0F);
-      for (std::int64_t t = 0; t < count; ++t) p_.loops->add_scaled(rows + t * row_, 1, total, row_);
+      for (std::int64_t t = 0; t < count; ++t)
+        p_.loops->add_scaled(rows + t * row_, 1, total, row_);
     }
   }
 
@@ -336,7 +338,8 @@ class MomentsWorker {
       const float* const from = base_ + at.table + r * row_;
       float* const to = own_ + p_.at.step;
       std::copy_n(total, row_, to);
-      for (std::int64_t c = 0; c < d_; ++c) p_.loops->add_scaled(matrix + c * row_, from[c], to, row_);
+      for (std::int64_t c = 0; c < d_; ++c)
+        p_.loops->add_scaled(matrix + c * row_, from[c], to, row_);
       const SdpaExtra& table = side.table_result;
       store_floats(table.type, to, result + r * table.row * size_of(table.type), table.column, d_);
     }

@@ -9,8 +9,7 @@
 namespace facet::cpu {
 
 void SdpaBwdWorker::add_matrix(const float* from, std::int64_t from_row, float factor, float* to,
-                               std::int64_t to_row, std::int64_t rows,
-                               std::int64_t columns) const {
+                               std::int64_t to_row, std::int64_t rows, std::int64_t columns) const {
   for (std::int64_t r = 0; r < rows; ++r, from += from_row, to += to_row) {
     f_.loops->add_scaled(from, factor, to, columns);
   }
