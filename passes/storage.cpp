@@ -12,9 +12,8 @@
 //   end
 //                                    up in one buffer.
 //   views     %2 = reshape(%1), slice(%1), reorder(%1) that moves nothing: %2 is bytes of %1.
-//   in place  %2 = relu(%1), %1 not read later: %2 overwrites %1. Of several results each has an
-//   operand
-//             of its own.
+//   in place  %2 = relu(%1), %1 not read later: %2 overwrites %1. Several results of a step overwrite
+//             an operand each.
 //
 // After the first two rounds every byte of a buffer is written once, so no value can spoil another;
 // the third checks each pair of values whose bytes it lets coincide.
