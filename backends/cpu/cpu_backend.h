@@ -19,7 +19,8 @@ namespace facet {
 ///                       so the text alone is enough to read the value again (by the same oneDNN).
 std::unique_ptr<Backend> make_cpu_backend();
 
-/// What the processor and the operating system offer.
+/// What the processor and the operating system offer, as far as oneDNN may use it: its setting
+/// ONEDNN_MAX_CPU_ISA=AVX2 (AVX512_CORE, ...) holds for Facet's own kernels, too. Read once.
 struct CpuFeatures {
   bool avx2 = false;    ///< with FMA
   bool avx512 = false;  ///< F, BW, DQ, VL

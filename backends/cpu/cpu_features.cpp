@@ -73,7 +73,19 @@ CpuFeatures detect() { return {}; }
 
 }  // namespace
 
-CpuFeatures cpu_features() { return detect(); }
+CpuFeatures cpu_features() {
+  CpuFeatures features = detect();
+  const auto isa = static_cast<unsigned>(dnnl_get_effective_cpu_isa());
+  const auto allows = [&](dnnl_cpu_isa_t wanted) {
+    const auto bits = static_cast<unsigned>(wanted);
+    return (isa & bits) == bits;
+  };
+  features.avx2 = features.avx2 && allows(dnnl_cpu_isa_avx2);
+  features.avx512 = features.avx512 && allows(dnnl_cpu_isa_avx512_core);
+  features.avx512_bf16 = features.avx512_bf16 && allows(dnnl_cpu_isa_avx512_core_bf16);
+  features.amx_bf16 = features.amx_bf16 && allows(dnnl_cpu_isa_avx512_core_amx);
+  return features;
+}
 
 std::string cpu_description() {
   const CpuFeatures features = cpu_features();

@@ -1,6 +1,9 @@
 #include "backends/cpu/kernels/vector.h"
 
 #include <initializer_list>
+#include <utility>
+
+#include "backends/cpu/cpu_backend.h"
 
 namespace facet::cpu {
 
@@ -19,8 +22,11 @@ bool runs_here(const VectorLoops& loops) {
 
 const VectorLoops& vector_loops() {
   static const VectorLoops& best = []() -> const VectorLoops& {
-    for (const VectorLoops* loops : {avx512_bf16_loops(), avx512_loops(), avx2_loops()}) {
-      if (loops != nullptr && runs_here(*loops)) return *loops;
+    const CpuFeatures features = cpu_features();
+    for (const auto& [allowed, loops] : {std::pair{features.avx512_bf16, avx512_bf16_loops()},
+                                         {features.avx512, avx512_loops()},
+                                         {features.avx2, avx2_loops()}}) {
+      if (allowed && loops != nullptr && runs_here(*loops)) return *loops;
     }
     return *baseline_loops();
   }();
