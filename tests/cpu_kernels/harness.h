@@ -14,6 +14,7 @@
 #include "backends/backend.h"
 #include "backends/cpu/kernels/gather.h"
 #include "backends/cpu/kernels/kernels.h"
+#include "backends/cpu/kernels/vector.h"
 #include "backends/reference/reference.h"
 #include "ir/elementwise_program.h"
 #include "tests/support/op_samples.h"
@@ -273,6 +274,22 @@ inline void check_everywhere(std::string_view name, const std::vector<Sample>& m
       }
     }
   }
+}
+
+/// Tests with a parameter for each instruction set's loops, those that this machine runs.
+class OnLoops : public ::testing::TestWithParam<const cpu::VectorLoops*> {
+ protected:
+  void SetUp() override {
+    if (GetParam() == nullptr) GTEST_SKIP() << "not compiled in";
+    if (!cpu::runs_here(*GetParam())) GTEST_SKIP() << "this machine cannot run it";
+  }
+};
+inline auto every_loops() {
+  return ::testing::Values(cpu::baseline_loops(), cpu::avx2_loops(), cpu::avx512_loops(),
+                           cpu::avx512_bf16_loops());
+}
+inline std::string name_of_loops(const ::testing::TestParamInfo<const cpu::VectorLoops*>& suite) {
+  return suite.param != nullptr ? suite.param->name : fmt::format("absent{}", suite.index);
 }
 
 }  // namespace facet::testing

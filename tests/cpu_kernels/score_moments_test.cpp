@@ -10,13 +10,8 @@ namespace {
 constexpr TokenOperands kForward{"score_moments", 0, 2, 0, 2};
 constexpr TokenOperands kBackward{"score_moments_bwd", 3, 5, 3, 5};
 
-class ScoreMomentsKernel : public ::testing::TestWithParam<const cpu::VectorLoops*> {
+class ScoreMomentsKernel : public OnLoops {
  protected:
-  void SetUp() override {
-    if (GetParam() == nullptr) GTEST_SKIP() << "not compiled in";
-    if (!cpu::runs_here(*GetParam())) GTEST_SKIP() << "this machine cannot run it";
-  }
-
   /// In all dtypes, layouts and gaps; three threads give the bits of one. Gradients are dense.
   void check(const TokenOperands& tokens, const Sample& sample) const {
     const cpu::SdpaLoops& loops = cpu::sdpa_loops(*GetParam());
@@ -55,14 +50,7 @@ class ScoreMomentsKernel : public ::testing::TestWithParam<const cpu::VectorLoop
     EXPECT_GE(checked, 6);
   }
 };
-INSTANTIATE_TEST_SUITE_P(All, ScoreMomentsKernel,
-                         ::testing::Values(cpu::baseline_loops(), cpu::avx2_loops(),
-                                           cpu::avx512_loops(), cpu::avx512_bf16_loops()),
-                         [](const auto& suite) {
-                           return std::string(suite.param != nullptr
-                                                  ? suite.param->name
-                                                  : fmt::format("absent{}", suite.index));
-                         });
+INSTANTIATE_TEST_SUITE_P(All, ScoreMomentsKernel, every_loops(), name_of_loops);
 
 TEST_P(ScoreMomentsKernel, TheOpsSamples) { check_samples(kForward); }
 TEST_P(ScoreMomentsKernel, TheGradientsSamples) { check_samples(kBackward); }

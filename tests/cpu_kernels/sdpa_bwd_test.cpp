@@ -9,13 +9,8 @@ namespace {
 
 constexpr TokenOperands kTokens{"sdpa_bwd", 1, 4, 0, 4};
 
-class SdpaBwdKernel : public ::testing::TestWithParam<const cpu::VectorLoops*> {
+class SdpaBwdKernel : public OnLoops {
  protected:
-  void SetUp() override {
-    if (GetParam() == nullptr) GTEST_SKIP() << "not compiled in";
-    if (!cpu::runs_here(*GetParam())) GTEST_SKIP() << "this machine cannot run it";
-  }
-
   /// In all dtypes, layouts and gaps; three threads give the bits of one.
   void check(const Sample& sample) const {
     const cpu::SdpaLoops& loops = cpu::sdpa_loops(*GetParam());
@@ -48,14 +43,7 @@ class SdpaBwdKernel : public ::testing::TestWithParam<const cpu::VectorLoops*> {
     }
   }
 };
-INSTANTIATE_TEST_SUITE_P(All, SdpaBwdKernel,
-                         ::testing::Values(cpu::baseline_loops(), cpu::avx2_loops(),
-                                           cpu::avx512_loops(), cpu::avx512_bf16_loops()),
-                         [](const auto& suite) {
-                           return std::string(suite.param != nullptr
-                                                  ? suite.param->name
-                                                  : fmt::format("absent{}", suite.index));
-                         });
+INSTANTIATE_TEST_SUITE_P(All, SdpaBwdKernel, every_loops(), name_of_loops);
 
 TEST_P(SdpaBwdKernel, TheOpsSamples) {
   int checked = 0;

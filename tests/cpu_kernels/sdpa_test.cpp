@@ -127,13 +127,8 @@ double error_of(const HostTensor& a, const HostTensor& b) {
   return std::sqrt(difference / norm);
 }
 
-class SdpaKernel : public ::testing::TestWithParam<const cpu::VectorLoops*> {
+class SdpaKernel : public OnLoops {
  protected:
-  void SetUp() override {
-    if (GetParam() == nullptr) GTEST_SKIP() << "not compiled in";
-    if (!cpu::runs_here(*GetParam())) GTEST_SKIP() << "this machine cannot run it";
-  }
-
   /// In all dtypes, layouts and gaps; one and two threads give the same bits.
   void check(const Attention& attention, double f32_tolerance = 2e-6,
              double bf16_tolerance = 6e-3) const {
@@ -162,14 +157,7 @@ class SdpaKernel : public ::testing::TestWithParam<const cpu::VectorLoops*> {
     }
   }
 };
-INSTANTIATE_TEST_SUITE_P(All, SdpaKernel,
-                         ::testing::Values(cpu::baseline_loops(), cpu::avx2_loops(),
-                                           cpu::avx512_loops(), cpu::avx512_bf16_loops()),
-                         [](const auto& suite) {
-                           return std::string(suite.param != nullptr
-                                                  ? suite.param->name
-                                                  : fmt::format("absent{}", suite.index));
-                         });
+INSTANTIATE_TEST_SUITE_P(All, SdpaKernel, every_loops(), name_of_loops);
 
 Type f32(Shape shape) { return {DType::f32, std::move(shape), {}}; }
 

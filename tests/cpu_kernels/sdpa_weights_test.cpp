@@ -9,13 +9,8 @@ namespace {
 
 constexpr TokenOperands kTokens{"sdpa", 0, 3, 0, 3};
 
-class SdpaWeights : public ::testing::TestWithParam<const cpu::VectorLoops*> {
+class SdpaWeights : public OnLoops {
  protected:
-  void SetUp() override {
-    if (GetParam() == nullptr) GTEST_SKIP() << "not compiled in";
-    if (!cpu::runs_here(*GetParam())) GTEST_SKIP() << "this machine cannot run it";
-  }
-
   void check(Sample sample) const {
     const cpu::SdpaLoops& loops = cpu::sdpa_loops(*GetParam());
     const auto lower = [&](const Node& node, auto operands, auto results) {
@@ -39,14 +34,7 @@ class SdpaWeights : public ::testing::TestWithParam<const cpu::VectorLoops*> {
     }
   }
 };
-INSTANTIATE_TEST_SUITE_P(All, SdpaWeights,
-                         ::testing::Values(cpu::baseline_loops(), cpu::avx2_loops(),
-                                           cpu::avx512_loops(), cpu::avx512_bf16_loops()),
-                         [](const auto& suite) {
-                           return std::string(suite.param != nullptr
-                                                  ? suite.param->name
-                                                  : fmt::format("absent{}", suite.index));
-                         });
+INSTANTIATE_TEST_SUITE_P(All, SdpaWeights, every_loops(), name_of_loops);
 
 TEST_P(SdpaWeights, OfLesaOnAMap) {
   const Type map = f32({2, 2 * 64, 5, 7}), table = f32({69, 16});
