@@ -28,10 +28,10 @@ bool is_gradient(const Node& bwd, const Node& sdpa) {
   for (int i = 0; i < sdpa.operand_count(); ++i) {
     if (!(bwd.operand(i + 1) == sdpa.operand(i))) return false;
   }
-  Attributes forward = sdpa.attributes(), backward = bwd.attributes();
-  backward.erase("packed");
-  backward.erase("bias_gradient");
-  return forward == backward;
+  Attributes attributes = bwd.attributes();
+  attributes.erase("packed");
+  attributes.erase("bias_gradient");
+  return attributes == sdpa.attributes();
 }
 
 Node* gradient_of(const Node& sdpa) {

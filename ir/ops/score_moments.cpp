@@ -21,7 +21,7 @@ std::vector<Type> infer_moments_bwd(const InferContext& context) {
   const SdpaBwd b = parse_score_moments_bwd(context.attributes, context.operands);
   const Sdpa& s = b.sdpa;
   const auto as = [&](int operand) {
-    return context.operand(static_cast<std::size_t>(operand + 3));
+    return context.operand(static_cast<std::size_t>(operand) + 3);
   };
   std::vector<Type> results;
   for (int i = 0; i <= b.key; ++i) results.push_back(Type{as(i).dtype, as(i).shape, {}});
