@@ -67,7 +67,7 @@ void lay_out(ScoreMomentsPlan& p) {
   own.take(p.at.matrix, d * row);
   own.take(p.at.seen, row);
   own.take(p.at.step, 2 * row + 2 * d);
-  own.take(p.at.lanes, 3 * heads * row);
+  own.take(p.at.lanes, 2 * heads * row);
   p.at.thread = own.end();
 }
 

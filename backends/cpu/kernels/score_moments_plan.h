@@ -63,7 +63,7 @@ struct MomentsScratch {
   std::int64_t scaled_turned = 0;                     ///< [d][pairs_row]
   std::int64_t matrix = 0, seen = 0;                  ///< W [d][depth_row], w [depth_row]
   std::int64_t step = 0;    ///< the rows that come and go, and their turned form
-  std::int64_t lanes = 0;   ///< sums by channel, [3][heads][depth_row]
+  std::int64_t lanes = 0;   ///< sums by channel, [2][heads][depth_row]
   std::int64_t thread = 0;  ///< end of the part
 };
 

@@ -232,10 +232,11 @@ class MomentsWorker {
 
   void sum_chunk(std::size_t i, std::int64_t chunk) {
     const std::int64_t heads = s_.heads, lanes = heads * row_;
-    float* const sums = own_ + p_.at.lanes;
-    float* const squares = sums + lanes;
+    float* const squares = own_ + p_.at.lanes;
     float* const totals = squares + lanes;  // of the images
-    std::fill_n(sums, 2 * lanes, 0.0F);
+    double* const to = doubles(p_.at.sides[i].sums) + 2 * heads * chunk;
+    std::fill_n(to, 2 * heads, 0.0);
+    std::fill_n(squares, lanes, 0.0F);
     for_each_token(i, chunk, [&](std::int64_t) {
       const float* x = own_ + p_.at.tokens;
       const float* y = own_ + p_.at.products;
@@ -243,18 +244,12 @@ class MomentsWorker {
       for (std::int64_t n = 0; n < p_.images; ++n, x += lanes, y += lanes) {
         p_.loops->add_products(x, y, totals, squares, lanes);
       }
-      float* const unread = own_ + p_.at.step;  // the products' other sum
       for (std::int64_t g = 0; g < heads; ++g) {
-        p_.loops->add_products(own_ + p_.at.seen, totals + g * row_, unread, sums + g * row_, row_);
+        to[g] += inner(totals + g * row_, own_ + p_.at.seen, row_);
       }
     });
-    double* to = doubles(p_.at.sides[i].sums) + 2 * heads * chunk;
-    for (const float* from : {sums, squares}) {
-      for (std::int64_t g = 0; g < heads; ++g, from += row_) {
-        double sum = 0;
-        for (std::int64_t c = 0; c < row_; ++c) sum += from[c];
-        *to++ = sum;
-      }
+    for (std::int64_t g = 0; g < heads; ++g) {
+      for (std::int64_t c = 0; c < row_; ++c) to[heads + g] += squares[g * row_ + c];
     }
   }
 
