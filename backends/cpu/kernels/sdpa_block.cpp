@@ -1,6 +1,7 @@
 // Blocks of queries of sdpa, see SdpaPlan.
 
 #include <algorithm>
+#include <cstring>
 
 #include "backends/cpu/kernels/convert.h"
 #include "backends/cpu/kernels/sdpa_plan.h"
@@ -85,11 +86,17 @@ class Worker {
     sum_scores();
     if (s_.bias >= 0) add_bias();
     float sums[kMostRows];
-    p_.loops->exponentials({scores(), p_.scores_row, rows_, s_.keys, p_.padded_keys, sums});
+    const Exponentials rows{scores(), p_.scores_row, rows_, s_.keys, p_.padded_keys, sums};
+    p_.loops->exponentials(rows);
+    if (p_.weights) {  // what is kept is what is multiplied
+      p_.loops->normalize(rows);
+      std::fill_n(sums, rows_, 1.0f);
+    }
     if (p_.pairs) narrow_weights();
+    if (p_.weights) keep_weights();
     multiply_values();
-    if (p_.weights) keep_weights(sums);
     sum_outputs(sums);
+    if (joins_outputs()) return join_outputs();
     store_outputs(0);
     if (s_.interleaved) store_outputs(1);
   }
@@ -210,14 +217,17 @@ class Worker {
     }
   }
 
-  /// The weights as shares of their sums. Nothing reads the scores any more.
-  void keep_weights(float* sums) const {
-    p_.loops->normalize({scores(), p_.scores_row, rows_, s_.keys, p_.padded_keys, sums});
+  void keep_weights() const {
     const SdpaWeights& kept = *p_.weights;
+    const bool copies = p_.pairs && kept.type == Float::bf16 && kept.strides[3] == 1;
     for (std::int64_t r = 0; r < rows_; ++r) {
-      store_floats(kept.type, scores() + r * p_.scores_row,
-                   addresses_.results[1] + kept.row(image_, head_, first_ + r), kept.strides[3],
-                   s_.keys);
+      std::byte* const to = addresses_.results[1] + kept.row(image_, head_, first_ + r);
+      if (copies) {
+        const auto* const row = static_cast<const std::uint16_t*>(weights(0)) + r * p_.scores_row;
+        std::memcpy(to, row, static_cast<std::size_t>(2 * s_.keys));
+      } else {
+        store_floats(kept.type, scores() + r * p_.scores_row, to, kept.strides[3], s_.keys);
+      }
     }
   }
 
@@ -251,6 +261,22 @@ class Worker {
     if (!s_.interleaved) return;
     sum.y = output(1);
     p_.loops->sum_outputs(sum);
+  }
+
+  /// Whether content and places lie side by side, as the halves of words.
+  bool joins_outputs() const {
+    const PackSource& y = p_.y.matrix;
+    return s_.interleaved && p_.pairs && y.type == Float::bf16 && y.channel == 2 &&
+           p_.between_parts == 1 && s_.value.size % kPanel == 0;
+  }
+  void join_outputs() const {
+    PackSource y = p_.y.matrix;
+    y.data = addresses_.results[0] + offset_of(p_.y, image_, head_) * size_of(y.type);
+    for (std::int64_t r = 0; r < rows_; ++r) {
+      auto* const to = const_cast<std::byte*>(y.at(first_ + r, 0));
+      p_.loops->join_floats(output(0) + r * p_.values_row, output(1) + r * p_.values_row,
+                            reinterpret_cast<std::uint32_t*>(to), s_.value.size);
+    }
   }
 
   /// Part 1 of an interleaved result are the places, each one channel behind its content.

@@ -11,6 +11,8 @@ namespace facet::cpu {
 namespace {
 
 constexpr std::int64_t kBefore = kPanel - 1;
+/// Bytes a prefetch asks for.
+constexpr std::int64_t kLine = 64;
 
 }  // namespace
 
@@ -39,9 +41,13 @@ void SdpaBwdWorker::run_block(std::int64_t begin, std::int64_t end) {
   before_ = rows_;
 }
 
-/// The weights of the block, which the sdpa has kept; zeros up to whole panels.
+/// The weights of the block, which the sdpa has kept; zeros up to whole panels. Asks for those of
+/// the block behind it: between two blocks memory forgets where this one was.
 void SdpaBwdWorker::load_weights() const {
   const std::byte* const from = addresses_.operands[static_cast<std::size_t>(p_.bwd.weights)];
+  const std::byte* const next = from + p_.weights.row(image_, head_, first_ + rows_);
+  const std::int64_t bytes = rows_ * p_.weights.strides[2] * size_of(p_.weights.type);
+  for (std::int64_t at = 0; at < bytes; at += kLine) __builtin_prefetch(next + at);
   for (std::int64_t r = 0; r < rows_; ++r) {
     float* const row = scores() + r * p_.at.weights.row;
     load_floats(p_.weights.type, from + p_.weights.row(image_, head_, first_ + r),

@@ -29,20 +29,15 @@ constexpr std::int64_t kPackedBytes = 512 * 1024;
 constexpr std::int64_t kPartBytes = 4 << 20;
 constexpr std::int64_t kMostParts = 8;
 constexpr std::int64_t kFewestPartTiles = 512;
-/// Fewer channels of x or dy are packed longer than multiplied.
+/// Fewer channels of x are packed longer than multiplied.
 constexpr std::int64_t kFewestChannels = 16;
-constexpr std::int64_t kFewestProducts = 200;  ///< for each packed channel of f32
 
-/// Any window; in f32 oneDNN is as fast with one of a pixel and few channels.
+/// Any window.
 bool suits_products(const Node& node) {
   const DType dtype = node.operand(0).dtype();
-  const Shape& weight = node.result_types()[0].shape;
-  const std::int64_t out = weight[0].factor;
-  const std::int64_t in = weight[1].factor;
-  const bool is_worth_packing = dtype == DType::bf16 || weight[2] != Dim(1) ||
-                                weight[3] != Dim(1) || out * in >= kFewestProducts * (out + in);
   return dtype == node.operand(1).dtype() && winograd_loops_for(dtype) != nullptr &&
-         node.attributes().integer("groups") == 1 && in >= kFewestChannels && is_worth_packing;
+         node.attributes().integer("groups") == 1 &&
+         node.result_types()[0].shape[1].factor >= kFewestChannels;
 }
 
 }  // namespace

@@ -56,6 +56,11 @@ struct WeightsProductsPlan {
   std::int64_t positions() const { return is_winograd ? kWinogradPositions : taps(); }
   std::int64_t dy_positions() const { return is_winograd ? kWinogradPositions : 1; }
   std::int64_t tile_extent() const { return is_winograd ? 2 : 1; }
+  /// Whether tile i is pixel i of x, too.
+  bool is_pixelwise() const {
+    return taps() == 1 && stride[0] == 1 && stride[1] == 1 && height == out_height &&
+           width == out_width;
+  }
   std::int64_t tile_rows() const { return (out_height + tile_extent() - 1) / tile_extent(); }
   std::int64_t tile_columns() const { return (out_width + tile_extent() - 1) / tile_extent(); }
   std::int64_t tile_count() const { return images * tile_rows() * tile_columns(); }

@@ -14,6 +14,7 @@ namespace {
 /// Rows of tiles that are multiplied at a time: see kPanelChannels.
 constexpr std::int64_t kChunkRows = 48;
 constexpr std::int64_t kTilesAhead = 32;  ///< whose pixels are asked for
+constexpr std::int64_t kPixelsAhead = 8;  ///< the same where pixels follow each other
 constexpr std::int64_t kPanelChannels = WeightsProductsPlan::kPanelChannels;
 constexpr std::int64_t kFloat = WeightsProductsPlan::kFloat;
 constexpr std::int64_t kLine = WeightsProductsPlan::kLine;
@@ -22,6 +23,47 @@ constexpr std::int64_t kLine = WeightsProductsPlan::kLine;
 struct Cut {
   std::int64_t total = 0, parts = 1;
   std::int64_t first(std::int64_t part) const { return total * part / parts; }
+};
+
+/// The same with the divisions done: beside each product they would show.
+struct Pieces {
+  std::int64_t count = 0;
+  std::array<std::int64_t, kPanelChannels + 1> first{};
+
+  /// Into no more than kPanelChannels.
+  void cut(std::int64_t total, std::int64_t most) {
+    count = (total + most - 1) / most;
+    const Cut parts{total, count};
+    for (std::int64_t i = 0; i <= count; ++i) first[static_cast<std::size_t>(i)] = parts.first(i);
+  }
+};
+
+/// Pixels that are packed next, asked for one by one while products run, which leave memory idle.
+class PixelsAhead {
+ public:
+  /// Pixels of dy or x: some channels of each.
+  struct Run {
+    const std::byte* next = nullptr;
+    std::int64_t pixel_bytes = 0;
+    std::int64_t bytes = 0;  ///< of the channels
+  };
+  PixelsAhead() = default;
+  /// `count` pixels of each run during `work`.
+  PixelsAhead(std::array<Run, 2> runs, std::int64_t count, std::int64_t work)
+      : runs_(runs), count_(count), work_(work) {}
+
+  void advance(std::int64_t work) {
+    for (due_ += work * count_; due_ >= work_; due_ -= work_) {
+      for (Run& run : runs_) {
+        for (std::int64_t at = 0; at < run.bytes; at += kLine) __builtin_prefetch(run.next + at);
+        run.next += run.pixel_bytes;
+      }
+    }
+  }
+
+ private:
+  std::array<Run, 2> runs_{};
+  std::int64_t count_ = 0, work_ = 1, due_ = 0;
 };
 
 /// What one thread does: some tiles for some channels of x.
@@ -40,28 +82,24 @@ class Unit {
            std::int64_t last_channel, float* sums) {
     sums_ = sums;
     adds_ = false;
+    const std::int64_t packed = p_.panels * kPanelChannels;
     for (std::int64_t first = begin; first < end; first += p_.group) {
       const std::int64_t count = std::min(p_.group, end - first);
-      const Image dy{dy_,          p_.out_height,
-                     p_.out_width, p_.dy_pitch * p_.size,
-                     {1, 1},       p_.out_channels * p_.size};
-      for_each_pair(first, count, dy,
-                    [&](const Tiles& tiles, std::int64_t number, std::int64_t at) {
-                      p_.is_winograd ? transform_dy(tiles, number, at) : pack_dy(tiles, number, at);
-                    });
-      const std::int64_t packed = p_.panels * kPanelChannels;
+      take_dy(first, count);
       for (channel_ = first_channel; channel_ < last_channel; channel_ += packed) {
         width_ = std::min(packed, last_channel - channel_);
-        const Image x{x_ + channel_ * p_.size,      p_.height,       p_.width, p_.x_pitch * p_.size,
-                      {p_.stride[0], p_.stride[1]}, width_ * p_.size};
-        for_each_pair(first, count, x,
-                      [&](const Tiles& tiles, std::int64_t number, std::int64_t at) {
-                        p_.is_winograd ? transform_x(tiles, number, at) : pack_x(tiles, number, at);
-                      });
+        take_x(first, count);
+        const std::int64_t rows = (count + p_.pair() - 1) / p_.pair();
+        const bool is_last = channel_ + packed >= last_channel;
+        ask_ahead(is_last ? first + p_.group : first, is_last ? end : first + count,
+                  is_last ? first_channel : channel_ + packed, last_channel,
+                  rows * width_ * p_.positions() * p_.blocks());
+        chunks_.cut(rows, kChunkRows);
         for (std::int64_t c = 0; c < width_; c += kPanelChannels) {
+          cut_channels(std::min(kPanelChannels, width_ - c));
           for (std::int64_t position = 0; position < p_.positions(); ++position) {
             for (std::int64_t block = 0; block < p_.blocks(); ++block) {
-              multiply(c, position, block, count);
+              multiply(c, position, block);
             }
           }
         }
@@ -80,6 +118,41 @@ class Unit {
   };
   /// Tiles that are multiplied together.
   using Tiles = std::array<TileCursor, 2>;
+
+  /// All channels of dy of the group's tiles.
+  void take_dy(std::int64_t first, std::int64_t count) const {
+    if (!p_.is_winograd) return pack_dy(first, count);
+    const Image dy{
+        dy_, p_.out_height, p_.out_width, p_.dy_pitch * p_.size, {1, 1}, p_.out_channels * p_.size};
+    for_each_pair(first, count, dy, [&](const Tiles& tiles, std::int64_t number, std::int64_t at) {
+      transform_dy(tiles, number, at);
+    });
+  }
+
+  /// The channels of x whose turn it is.
+  void take_x(std::int64_t first, std::int64_t count) const {
+    if (p_.is_pixelwise()) return pack_pixels_of_x(first, count);
+    const Image x{x_ + channel_ * p_.size,      p_.height,       p_.width, p_.x_pitch * p_.size,
+                  {p_.stride[0], p_.stride[1]}, width_ * p_.size};
+    for_each_pair(first, count, x, [&](const Tiles& tiles, std::int64_t number, std::int64_t at) {
+      p_.is_winograd ? transform_x(tiles, number, at) : pack_x(tiles, number, at);
+    });
+  }
+
+  /// During `work`, for what is packed behind it: pixels [first, end), no more than a group,
+  /// channels of x from `channel` on, and all of dy where the group is another one. Windows of more
+  /// than a pixel have more products for each pixel, and nothing to win.
+  void ask_ahead(std::int64_t first, std::int64_t end, std::int64_t channel,
+                 std::int64_t last_channel, std::int64_t work) {
+    ahead_ = {};
+    if (!p_.is_pixelwise() || first >= end) return;
+    const std::int64_t channels = std::min(p_.panels * kPanelChannels, last_channel - channel);
+    const PixelsAhead::Run x{x_ + (first * p_.x_pitch + channel) * p_.size, p_.x_pitch * p_.size,
+                             channels * p_.size};
+    const PixelsAhead::Run dy{dy_ + first * p_.dy_pitch * p_.size, p_.dy_pitch * p_.size,
+                              channel > channel_ ? 0 : p_.out_channels * p_.size};
+    ahead_ = PixelsAhead({dy, x}, std::min(p_.group, end - first), work);
+  }
 
   TileCursor cursor(std::int64_t tile) const {
     return TileCursor(tile, p_.tile_rows(), p_.tile_columns());
@@ -158,18 +231,34 @@ class Unit {
     }
   }
 
-  void pack_dy(const Tiles& tiles, std::int64_t count, std::int64_t at) const {
-    const std::int64_t pixel =
-        (tiles[0].image * p_.out_height + tiles[0].row) * p_.out_width + tiles[0].column;
-    for (std::int64_t block = 0; block < p_.blocks(); ++block) {
-      const std::int64_t channel = block * p_.lanes();
-      std::array<const void*, 2> pixels{scratch_ + p_.zeros_at(), scratch_ + p_.zeros_at()};
-      for (std::int64_t i = 0; i < count; ++i) {
-        pixels[static_cast<std::size_t>(i)] = dy_ + ((pixel + i) * p_.dy_pitch + channel) * p_.size;
-      }
-      p_.loops->pack(pixels.data(), std::min(p_.lanes(), p_.out_channels - channel),
-                     z_ + (channel * p_.group + at * p_.lanes()) * p_.size);
-    }
+  /// All of dy's channels of tiles [first, first + count), which are pixels in their order.
+  void pack_dy(std::int64_t first, std::int64_t count) const {
+    PixelPack pack;
+    pack.pixels = dy_ + first * p_.dy_pitch * p_.size;
+    pack.pitch = p_.dy_pitch;
+    pack.count = count;
+    pack.channels = p_.out_channels;
+    pack.block = p_.lanes();
+    pack.to = z_;
+    pack.to_step = p_.lanes() * p_.pair();
+    pack.block_step = p_.group * p_.lanes();
+    pack.ahead = kPixelsAhead;
+    p_.loops->pack_pixels(pack);
+  }
+
+  /// The same of x, where a window is a pixel and moved by one.
+  void pack_pixels_of_x(std::int64_t first, std::int64_t count) const {
+    PixelPack pack;
+    pack.pixels = x_ + (first * p_.x_pitch + channel_) * p_.size;
+    pack.pitch = p_.x_pitch;
+    pack.count = count;
+    pack.channels = width_;
+    pack.block = kPanelChannels;
+    pack.to = v_;
+    pack.to_step = p_.v_row() * p_.pair();
+    pack.block_step = p_.panel_step();
+    pack.ahead = kPixelsAhead;
+    p_.loops->pack_pixels(pack);
   }
 
   /// Patches of the `count` tiles from `tile` on that are multiplied together, to the group's place
@@ -211,41 +300,38 @@ class Unit {
                               z_ + at * p_.lanes() * p_.size, p_.group * p_.lanes(), p_.z_step());
   }
 
-  /// What `count` transformed tiles give to the sums of a position and a block, for the panel that
-  /// begins `channel` channels behind the first one packed.
-  void multiply(std::int64_t channel, std::int64_t position, std::int64_t block,
-                std::int64_t count) const {
+  void cut_channels(std::int64_t width) {
+    const int* const most = p_.tiles->pixels;
+    pieces_[0].cut(width, most[p_.vectors - 1]);
+    pieces_[1].cut(width, most[p_.vectors_of(p_.blocks() - 1) - 1]);
+  }
+
+  /// What the group's tiles give to the sums of a position and a block, for the panel that begins
+  /// `channel` channels behind the first one packed.
+  void multiply(std::int64_t channel, std::int64_t position, std::int64_t block) {
     const int vectors = p_.vectors_of(block);
-    const std::int64_t most = p_.tiles->pixels[vectors - 1];
-    const std::int64_t width = std::min(kPanelChannels, width_ - channel);
-    const Cut pieces{width, (width + most - 1) / most};
+    const std::int64_t* const firsts = pieces_[vectors == p_.vectors ? 0 : 1].first.data();
+    const std::int64_t count = pieces_[vectors == p_.vectors ? 0 : 1].count;
     float* const sums = sums_ + position * p_.u_step() + block * p_.channels * p_.lanes() +
                         (channel_ + channel) * vectors * kDirectLanes;
     const std::int64_t z_step = p_.is_winograd ? p_.z_step() : 0;
-    const std::byte* z = z_ + (position * z_step + block * p_.group * p_.lanes()) * p_.size;
-    const std::byte* v =
+    const std::byte* const z = z_ + (position * z_step + block * p_.group * p_.lanes()) * p_.size;
+    const std::byte* const v =
         v_ + (channel / kPanelChannels * p_.panel_step() + position * p_.v_step()) * p_.size;
     WinogradProduct product;
     product.v_step = p_.v_row() * p_.pair();
     product.z_step = p_.lanes() * p_.pair();
     product.adds = adds_;
-    const std::int64_t rows = (count + p_.pair() - 1) / p_.pair();
-    const Cut chunks{rows, (rows + kChunkRows - 1) / kChunkRows};
-    for (std::int64_t chunk = 0; chunk < chunks.parts; ++chunk) {
-      const std::int64_t row = chunks.first(chunk);
+    for (std::size_t chunk = 0; chunk < static_cast<std::size_t>(chunks_.count); ++chunk) {
+      const std::int64_t row = chunks_.first[chunk];
       product.z = z + row * product.z_step * p_.size;
-      product.rows = chunks.first(chunk + 1) - row;
-      for (std::int64_t piece = 0; piece < pieces.parts; ++piece) {
-        const std::int64_t first = pieces.first(piece);
+      product.rows = chunks_.first[chunk + 1] - row;
+      for (std::int64_t piece = 0; piece < count; ++piece) {
+        const std::int64_t first = firsts[piece], end = firsts[piece + 1];
         product.v = v + (row * product.v_step + first * p_.pair()) * p_.size;
         product.sums = sums + first * vectors * kDirectLanes;
-        if (chunk == 0) {  // the next piece's sums come from afar, and stay near for the next chunk
-          const std::int64_t next = pieces.first(piece + 1), end = pieces.first(piece + 2);
-          for (std::int64_t lane = next * vectors; lane < end * vectors; ++lane) {
-            __builtin_prefetch(sums + lane * kDirectLanes, /*for writing*/ 1);
-          }
-        }
-        p_.loops->row_products[vectors - 1][pieces.first(piece + 1) - first - 1](product);
+        p_.loops->row_products[vectors - 1][end - first - 1](product);
+        ahead_.advance(product.rows * (end - first));
       }
       product.adds = true;
     }
@@ -258,6 +344,9 @@ class Unit {
   std::byte* v_;
   std::byte* z_;
   std::int64_t channel_ = 0, width_ = 0;  ///< of x, of the panels that are packed
+  PixelsAhead ahead_;
+  Pieces chunks_;                 ///< of the group's rows
+  std::array<Pieces, 2> pieces_;  ///< of a panel's channels: beside a whole block, beside the last
   float* sums_ = nullptr;
   bool adds_ = false;  ///< whether the sums hold those of groups before
 };

@@ -35,6 +35,15 @@ struct Bf16 {
   static void store_pair(std::uint16_t* y, const __m512 (&v)[2]) {
     _mm512_storeu_si512(y, _mm512_or_si512(rounded(v[0]), _mm512_slli_epi32(rounded(v[1]), 16)));
   }
+  static void join(const void* const* x, std::int64_t at, __mmask16 mask, __mmask16 second,
+                   std::uint16_t* y) {
+    const auto wide = [&](int i, __mmask16 lanes) __attribute__((always_inline)) {
+      const auto* const from = static_cast<const std::uint16_t*>(x[i]) + at;
+      return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, from));
+    };
+    const __m512i high = _mm512_slli_epi32(wide(1, second), 16);
+    _mm512_storeu_si512(y, _mm512_or_si512(wide(0, mask), high));
+  }
   /// Four bytes are read for each element: with its neighbour under the window's taps, so that none
   /// lies outside of the weights.
   static __m512 gather(const std::uint16_t* x, int step, int tap, __mmask16 mask) {

@@ -47,6 +47,19 @@ struct WinogradRows {
   bool turned = false;     ///< each window by half a circle
 };
 
+/// Pixels that follow each other in memory, in blocks of channels: those of a row (a pair of pixels
+/// for bf16) lie `to_step` behind those of the row before, a block's `block_step` behind the block
+/// before. Behind an odd last pixel stand zeros. Asks for pixels `ahead` ones later.
+struct PixelPack {
+  const void* pixels = nullptr;
+  std::int64_t pitch = 0;  ///< elements from pixel to pixel
+  std::int64_t count = 0, channels = 0;
+  std::int64_t block = 0;  ///< channels
+  void* to = nullptr;
+  std::int64_t to_step = 0, block_step = 0;
+  std::int64_t ahead = 0;
+};
+
 struct WinogradLoops {
   const char* name;
   /// weights [9][16 * vectors] (pairs of channels for bf16), taps `tap_step` apart -> u at 16
@@ -61,6 +74,7 @@ struct WinogradLoops {
   void (*patches)(const void* const* pixels, std::int64_t channels, void* v, std::int64_t step);
   /// Pixels as they are: one (f32), or two side by side (bf16).
   void (*pack)(const void* const* pixels, std::int64_t channels, void* v);
+  void (*pack_pixels)(const PixelPack& pack);
   /// Sums at 16 positions -> 2 x 2 pixels of `channels` channels, with bias, residual, activation.
   void (*output)(const float* m, std::int64_t step, std::int64_t channels, const float* bias,
                  const WinogradStore& store);
