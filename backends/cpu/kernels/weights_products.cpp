@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <bit>
 #include <optional>
 #include <vector>
 
@@ -25,8 +26,9 @@ constexpr std::int64_t kFewestTilesFar = 256;
 /// Of the panels that are packed together: a pixel is best read at once, as memory hands out what
 /// lies side by side.
 constexpr std::int64_t kPackedBytes = 512 * 1024;
-/// Sums of all parts; and tiles of a part, beside which adding its sums is little.
-constexpr std::int64_t kPartBytes = 4 << 20;
+/// Sums of all parts, which come from afar at first; and tiles of a part, beside which adding its sums is
+/// little. Their number is a power of two, as that of threads mostly is.
+constexpr std::int64_t kPartBytes = 2 << 20;
 constexpr std::int64_t kMostParts = 8;
 constexpr std::int64_t kFewestPartTiles = 512;
 /// Fewer channels of x are packed longer than multiplied.
@@ -76,10 +78,11 @@ std::unique_ptr<Kernel> lower_weights_products(const Node& node, std::span<const
   plan.dy_pitch = dy->pitch;
   plan.vectors = direct_vectors(*plan.tiles, plan.out_channels);
   plan.threads = omp_get_max_threads();
-  plan.parts = std::clamp<std::int64_t>(
+  const auto parts = std::clamp<std::int64_t>(
       std::min(kPartBytes / (plan.part_floats() * WeightsProductsPlan::kFloat),
                plan.tile_count() / kFewestPartTiles),
       1, kMostParts);
+  plan.parts = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(parts)));
   const bool is_far = plan.part_floats() * WeightsProductsPlan::kFloat > kNearSums;
   plan.group = is_far ? kGroupTilesFar : kGroupTiles;
   if (is_winograd) {
