@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "backends/cpu/kernels/even_cut.h"
 #include "backends/cpu/kernels/parallel.h"
 #include "backends/cpu/kernels/tile_cursor.h"
 #include "backends/cpu/kernels/weights_products_plan.h"
@@ -23,19 +24,6 @@ constexpr std::int64_t kLine = WeightsProductsPlan::kLine;
 struct Cut {
   std::int64_t total = 0, parts = 1;
   std::int64_t first(std::int64_t part) const { return total * part / parts; }
-};
-
-/// The same with the divisions done: beside each product they would show.
-struct Pieces {
-  std::int64_t count = 0;
-  std::array<std::int64_t, kPanelChannels + 1> first{};
-
-  /// Into no more than kPanelChannels.
-  void cut(std::int64_t total, std::int64_t most) {
-    count = (total + most - 1) / most;
-    const Cut parts{total, count};
-    for (std::int64_t i = 0; i <= count; ++i) first[static_cast<std::size_t>(i)] = parts.first(i);
-  }
 };
 
 /// Pixels that are packed next, asked for one by one while products run, which leave memory idle.
@@ -94,12 +82,10 @@ class Unit {
         ask_ahead(is_last ? first + p_.group : first, is_last ? end : first + count,
                   is_last ? first_channel : channel_ + packed, last_channel,
                   rows * width_ * p_.positions() * p_.blocks());
-        chunks_.cut(rows, kChunkRows);
         for (std::int64_t c = 0; c < width_; c += kPanelChannels) {
-          cut_channels(std::min(kPanelChannels, width_ - c));
           for (std::int64_t position = 0; position < p_.positions(); ++position) {
             for (std::int64_t block = 0; block < p_.blocks(); ++block) {
-              multiply(c, position, block);
+              multiply(c, position, block, rows);
             }
           }
         }
@@ -300,39 +286,38 @@ class Unit {
                               z_ + at * p_.lanes() * p_.size, p_.group * p_.lanes(), p_.z_step());
   }
 
-  void cut_channels(std::int64_t width) {
-    const int* const most = p_.tiles->pixels;
-    pieces_[0].cut(width, most[p_.vectors - 1]);
-    pieces_[1].cut(width, most[p_.vectors_of(p_.blocks() - 1) - 1]);
-  }
-
-  /// What the group's tiles give to the sums of a position and a block, for the panel that begins
-  /// `channel` channels behind the first one packed.
-  void multiply(std::int64_t channel, std::int64_t position, std::int64_t block) {
+  /// What the group's tiles, `rows` rows of them, give to the sums of a position and a block, for the
+  /// panel that begins `channel` channels behind the first one packed.
+  void multiply(std::int64_t channel, std::int64_t position, std::int64_t block,
+                std::int64_t rows) {
     const int vectors = p_.vectors_of(block);
-    const std::int64_t* const firsts = pieces_[vectors == p_.vectors ? 0 : 1].first.data();
-    const std::int64_t count = pieces_[vectors == p_.vectors ? 0 : 1].count;
+    const EvenCut chunks(rows, kChunkRows);
+    const EvenCut pieces(std::min(kPanelChannels, width_ - channel),
+                         p_.tiles->pixels[vectors - 1]);
     float* const sums = sums_ + position * p_.u_step() + block * p_.channels * p_.lanes() +
                         (channel_ + channel) * vectors * kDirectLanes;
     const std::int64_t z_step = p_.is_winograd ? p_.z_step() : 0;
-    const std::byte* const z = z_ + (position * z_step + block * p_.group * p_.lanes()) * p_.size;
-    const std::byte* const v =
+    const std::byte* z = z_ + (position * z_step + block * p_.group * p_.lanes()) * p_.size;
+    const std::byte* v =
         v_ + (channel / kPanelChannels * p_.panel_step() + position * p_.v_step()) * p_.size;
     WinogradProduct product;
     product.v_step = p_.v_row() * p_.pair();
     product.z_step = p_.lanes() * p_.pair();
     product.adds = adds_;
-    for (std::size_t chunk = 0; chunk < static_cast<std::size_t>(chunks_.count); ++chunk) {
-      const std::int64_t row = chunks_.first[chunk];
-      product.z = z + row * product.z_step * p_.size;
-      product.rows = chunks_.first[chunk + 1] - row;
-      for (std::int64_t piece = 0; piece < count; ++piece) {
-        const std::int64_t first = firsts[piece], end = firsts[piece + 1];
-        product.v = v + (row * product.v_step + first * p_.pair()) * p_.size;
-        product.sums = sums + first * vectors * kDirectLanes;
-        p_.loops->row_products[vectors - 1][end - first - 1](product);
-        ahead_.advance(product.rows * (end - first));
+    for (std::int64_t chunk = 0; chunk < chunks.parts(); ++chunk) {
+      product.rows = chunks.size(chunk);
+      product.z = z;
+      product.v = v;
+      product.sums = sums;
+      for (std::int64_t piece = 0; piece < pieces.parts(); ++piece) {
+        const std::int64_t channels = pieces.size(piece);
+        p_.loops->row_products[vectors - 1][channels - 1](product);
+        ahead_.advance(product.rows * channels);
+        product.v = static_cast<const std::byte*>(product.v) + channels * p_.pair() * p_.size;
+        product.sums += channels * vectors * kDirectLanes;
       }
+      z += product.rows * product.z_step * p_.size;
+      v += product.rows * product.v_step * p_.size;
       product.adds = true;
     }
   }
@@ -345,8 +330,6 @@ class Unit {
   std::byte* z_;
   std::int64_t channel_ = 0, width_ = 0;  ///< of x, of the panels that are packed
   PixelsAhead ahead_;
-  Pieces chunks_;                 ///< of the group's rows
-  std::array<Pieces, 2> pieces_;  ///< of a panel's channels: beside a whole block, beside the last
   float* sums_ = nullptr;
   bool adds_ = false;  ///< whether the sums hold those of groups before
 };

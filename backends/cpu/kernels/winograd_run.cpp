@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "backends/cpu/kernels/even_cut.h"
 #include "backends/cpu/kernels/parallel.h"
 #include "backends/cpu/kernels/tile_cursor.h"
 #include "backends/cpu/kernels/winograd_plan.h"
@@ -101,12 +102,17 @@ class Worker {
         a_.operands[0] + ((at.image * c_.height + y) * c_.width + x) * pixel_bytes;
     const bool is_inside = y >= 0 && y + 4 <= c_.height && x >= 0 && x + 4 <= c_.width;
     std::array<const void*, kWinogradPositions> pixels;
-    for (std::int64_t p = 0; p < kWinogradPositions; ++p) {
-      const std::int64_t down = p / 4, right = p % 4;
-      const bool is_there = is_inside || (y + down >= 0 && y + down < c_.height && x + right >= 0 &&
-                                          x + right < c_.width);
-      pixels[static_cast<std::size_t>(p)] =
-          is_there ? corner + (down * c_.width + right) * pixel_bytes : zeros();
+#pragma GCC unroll 16
+    for (std::size_t p = 0; p < kWinogradPositions; ++p) {
+      pixels[p] = corner + (static_cast<std::int64_t>(p / 4) * c_.width +
+                            static_cast<std::int64_t>(p % 4)) * pixel_bytes;
+    }
+    if (!is_inside) {
+      for (std::int64_t p = 0; p < kWinogradPositions; ++p) {
+        const std::int64_t row = y + p / 4, column = x + p % 4;
+        const bool is_there = row >= 0 && row < c_.height && column >= 0 && column < c_.width;
+        if (!is_there) pixels[static_cast<std::size_t>(p)] = zeros();
+      }
     }
     p_.loops->input(pixels.data(), c_.channels, v_ + number * p_.in_row * c_.element(),
                     p_.v_step());
@@ -115,19 +121,21 @@ class Worker {
   /// Sums of one position and block for `count` tiles: a product of matrices.
   void multiply(std::int64_t position, std::int64_t block, std::int64_t count) const {
     const int vectors = vectors_of(block);
-    const std::int64_t most = c_.tiles->pixels[vectors - 1];
-    const std::byte* const v = v_ + position * p_.v_step() * c_.element();
+    const std::byte* v = v_ + position * p_.v_step() * c_.element();
     WinogradProduct product;
     product.v_step = p_.in_row;
     const std::int64_t before = p_.by_blocks ? 0 : block * c_.channels * c_.lanes();
     product.z = u_ + (position * p_.u_step() + before) * c_.element();
     product.z_step = c_.lanes() * p_.pair();
     product.rows = c_.channels / p_.pair();
-    for (std::int64_t first = 0; first < count; first += most) {
-      const std::int64_t tiles = std::min(most, count - first);
-      product.v = v + first * p_.in_row * c_.element();
-      product.sums = m_ + position * p_.m_step() + first * vectors * kDirectLanes;
+    product.sums = m_ + position * p_.m_step();
+    const EvenCut pieces(count, c_.tiles->pixels[vectors - 1]);
+    for (std::int64_t piece = 0; piece < pieces.parts(); ++piece) {
+      const std::int64_t tiles = pieces.size(piece);
+      product.v = v;
       p_.loops->products[vectors - 1][tiles - 1](product);
+      v += tiles * p_.in_row * c_.element();
+      product.sums += tiles * vectors * kDirectLanes;
     }
   }
 
