@@ -13,6 +13,7 @@
 #include "backends/cpu/kernels/kernels.h"
 #include "backends/cpu/kernels/train_kernels.h"
 #include "backends/cpu/kernels/weights_reorder.h"
+#include "backends/cpu/kernels/winograd.h"
 #include "backends/cpu/oracle_kernel.h"
 #include "backends/cpu/volume.h"
 #include "ir/elementwise_program.h"
@@ -252,6 +253,7 @@ class CpuBackend : public Backend {
         return cpu::lower_copy(node, operands, results);
       case Family::reorder:
         if (auto packed = cpu::lower_weights_reorder(operands[0], results[0])) return packed;
+        if (auto made = cpu::lower_winograd_weights(operands[0], results[0])) return made;
         if (is_blocked(operands[0].type.layout) || is_blocked(results[0].type.layout)) {
           return cpu::lower_reorder(*device_, node, operands[0], results[0]);
         }

@@ -9,6 +9,7 @@
 #include "backends/cpu/kernels/winograd.h"
 #include "ir/epilogue.h"
 #include "ir/layout.h"
+#include "passes/pass.h"
 #include "passes/prepared.h"
 
 namespace facet::cpu {
@@ -117,6 +118,45 @@ bool takes_row_weights(const Node& node) {
          node.result_types()[0].dtype == node.operand(0).dtype();
 }
 
+/// Everything but what depends on the layout of the weights. None where a view is not as
+/// lower_direct wants it.
+std::optional<DirectPlan> plan_direct(const Node& node, std::span<const View> operands,
+                                      std::span<const View> results) {
+  DirectPlan plan;
+  plan.tiles = direct_tiles_for(node.operand(0).dtype());
+  plan.vectors = direct_vectors(*plan.tiles, node.operand(1).shape()[0].factor);
+  if (!set_image(plan, node, operands[0]) || !set_results(plan, results) ||
+      !set_epilogue(plan, node, operands)) {
+    return std::nullopt;
+  }
+  plan.trained_weights = reads_trained_weights(node);
+  cut_direct(plan);
+  return plan;
+}
+
+/// The plan on dense images in NHWC.
+std::optional<DirectPlan> plan_direct(const Node& node) {
+  const auto views = [](std::span<const Type> types) {
+    std::vector<View> dense;
+    for (Type type : types) {
+      type.layout = type.rank() == 4 ? "acdb" : "";
+      dense.push_back(dense_view(type));
+    }
+    return dense;
+  };
+  std::vector<Type> operands;
+  for (const Value& operand : node.operands()) operands.push_back(operand.type());
+  return plan_direct(node, views(operands), views(node.result_types()));
+}
+
+/// Weights that are known ahead of all runs are transformed once: their layout, or none where
+/// Winograd's algorithm does not take them so.
+Layout transformed_layout(const Node& node) {
+  if (!node.is("conv") || !is_prepared(node.operand(1))) return {};
+  const std::optional<DirectPlan> plan = plan_direct(node);
+  return plan && suits_winograd_once(*plan) ? winograd_weights_layout(*plan) : Layout{};
+}
+
 }  // namespace
 
 int direct_vectors(const DirectTiles& tiles, std::int64_t out_channels) {
@@ -197,7 +237,11 @@ LayoutChoice direct_layouts(const Node& node) {
   for (const Value& operand : node.operands()) {
     choice.operands.emplace_back(operand.type().rank() == 4 ? "acdb" : "");
   }
-  choice.operands[1] = takes_row_weights(node) ? Layout("") : direct_weights_layout(node);
+  if (Layout layout = transformed_layout(node); !layout.empty()) {
+    choice.operands[1] = std::move(layout);
+  } else {
+    choice.operands[1] = takes_row_weights(node) ? Layout("") : direct_weights_layout(node);
+  }
   choice.results.assign(static_cast<std::size_t>(node.result_count()), "acdb");
   return choice;
 }
@@ -205,23 +249,20 @@ LayoutChoice direct_layouts(const Node& node) {
 std::unique_ptr<Kernel> lower_direct(const Node& node, std::span<const View> operands,
                                      std::span<const View> results) {
   if (!takes_direct(node)) return nullptr;
-  DirectPlan plan;
+  std::optional<DirectPlan> plan = plan_direct(node, operands, results);
+  if (!plan) return nullptr;
   const View& weights = operands[1];
-  plan.row_weights = !is_blocked(weights.type.layout) && takes_row_weights(node);
-  const bool is_expected =
-      plan.row_weights ? is_row_major(weights) : weights.type.layout == direct_weights_layout(node);
-  if (!is_expected) return nullptr;
-  plan.tiles = direct_tiles_for(node.operand(0).dtype());
-  plan.vectors = direct_vectors(*plan.tiles, node.operand(1).shape()[0].factor);
-  if (!set_image(plan, node, operands[0]) || !set_results(plan, results) ||
-      !set_epilogue(plan, node, operands)) {
-    return nullptr;
+  if (node.is("conv") && weights.type.layout == winograd_weights_layout(*plan)) {
+    plan->transformed_weights = true;
+    return make_winograd_kernel(*plan);
   }
-  plan.trained_weights = reads_trained_weights(node);
-  cut_direct(plan);
-  if (suits_winograd(plan)) return make_winograd_kernel(plan);
-  if (plan.row_weights) return nullptr;
-  return make_kernel(std::move(plan));
+  plan->row_weights = !is_blocked(weights.type.layout) && takes_row_weights(node);
+  const bool is_expected = plan->row_weights ? is_row_major(weights)
+                                             : weights.type.layout == direct_weights_layout(node);
+  if (!is_expected) return nullptr;
+  if (suits_winograd(*plan)) return make_winograd_kernel(*plan);
+  if (plan->row_weights) return nullptr;
+  return make_kernel(*std::move(plan));
 }
 
 }  // namespace facet::cpu

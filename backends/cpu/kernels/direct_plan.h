@@ -53,6 +53,7 @@ struct DirectPlan {
   PixelRows x;
   bool trained_weights = false;  ///< they change from run to run
   bool row_weights = false;      ///< they are row-major (Winograd's algorithm only)
+  bool transformed_weights = false;  ///< they are as that algorithm multiplies them
   int vectors = 1;               ///< of 16 channels in a block of the weights
   int bias = -1;                 ///< operand number
   std::vector<DirectEntry> entries;

@@ -1,5 +1,6 @@
 #include "backends/cpu/kernels/winograd.h"
 
+#include <fmt/format.h>
 #include <omp.h>
 
 #include <algorithm>
@@ -18,8 +19,14 @@ constexpr std::int64_t kFewestChannels = 32;
 /// weights; batches are not asked, as an image's result shall not depend on its company.
 constexpr std::int64_t kFewestImageTiles = 32;
 constexpr std::int64_t kFewestImageProducts = 16 << 20;
+/// Where weights in bf16 come transformed, transforms of pixels and a second parallel region are
+/// what is left to pay: of more channels, and of tiles, or many products. Batches win with fewer,
+/// a single image loses.
+constexpr std::int64_t kFewestPairedChannels = 48;
+constexpr std::int64_t kManyImageProducts = 64 << 20;
 /// Beyond this the transformed weights would dominate the memory of a small batch. A training step
-/// holds as many bytes of weights, gradients and moments, and its batches are large.
+/// holds as many bytes of weights, gradients and moments, and its batches are large; transformed
+/// once, they are no scratch.
 constexpr std::int64_t kMostWeightBytes = 5 << 20;
 constexpr std::int64_t kMostTrainedBytes = 20 << 20;
 /// Transformed patches of a group of tiles and the sums of a block, to stay in the second-level
@@ -47,13 +54,33 @@ bool has_suitable_window(const Node& node, const Shape& weight) {
          a.integer("groups") == 1;
 }
 
+DType dtype_of(const DirectPlan& plan) {
+  return plan.x.type == Float::f32 ? DType::f32 : DType::bf16;
+}
+
+/// A 3 x 3 window moved by one, one result of the image's dtype that leaves from registers.
+bool suits_window(const DirectPlan& plan) {
+  const auto is = [](const std::int64_t(&pair)[2], std::int64_t value) {
+    return pair[0] == value && pair[1] == value;
+  };
+  return plan.results.size() == 1 && plan.results[0].rows.type == plan.x.type &&
+         plan.stores_directly && is(plan.kernel, 3) && is(plan.stride, 1) && is(plan.dilation, 1);
+}
+
+std::int64_t image_tiles(const DirectPlan& plan) {
+  return ((plan.out_height + 1) / 2) * ((plan.out_width + 1) / 2);
+}
+std::int64_t image_products(const DirectPlan& plan) {
+  return kWinogradPositions * image_tiles(plan) * plan.channels * plan.out_channels;
+}
+
 std::unique_ptr<Kernel> make(WinogradPlan winograd) {
   const DirectPlan& conv = winograd.conv;
   winograd.tile_rows = (conv.out_height + 1) / 2;
   winograd.tile_columns = (conv.out_width + 1) / 2;
   winograd.in_row = rounded_up(conv.channels, kDirectLanes);
   winograd.threads = omp_get_max_threads();
-  winograd.loops = winograd_loops_for(conv.x.type == Float::f32 ? DType::f32 : DType::bf16);
+  winograd.loops = winograd_loops_for(dtype_of(conv));
   const std::int64_t tile = conv.tiles->pixels[conv.vectors - 1];
   const std::int64_t bytes =
       kWinogradPositions * (winograd.in_row * conv.element() + conv.lanes() * WinogradPlan::kFloat);
@@ -75,6 +102,17 @@ std::unique_ptr<Kernel> make(WinogradPlan winograd) {
   return make_kernel(std::move(winograd));
 }
 
+/// What transforms weights ahead of all runs.
+struct TransformedWeights {
+  WinogradPlan winograd;
+
+  std::string implementation() const { return "winograd_weights:" + winograd.implementation(); }
+  std::size_t scratch_bytes() const { return 0; }
+  void run(const Addresses& addresses) const {
+    winograd.transform_all_weights(addresses.operands[0], addresses.results[0]);
+  }
+};
+
 }  // namespace
 
 const WinogradLoops* winograd_loops_for(DType dtype) {
@@ -84,24 +122,51 @@ const WinogradLoops* winograd_loops_for(DType dtype) {
 }
 
 bool suits_winograd(const DirectPlan& plan) {
-  const auto is = [](const std::int64_t(&pair)[2], std::int64_t value) {
-    return pair[0] == value && pair[1] == value;
-  };
-  const std::int64_t tiles = ((plan.out_height + 1) / 2) * ((plan.out_width + 1) / 2);
-  const std::int64_t products = kWinogradPositions * tiles * plan.channels * plan.out_channels;
   const bool pays_weights = plan.trained_weights || plan.x.type == Float::f32 ||
-                            (tiles >= kFewestImageTiles && products >= kFewestImageProducts);
-  return plan.results.size() == 1 && pays_weights && plan.results[0].rows.type == plan.x.type &&
-         plan.stores_directly && is(plan.kernel, 3) && is(plan.stride, 1) && is(plan.dilation, 1) &&
-         is_worth_it(plan.x.type == Float::f32 ? DType::f32 : DType::bf16, plan.channels,
-                     plan.out_channels,
+                            (image_tiles(plan) >= kFewestImageTiles &&
+                             image_products(plan) >= kFewestImageProducts);
+  return pays_weights && suits_window(plan) &&
+         is_worth_it(dtype_of(plan), plan.channels, plan.out_channels,
                      plan.trained_weights ? kMostTrainedBytes : kMostWeightBytes);
+}
+
+bool suits_winograd_once(const DirectPlan& plan) {
+  const bool pays_regions =
+      plan.x.type == Float::f32 ||
+      (std::min(plan.channels, plan.out_channels) >= kFewestPairedChannels &&
+       (image_tiles(plan) >= kFewestImageTiles || image_products(plan) >= kManyImageProducts));
+  return pays_regions && suits_window(plan) &&
+         is_worth_it(dtype_of(plan), plan.channels, plan.out_channels, kMostTrainedBytes);
 }
 
 std::unique_ptr<Kernel> make_winograd_kernel(const DirectPlan& plan) {
   WinogradPlan winograd;
   winograd.conv = plan;
   return make(std::move(winograd));
+}
+
+Layout winograd_weights_layout(const DirectPlan& plan) {
+  WinogradPlan winograd;
+  winograd.conv = plan;
+  return fmt::format("opaque{}xwinograd{}", winograd.weight_bytes(), plan.lanes());
+}
+
+std::unique_ptr<Kernel> lower_winograd_weights(const View& weights, const View& result) {
+  const DType dtype = weights.type.dtype;
+  if (weights.type.rank() != 4 || !is_row_major(weights) || direct_tiles_for(dtype) == nullptr) {
+    return nullptr;
+  }
+  TransformedWeights kernel;
+  DirectPlan& conv = kernel.winograd.conv;
+  conv.row_weights = true;
+  conv.tiles = direct_tiles_for(dtype);
+  conv.x.type = dtype == DType::f32 ? Float::f32 : Float::bf16;
+  conv.out_channels = weights.type.shape[0].factor;
+  conv.channels = weights.type.shape[1].factor;
+  conv.vectors = direct_vectors(*conv.tiles, conv.out_channels);
+  kernel.winograd.loops = winograd_loops_for(dtype);
+  if (result.type.layout != winograd_weights_layout(conv)) return nullptr;
+  return make_kernel(std::move(kernel));
 }
 
 bool suits_winograd_training(const Node& conv) {

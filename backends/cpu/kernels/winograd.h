@@ -18,7 +18,14 @@ const WinogradLoops* winograd_loops_for(DType dtype);
 /// pixels and weights are rounded once more: results err by 4.1e-3 (relative l2, measured;
 /// predicted 2.7 times the 1.6e-3 that rounding the result alone makes).
 bool suits_winograd(const DirectPlan& plan);
+/// The same with weights that are transformed once, ahead of all runs.
+bool suits_winograd_once(const DirectPlan& plan);
 std::unique_ptr<Kernel> make_winograd_kernel(const DirectPlan& plan);
+
+/// The layout of transformed weights: 16 bytes hold 9, which only this kernel reads.
+Layout winograd_weights_layout(const DirectPlan& plan);
+/// A reorder of row-major weights [O, C, 3, 3] to such a layout; null for all else.
+std::unique_ptr<Kernel> lower_winograd_weights(const View& weights, const View& result);
 
 /// The same of a `conv` whose weights change with every run, so that they are transformed in each.
 bool suits_winograd_training(const Node& conv);

@@ -23,8 +23,11 @@ class Worker {
       : p_(plan),
         c_(plan.conv),
         a_(addresses),
-        u_(plan.by_blocks ? own : addresses.scratch),
+        u_(plan.conv.transformed_weights ? addresses.operands[1]
+           : plan.by_blocks              ? own
+                                         : addresses.scratch),
         v_(plan.by_blocks ? addresses.scratch : own),
+        own_(own),
         m_(reinterpret_cast<float*>(own + plan.sums_at())),
         ahead_(std::clamp<std::int64_t>(kBytesAhead / (4 * c_.channels * c_.element()), 1,
                                         kMostAhead)) {}
@@ -37,7 +40,9 @@ class Worker {
     const std::int64_t rows = c_.channels / p_.pair();
     find_results(0, p_.tiles());
     for (std::int64_t block = begin; block < end; ++block) {
-      p_.transform_weights(a_.operands[1], block * rows, (block + 1) * rows, u_);
+      if (p_.transforms_blocks()) {
+        p_.transform_weights(a_.operands[1], block * rows, (block + 1) * rows, own_);
+      }
       for (std::int64_t position = 0; position < kWinogradPositions; ++position) {
         multiply(position, block, p_.tiles());
       }
@@ -124,7 +129,7 @@ class Worker {
     const std::byte* v = v_ + position * p_.v_step() * c_.element();
     WinogradProduct product;
     product.v_step = p_.in_row;
-    const std::int64_t before = p_.by_blocks ? 0 : block * c_.channels * c_.lanes();
+    const std::int64_t before = p_.transforms_blocks() ? 0 : block * c_.channels * c_.lanes();
     product.z = u_ + (position * p_.u_step() + before) * c_.element();
     product.z_step = c_.lanes() * p_.pair();
     product.rows = c_.channels / p_.pair();
@@ -199,8 +204,9 @@ class Worker {
   const WinogradPlan& p_;
   const DirectPlan& c_;
   const Addresses& a_;
-  std::byte* u_;        ///< [positions][block, if not one alone][channels][lanes]
+  const std::byte* u_;  ///< [positions][block, if not one alone][channels][lanes]
   std::byte* v_;        ///< [positions][group][in_row]
+  std::byte* own_;      ///< the thread's scratch
   float* m_;            ///< [positions][group][lanes]
   std::int64_t ahead_;  ///< tiles, of the patch that is asked for
   std::vector<std::array<std::int64_t, 4>> results_;  ///< pixels of each tile, or -1
@@ -234,6 +240,14 @@ void WinogradPlan::transform_weights(const std::byte* weights, std::int64_t begi
   }
 }
 
+void WinogradPlan::transform_all_weights(const std::byte* weights, std::byte* u) const {
+  parallel_for(weight_rows(), weight_rows() * conv.lanes() * pair() * 9,
+               [&](std::int64_t begin, std::int64_t end) {
+                 const std::int64_t row = conv.lanes() * pair() * conv.element();
+                 transform_weights(weights, begin, end, u + begin * row);
+               });
+}
+
 void WinogradPlan::run(const Addresses& addresses) const {
   std::byte* const scratch = addresses.scratch;
   std::memset(scratch + bias_at(), 0, static_cast<std::size_t>(threads_at() - bias_at()));
@@ -256,11 +270,7 @@ void WinogradPlan::run(const Addresses& addresses) const {
     share(tiles(), &Worker::transform_patches);
     share(conv.blocks(), &Worker::run_blocks);
   } else {
-    parallel_for(weight_rows(), weight_rows() * conv.lanes() * pair() * 9,
-                 [&](std::int64_t begin, std::int64_t end) {
-                   const std::int64_t row = conv.lanes() * pair() * conv.element();
-                   transform_weights(addresses.operands[1], begin, end, scratch + begin * row);
-                 });
+    if (!conv.transformed_weights) transform_all_weights(addresses.operands[1], scratch);
     share(tiles(), &Worker::run_tiles);
   }
 }
