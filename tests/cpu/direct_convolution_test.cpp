@@ -146,6 +146,12 @@ std::vector<Case> cases() {
                   window(one, none, one, {"bias", "relu"}),
                   {{41}},
                   "winograd"});
+  list.push_back({"many_channels_on_few_tiles",
+                  "conv",
+                  {1, 512, 7, 7},
+                  {512, 512, 3, 3},
+                  window(one, same, one, {"bias", "relu"}),
+                  {{512}}});
   list.push_back({"chunks_of_channels",
                   "conv",
                   {3, 1500, 5, 5},
@@ -240,6 +246,43 @@ TEST_P(DirectConvolution, EqualsTheOracleOnAnyNumberOfThreads) {
   omp_set_num_threads(threads);
 }
 
+class ConstantWeights : public DirectConvolution {};
+
+// The weights as a constant: Winograd's algorithm finds them transformed, to the bits that a run
+// transforms them to.
+TEST_P(ConstantWeights, OfWinogradAreTransformedOnce) {
+  const auto backend = make_cpu_backend();
+  SampleCase made = make();
+  const auto expected = evaluate(made.graph, made.inputs, {});
+  const NodeRun packed = run_graph(*backend, made.graph, made.inputs, Layouts::chosen);
+  Node* const node = made.graph.outputs()[0].value.node;
+  Node* const constant =
+      made.graph.create("constant", {}, {{"value", made.inputs.at("x1").cast(dtype())}}, {}, node);
+  node->set_operand(1, constant->result());
+  const bool is_transformed = backend->choose_layouts(*node).operands[1].starts_with("opaque");
+  // In bf16 there must be channels, and tiles of an image or a great many products.
+  const std::int64_t out = test().weight[0].factor, in = test().weight[1].factor;
+  EXPECT_EQ(is_transformed, dtype() == DType::f32 ||
+                                (std::min(out, in) >= 48 && (test().x[2].factor >= 16 || in >= 512)));
+  const int threads = omp_get_max_threads();
+  for (const int count : {1, 2, 3}) {
+    omp_set_num_threads(count);
+    const NodeRun run = run_graph(*backend, made.graph, made.inputs, Layouts::chosen);
+    EXPECT_EQ(run.implementations[0].starts_with("winograd:"),
+              is_transformed || kernel() == "winograd");
+    for (const auto& [name, tensor] : expected) {
+      const HostTensor& actual = run.outputs.at(name);
+      EXPECT_LE(relative_l2(actual, tensor), dtype() == DType::f32 ? 2e-6 : 8e-3) << name;
+      if (run.implementations != packed.implementations) continue;
+      EXPECT_EQ(std::memcmp(actual.data(), packed.outputs.at(name).data(),
+                            static_cast<std::size_t>(actual.byte_count())),
+                0)
+          << name;
+    }
+  }
+  omp_set_num_threads(threads);
+}
+
 /// The view with its pixels `extra` channels further apart.
 View with_gaps(const Type& type, std::int64_t extra) {
   Type wide = type;
@@ -299,13 +342,26 @@ TEST_P(DirectConvolution, ReadsAndWritesNothingBesideSlices) {
   }
 }
 
+std::vector<Case> winograd_cases() {
+  std::vector<Case> list = cases();
+  std::erase_if(list, [](const Case& test) {
+    return test.kernel != "winograd" && test.name != "many_channels_on_few_tiles";
+  });
+  return list;
+}
+
+std::string name_of(const ::testing::TestParamInfo<std::tuple<Case, DType>>& test) {
+  return std::get<0>(test.param).name + "_" + std::string(to_string(std::get<1>(test.param)));
+}
+
 INSTANTIATE_TEST_SUITE_P(Cases, DirectConvolution,
                          ::testing::Combine(::testing::ValuesIn(cases()),
                                             ::testing::Values(DType::f32, DType::bf16)),
-                         [](const auto& test) {
-                           return std::get<0>(test.param).name + "_" +
-                                  std::string(to_string(std::get<1>(test.param)));
-                         });
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(Cases, ConstantWeights,
+                         ::testing::Combine(::testing::ValuesIn(winograd_cases()),
+                                            ::testing::Values(DType::f32, DType::bf16)),
+                         name_of);
 
 TEST(DirectConvolution, RefusesWhatItCannotDo) {
   if (!cpu_features().avx2) GTEST_SKIP() << "the kernel needs AVX2";
