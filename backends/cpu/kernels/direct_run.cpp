@@ -20,6 +20,7 @@ constexpr std::int64_t kGroupTiles = 9;
 /// takes to come from memory.
 constexpr std::int64_t kRowsAhead = 128;
 constexpr std::size_t kMostPixels = kDirectPixels;
+constexpr std::int64_t kLine = 64;  ///< bytes
 /// Tiles that a thread takes at a time, at least: the first of them finds nothing fetched ahead.
 constexpr std::int64_t kFewestTiles = 4;
 
@@ -88,6 +89,7 @@ class Worker {
         tile.x_offset = channel * p_.element();
         tile.weights = static_cast<const std::byte*>(tile.weights) +
                        (tap * p_.channels + channel) * p_.lanes() * p_.element();
+        ask_ahead(tile, (end - begin + most - 1) / most);
         const bool goes_on = tap > 0 || channel > 0;
         const bool is_last = tap + tile.taps == p_.taps() && channel + tile.channels == p_.channels;
         if (!is_last) tile.stores = nullptr;
@@ -101,6 +103,7 @@ class Worker {
           tile.fetched = tile.stores;
           tile.fetched_pixel = first;
           function(vectors, count)(tile);
+          tile.ahead = static_cast<const std::byte*>(tile.ahead) + tile.ahead_step * rows_of(tile);
         }
       }
     }
@@ -119,6 +122,22 @@ class Worker {
   }
   std::size_t at_tile(std::int64_t pixel) const {
     return static_cast<std::size_t>(pixel * p_.taps());
+  }
+
+  std::int64_t rows_of(const DirectTile& tile) const {
+    return tile.taps * tile.channels / (p_.element() == 2 ? 2 : 1);
+  }
+
+  /// Behind a chunk of weights lies the one of the next tiles: each of the `tiles` that read this one
+  /// asks for its part of that. The first of them would wait for it line by line.
+  void ask_ahead(DirectTile& tile, std::int64_t tiles) const {
+    const std::int64_t row = tile.weights_step * p_.element();
+    const auto* const weights = static_cast<const std::byte*>(tile.weights);
+    const auto* const end = c_.addresses.operands[1] +
+                            p_.blocks() * p_.taps() * p_.channels * p_.lanes() * p_.element();
+    tile.ahead = weights + rows_of(tile) * row;
+    tile.ahead_step = std::min<std::int64_t>((row + tiles - 1) / tiles, kLine);
+    if (tile.ahead == end) tile.ahead = c_.addresses.operands[1];
   }
 
   /// Lines of the tile's results, or, where its sums take less time than memory, of a block behind,
@@ -156,6 +175,7 @@ class Worker {
     tile.next_last = lines * (block + 1) / p_.blocks() * line;
     if (p_.stores_directly) tile.stores = &stores_[static_cast<std::size_t>(block * p_.vectors)];
     tile.narrow = p_.results[0].rows.type == Float::bf16;
+    tile.ahead = tile.weights;
     return tile;
   }
 

@@ -48,6 +48,10 @@ struct DirectTile {
   /// up all behind it. Null to fetch none.
   const DirectStore* fetched = nullptr;
   std::int64_t fetched_pixel = 0;
+  /// Weights that tiles behind will read: asked for into the second-level cache, `ahead_step` bytes
+  /// further with each channel (pair). Something near with a step of 0 to ask for none.
+  const void* ahead = nullptr;
+  std::int64_t ahead_step = 0;
 };
 using DirectFunction = void (*)(const DirectTile&);
 
