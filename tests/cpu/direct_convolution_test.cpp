@@ -152,6 +152,13 @@ std::vector<Case> cases() {
                   {512, 512, 3, 3},
                   window(one, same, one, {"bias", "relu"}),
                   {{512}}});
+  list.push_back({"groups_that_threads_take",
+                  "conv",
+                  {1, 96, 150, 151},
+                  {32, 96, 3, 3},
+                  window(one, same, one, {"bias", "relu"}),
+                  {{32}},
+                  "winograd"});
   list.push_back({"chunks_of_channels",
                   "conv",
                   {3, 1500, 5, 5},

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "backends/cpu/kernels/even_cut.h"
@@ -15,6 +16,10 @@ namespace {
 /// How far ahead of the transform patches are asked for: memory answers later than a patch takes.
 constexpr std::int64_t kBytesAhead = 12 * 1024;
 constexpr std::int64_t kMostAhead = 16;  ///< tiles
+/// So many groups are ranges that threads take, no fewer of them at a time, in place of even parts:
+/// one whose core is shared with others does less.
+constexpr std::int64_t kManyGroups = 48;
+constexpr std::int64_t kFewestGroups = 4;
 
 /// One thread's share of the tiles, or of the blocks.
 class Worker {
@@ -256,13 +261,17 @@ void WinogradPlan::run(const Addresses& addresses) const {
                 static_cast<std::size_t>(conv.out_channels * kFloat));
   }
   const std::int64_t work = tiles() * conv.channels * out_row();
+  // The thread's scratch: `own` where there are more threads than when the kernel was made.
+  const auto place_of_thread = [&](std::vector<std::byte>& own) {
+    const std::int64_t thread = omp_get_thread_num();
+    if (thread < threads) return scratch + threads_at() + thread * per_thread();
+    own.resize(static_cast<std::size_t>(per_thread()));
+    return own.data();
+  };
   const auto share = [&](std::int64_t count, void (Worker::*part)(std::int64_t, std::int64_t)) {
     parallel_for(count, work, [&](std::int64_t begin, std::int64_t end) {
-      const std::int64_t thread = omp_get_thread_num();
-      std::vector<std::byte> own;  // more threads than when the kernel was made
-      if (thread >= threads) own.resize(static_cast<std::size_t>(per_thread()));
-      Worker worker(*this, addresses,
-                    own.empty() ? scratch + threads_at() + thread * per_thread() : own.data());
+      std::vector<std::byte> own;
+      Worker worker(*this, addresses, place_of_thread(own));
       (worker.*part)(begin, end);
     });
   };
@@ -271,7 +280,13 @@ void WinogradPlan::run(const Addresses& addresses) const {
     share(conv.blocks(), &Worker::run_blocks);
   } else {
     if (!conv.transformed_weights) transform_all_weights(addresses.operands[1], scratch);
-    share(tiles(), &Worker::run_tiles);
+    if (tiles() < kManyGroups * group) return share(tiles(), &Worker::run_tiles);
+    parallel_shares(tiles(), kFewestGroups * group, work, [&] {
+      std::vector<std::byte> own;
+      std::byte* const place = place_of_thread(own);
+      return [own = std::move(own), worker = Worker(*this, addresses, place)](
+                 std::int64_t begin, std::int64_t end) mutable { worker.run_tiles(begin, end); };
+    });
   }
 }
 
