@@ -269,8 +269,8 @@ TEST_P(ConstantWeights, OfWinogradAreTransformedOnce) {
   const bool is_transformed = backend->choose_layouts(*node).operands[1].starts_with("opaque");
   // In bf16 there must be channels, and tiles of an image or a great many products.
   const std::int64_t out = test().weight[0].factor, in = test().weight[1].factor;
-  EXPECT_EQ(is_transformed, dtype() == DType::f32 ||
-                                (std::min(out, in) >= 48 && (test().x[2].factor >= 16 || in >= 512)));
+  EXPECT_EQ(is_transformed, dtype() == DType::f32 || (std::min(out, in) >= 48 &&
+                                                      (test().x[2].factor >= 16 || in >= 512)));
   const int threads = omp_get_max_threads();
   for (const int count : {1, 2, 3}) {
     omp_set_num_threads(count);

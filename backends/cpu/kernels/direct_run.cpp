@@ -128,8 +128,8 @@ class Worker {
     return tile.taps * tile.channels / (p_.element() == 2 ? 2 : 1);
   }
 
-  /// Behind a chunk of weights lies the one of the next tiles: each of the `tiles` that read this one
-  /// asks for its part of that. The first of them would wait for it line by line.
+  /// Behind a chunk of weights lies the one of the next tiles: each of the `tiles` that read this
+  /// one asks for its part of that. The first of them would wait for it line by line.
   void ask_ahead(DirectTile& tile, std::int64_t tiles) const {
     const std::int64_t row = tile.weights_step * p_.element();
     const auto* const weights = static_cast<const std::byte*>(tile.weights);

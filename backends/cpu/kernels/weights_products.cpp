@@ -26,8 +26,8 @@ constexpr std::int64_t kFewestTilesFar = 256;
 /// Of the panels that are packed together: a pixel is best read at once, as memory hands out what
 /// lies side by side.
 constexpr std::int64_t kPackedBytes = 512 * 1024;
-/// Sums of all parts, which come from afar at first; and tiles of a part, beside which adding its sums is
-/// little. Their number is a power of two, as that of threads mostly is.
+/// Sums of all parts, which come from afar at first; and tiles of a part, beside which adding its
+/// sums is little. Their number is a power of two, as that of threads mostly is.
 constexpr std::int64_t kPartBytes = 2 << 20;
 constexpr std::int64_t kMostParts = 8;
 constexpr std::int64_t kFewestPartTiles = 512;

@@ -286,14 +286,13 @@ class Unit {
                               z_ + at * p_.lanes() * p_.size, p_.group * p_.lanes(), p_.z_step());
   }
 
-  /// What the group's tiles, `rows` rows of them, give to the sums of a position and a block, for the
-  /// panel that begins `channel` channels behind the first one packed.
+  /// What the group's tiles, `rows` rows of them, give to the sums of a position and a block, for
+  /// the panel that begins `channel` channels behind the first one packed.
   void multiply(std::int64_t channel, std::int64_t position, std::int64_t block,
                 std::int64_t rows) {
     const int vectors = p_.vectors_of(block);
     const EvenCut chunks(rows, kChunkRows);
-    const EvenCut pieces(std::min(kPanelChannels, width_ - channel),
-                         p_.tiles->pixels[vectors - 1]);
+    const EvenCut pieces(std::min(kPanelChannels, width_ - channel), p_.tiles->pixels[vectors - 1]);
     float* const sums = sums_ + position * p_.u_step() + block * p_.channels * p_.lanes() +
                         (channel_ + channel) * vectors * kDirectLanes;
     const std::int64_t z_step = p_.is_winograd ? p_.z_step() : 0;

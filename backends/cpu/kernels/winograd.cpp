@@ -122,9 +122,9 @@ const WinogradLoops* winograd_loops_for(DType dtype) {
 }
 
 bool suits_winograd(const DirectPlan& plan) {
-  const bool pays_weights = plan.trained_weights || plan.x.type == Float::f32 ||
-                            (image_tiles(plan) >= kFewestImageTiles &&
-                             image_products(plan) >= kFewestImageProducts);
+  const bool pays_weights =
+      plan.trained_weights || plan.x.type == Float::f32 ||
+      (image_tiles(plan) >= kFewestImageTiles && image_products(plan) >= kFewestImageProducts);
   return pays_weights && suits_window(plan) &&
          is_worth_it(dtype_of(plan), plan.channels, plan.out_channels,
                      plan.trained_weights ? kMostTrainedBytes : kMostWeightBytes);

@@ -114,8 +114,9 @@ class Worker {
     std::array<const void*, kWinogradPositions> pixels;
 #pragma GCC unroll 16
     for (std::size_t p = 0; p < kWinogradPositions; ++p) {
-      pixels[p] = corner + (static_cast<std::int64_t>(p / 4) * c_.width +
-                            static_cast<std::int64_t>(p % 4)) * pixel_bytes;
+      pixels[p] = corner +
+                  (static_cast<std::int64_t>(p / 4) * c_.width + static_cast<std::int64_t>(p % 4)) *
+                      pixel_bytes;
     }
     if (!is_inside) {
       for (std::int64_t p = 0; p < kWinogradPositions; ++p) {
