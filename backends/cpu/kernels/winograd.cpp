@@ -106,7 +106,9 @@ std::unique_ptr<Kernel> make(WinogradPlan winograd) {
 struct TransformedWeights {
   WinogradPlan winograd;
 
-  std::string implementation() const { return "winograd_weights:" + winograd.implementation(); }
+  std::string implementation() const {
+    return std::string("winograd_transform:") + winograd.loops->name;
+  }
   std::size_t scratch_bytes() const { return 0; }
   void run(const Addresses& addresses) const {
     winograd.transform_all_weights(addresses.operands[0], addresses.results[0]);
