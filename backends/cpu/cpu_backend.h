@@ -17,7 +17,8 @@ namespace facet {
 ///                       it names these five axes ("g4Abcde16a");
 ///   "opaque<n>x<hex>":  n bytes in a layout no tag spells; the digits are oneDNN's own descriptor,
 ///                       so the text alone is enough to read the value again (by the same oneDNN);
-///                       "opaque<n>xwinograd64": transformed for blocks of 64 channels (winograd.h).
+///                       "opaque<n>xwinograd64": transformed for blocks of 64 channels
+///                       (winograd.h).
 std::unique_ptr<Backend> make_cpu_backend();
 
 /// What the processor and the operating system offer, as far as oneDNN may use it: its setting
