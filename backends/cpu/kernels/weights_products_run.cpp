@@ -217,33 +217,35 @@ class Unit {
     }
   }
 
+  /// Pixels from `from` on, `pitch` elements apart: what the two below have in common.
+  static PixelPack pixels(const std::byte* from, std::int64_t pitch, std::int64_t count) {
+    PixelPack pack;
+    pack.pixels = from;
+    pack.pitch = pitch;
+    pack.count = count;
+    pack.ahead = kPixelsAhead;
+    return pack;
+  }
+
   /// All of dy's channels of tiles [first, first + count), which are pixels in their order.
   void pack_dy(std::int64_t first, std::int64_t count) const {
-    PixelPack pack;
-    pack.pixels = dy_ + first * p_.dy_pitch * p_.size;
-    pack.pitch = p_.dy_pitch;
-    pack.count = count;
+    PixelPack pack = pixels(dy_ + first * p_.dy_pitch * p_.size, p_.dy_pitch, count);
     pack.channels = p_.out_channels;
     pack.block = p_.lanes();
     pack.to = z_;
     pack.to_step = p_.lanes() * p_.pair();
     pack.block_step = p_.group * p_.lanes();
-    pack.ahead = kPixelsAhead;
     p_.loops->pack_pixels(pack);
   }
 
   /// The same of x, where a window is a pixel and moved by one.
   void pack_pixels_of_x(std::int64_t first, std::int64_t count) const {
-    PixelPack pack;
-    pack.pixels = x_ + (first * p_.x_pitch + channel_) * p_.size;
-    pack.pitch = p_.x_pitch;
-    pack.count = count;
+    PixelPack pack = pixels(x_ + (first * p_.x_pitch + channel_) * p_.size, p_.x_pitch, count);
     pack.channels = width_;
     pack.block = kPanelChannels;
     pack.to = v_;
     pack.to_step = p_.v_row() * p_.pair();
     pack.block_step = p_.panel_step();
-    pack.ahead = kPixelsAhead;
     p_.loops->pack_pixels(pack);
   }
 
