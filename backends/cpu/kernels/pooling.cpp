@@ -12,12 +12,8 @@
 namespace facet::cpu {
 namespace {
 
-/// Channels of a window folded at once.
-constexpr std::int64_t kChannels = 512;
-/// Of each row of a window, how far ahead its next pixels are asked for: at most so many results.
-constexpr std::int64_t kBytesAhead = 4 * 1024;
-constexpr std::int64_t kMostAhead = 16;
-constexpr std::int64_t kLine = 64;
+/// Results that are folded before they are stored: windows side by side.
+constexpr std::int64_t kSums = 2048;
 
 struct PoolingPlan {
   Fold fold = Fold::max;
@@ -41,7 +37,11 @@ struct PoolingPlan {
     const std::int64_t elements = batch * channels * h.out * w.out * h.kernel * w.kernel;
     if (by_channels()) {
       parallel_for(batch * h.out, elements, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t row = begin; row < end; ++row) pool_pixels(from_base, to_base, row);
+        const auto sums =
+            std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(run() * channels));
+        for (std::int64_t row = begin; row < end; ++row) {
+          pool_pixels(from_base, to_base, row, sums.get());
+        }
       });
       return;
     }
@@ -57,42 +57,49 @@ struct PoolingPlan {
 
   float start() const { return fold == Fold::sum ? 0 : -std::numeric_limits<float>::infinity(); }
 
-  /// Output row `row` of N * H, all channels.
-  void pool_pixels(const std::byte* from_base, std::byte* to_base, std::int64_t row) const {
-    const FoldRows rows = vector_loops().fold_rows[static_cast<int>(fold)][static_cast<int>(from)];
+  /// Output row `row` of N * H, all channels: the windows that padding cuts one by one, those between
+  /// them in runs.
+  void pool_pixels(const std::byte* from_base, std::byte* to_base, std::int64_t row,
+                   float* sums) const {
     const auto [top, bottom] = h.clip(row % h.out);
-    const std::int64_t stride[2] = {x[2], x[3]};
-    float sum[kChannels];
-    const std::int64_t pixel_bytes = channels * size_of(from);
-    const std::int64_t ahead =
-        std::clamp<std::int64_t>(kBytesAhead / (w.stride * pixel_bytes), 1, kMostAhead);
-    for (std::int64_t o = 0; o < w.out; ++o) {
+    const std::byte* const in =
+        from_base + (row / h.out * x[0] + top * x[2]) * size_of(from);
+    std::byte* const out = to_base + (row / h.out * y[0] + row % h.out * y[2]) * size_of(to);
+    for (std::int64_t o = 0; o < w.out;) {
       const auto [left, right] = w.clip(o);
-      // The pixels of the window there that the one before it has not.
-      const std::int64_t next = (o + ahead) * w.stride - w.pad + w.kernel - w.stride;
-      for (std::int64_t r = top; r < bottom; ++r) {
-        for (std::int64_t i = std::max<std::int64_t>(next, 0); i < std::min(next + w.stride, w.in);
-             ++i) {
-          const std::byte* const pixel =
-              from_base + (row / h.out * x[0] + r * x[2] + i * x[3]) * size_of(from);
-          for (std::int64_t at = 0; at < pixel_bytes; at += kLine) __builtin_prefetch(pixel + at);
-        }
-      }
+      std::int64_t windows = 1;
       const std::int64_t count[2] = {bottom - top, right - left};
-      const std::int64_t in = row / h.out * x[0] + top * x[2] + left * x[3];
-      const std::int64_t out = row / h.out * y[0] + row % h.out * y[2] + o * y[3];
-      for (std::int64_t c = 0; c < channels; c += kChannels) {
-        const std::int64_t width = std::min(kChannels, channels - c);
-        std::byte* const target = to_base + (out + c * y[1]) * size_of(to);
-        // f32 results are folded where they belong.
-        const bool direct = to == Float::f32 && y[1] == 1;
-        float* const values = direct ? reinterpret_cast<float*>(target) : sum;
-        rows(from_base + (in + c) * size_of(from), count, stride, width, values);
-        if (factor != 1) {
-          for (std::int64_t i = 0; i < width; ++i) values[i] *= factor;
-        }
-        if (!direct) store_floats(to, sum, target, y[1], width);
+      while (windows < run() && o + windows < w.out && w.is_whole(o) && w.is_whole(o + windows)) {
+        ++windows;
       }
+      pool_run(in + left * x[3] * size_of(from), count, windows, out + o * y[3] * size_of(to), sums);
+      o += windows;
+    }
+  }
+
+  /// Windows whose sums fit the buffer.
+  std::int64_t run() const { return std::max<std::int64_t>(kSums / channels, 1); }
+
+  void pool_run(const std::byte* in, const std::int64_t count[2], std::int64_t windows,
+                std::byte* out, float* sums) const {
+    const std::int64_t stride[2] = {x[2], x[3]};
+    // f32 results are folded where they belong.
+    const bool direct = to == Float::f32 && y[1] == 1;
+    float* const values = direct ? reinterpret_cast<float*>(out) : sums;
+    const std::int64_t step = direct ? y[3] : channels;
+    vector_loops().fold_windows[static_cast<int>(fold)][static_cast<int>(from)](
+        in, count, stride, channels, values, windows, w.stride * x[3], step);
+    if (factor != 1) {
+      for (std::int64_t o = 0; o < windows; ++o) {
+        for (std::int64_t c = 0; c < channels; ++c) values[o * step + c] *= factor;
+      }
+    }
+    if (direct) return;
+    if (y[1] == 1 && y[3] == channels) {
+      return store_floats(to, sums, out, 1, windows * channels);
+    }
+    for (std::int64_t o = 0; o < windows; ++o) {
+      store_floats(to, sums + o * channels, out + o * y[3] * size_of(to), y[1], channels);
     }
   }
 

@@ -16,6 +16,11 @@ struct Window {
     const std::int64_t first = o * stride - pad;
     return {std::max<std::int64_t>(first, 0), std::min(first + kernel, in)};
   }
+  /// Whether nothing of the window lies outside.
+  bool is_whole(std::int64_t o) const {
+    const auto [first, last] = clip(o);
+    return last - first == kernel;
+  }
   /// [first, last) of the output positions whose window reaches into the input's [begin, end).
   std::pair<std::int64_t, std::int64_t> reaching(std::int64_t begin, std::int64_t end) const {
     // The first window that ends behind `begin`, and the first that starts at `end` or behind.

@@ -106,6 +106,11 @@ using Narrow = void (*)(const float* x, void* y, std::int64_t n);
 /// y[c] = fold over i < count[0], j < count[1] of x[i * stride[0] + j * stride[1] + c], c < cols.
 using FoldRows = void (*)(const void* x, const std::int64_t count[2], const std::int64_t stride[2],
                           std::int64_t cols, float* y);
+/// fold_rows of `windows` windows, each x_step elements behind the one before it; their results are
+/// y_step apart. What later windows read is asked for ahead.
+using FoldWindows = void (*)(const void* x, const std::int64_t count[2],
+                             const std::int64_t stride[2], std::int64_t cols, float* y,
+                             std::int64_t windows, std::int64_t x_step, std::int64_t y_step);
 /// Fold of n contiguous elements.
 using FoldRun = float (*)(const void* x, std::int64_t n);
 /// y[j * y_row + i] = x[i * x_row + j] for i < rows, j < cols. The type of x and y is the loop's.
@@ -119,6 +124,7 @@ struct VectorLoops {
   Widen widen[kFloats];
   Narrow narrow[kFloats];
   FoldRows fold_rows[kFolds][kFloats];
+  FoldWindows fold_windows[kFolds][kFloats];
   FoldRun fold_run[kFolds][kFloats];
   Transpose transpose16;  ///< elements of 2 bytes
   Transpose transpose32;  ///< elements of 4 bytes
