@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <functional>
+#include <limits>
+#include <utility>
 
 #include "ir/error.h"
 
@@ -100,6 +103,30 @@ ParsedLayout parse_layout(const Type& type) {
   return parsed;
 }
 
+/// Neighbouring axes that lie in memory as one: their elements are `count`, `stride` apart.
+struct Run {
+  Dim count;
+  std::int64_t stride;
+};
+
+/// The longest runs, outermost first. A symbolic axis is a run of its own.
+std::vector<Run> runs_of(const Shape& shape, const std::vector<std::int64_t>& strides) {
+  std::vector<Run> runs;
+  bool open = false;  // whether the last run may grow
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+    const Dim& extent = shape[axis];
+    if (extent == Dim(1)) continue;
+    if (open && extent.is_static() && runs.back().stride == strides[axis] * extent.factor) {
+      runs.back().count.factor *= extent.factor;
+      runs.back().stride = strides[axis];
+    } else {
+      runs.push_back({extent, strides[axis]});
+    }
+    open = extent.is_static();
+  }
+  return runs;
+}
+
 }  // namespace
 
 bool is_blocked(const Layout& layout) {
@@ -134,6 +161,57 @@ std::int64_t byte_size(const Type& type) {
     }
   }
   return bytes;
+}
+
+std::optional<std::vector<std::int64_t>> reshaped_strides(const Shape& from,
+                                                          const std::vector<std::int64_t>& strides,
+                                                          const Shape& to) {
+  std::vector<std::int64_t> result(to.size(), 0);
+  std::size_t axis = 0;
+  for (const Run& run : runs_of(from, strides)) {
+    while (axis < to.size() && to[axis] == Dim(1)) ++axis;
+    const std::size_t first = axis;
+    if (!run.count.is_static()) {
+      if (axis == to.size() || !(to[axis] == run.count)) return std::nullopt;
+      result[axis++] = run.stride;
+      continue;
+    }
+    std::int64_t covered = 1;
+    for (; axis < to.size() && covered < run.count.factor; ++axis) {
+      if (!to[axis].is_static()) return std::nullopt;
+      covered *= to[axis].factor;
+    }
+    if (covered != run.count.factor) return std::nullopt;
+    std::int64_t stride = run.stride;
+    for (std::size_t i = axis; i-- > first;) {
+      if (to[i] == Dim(1)) continue;
+      result[i] = stride;
+      stride *= to[i].factor;
+    }
+  }
+  return result;
+}
+
+std::optional<Layout> reshaped_layout(const Type& from, const Shape& to) {
+  if (is_blocked(from.layout)) return std::nullopt;
+  if (from.layout.empty()) return Layout{};
+  const auto strides = reshaped_strides(from.shape, dense_strides(from), to);
+  if (!strides) return std::nullopt;
+  if (same_strides(static_extents(to), *strides, dense_strides({from.dtype, to, {}}))) {
+    return Layout{};
+  }
+  // By falling strides; axes of extent 1, which lie anywhere, behind the axis ahead of them.
+  std::vector<std::pair<std::int64_t, char>> axes;
+  for (std::size_t axis = 0; axis < to.size(); ++axis) {
+    const bool follows = to[axis] == Dim(1) && axis > 0;
+    axes.emplace_back(follows ? axes.back().first : (*strides)[axis],
+                      static_cast<char>('a' + static_cast<char>(axis)));
+  }
+  if (to[0] == Dim(1)) axes[0].first = std::numeric_limits<std::int64_t>::max();
+  std::ranges::stable_sort(axes, std::greater<>{}, &std::pair<std::int64_t, char>::first);
+  Layout layout;
+  for (const auto& [stride, letter] : axes) layout += letter;
+  return layout;
 }
 
 bool same_strides(const std::vector<std::int64_t>& extents, const std::vector<std::int64_t>& a,

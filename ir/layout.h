@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "ir/type.h"
@@ -22,6 +23,19 @@ std::vector<std::int64_t> dense_strides(const Type& type);
 /// Bytes a dense value takes: the product of the extents, those with blocks rounded up to whole
 /// blocks.
 std::int64_t byte_size(const Type& type);
+
+/// The strides along the axes of `to` that address the elements which `strides` address along those
+/// of `from`, in row-major order of the axes: what a reshape reads where it moves nothing. 0 along
+/// extents of 1. None where an axis of `to` would cross elements that do not lie in one row. A
+/// symbolic extent must be an axis of both; all others are static.
+std::optional<std::vector<std::int64_t>> reshaped_strides(const Shape& from,
+                                                          const std::vector<std::int64_t>& strides,
+                                                          const Shape& to);
+
+/// The layout in which a dense value of shape `to` has the bytes of a dense value of type `from`:
+/// "adbc" for [N, C, 2, H * W] from [N, 2 * C, H, W] in "acdb", "" (row-major) from any row-major
+/// type. None where there is no such order of the axes, and for a blocked layout.
+std::optional<Layout> reshaped_layout(const Type& from, const Shape& to);
 
 /// Whether two stride vectors address the same elements: axes of extent 1 do not count.
 bool same_strides(const std::vector<std::int64_t>& extents, const std::vector<std::int64_t>& a,

@@ -87,7 +87,7 @@ enum class LayoutRole { compute, follow, axis_aware, plain };
 
 /// What the memory plan may do with results.
 ///   fresh:    own storage;
-///   view:     result 0 is the bytes of operand 0 (reshape of a row-major value);
+///   view:     result 0 may be the bytes of operand 0 (reshape where no element has to move);
 ///   in_place: result 0 may overwrite any operand of the same type and layout that dies here, or
 ///             results those that the op's `overwrites` says;
 ///   update:   result i is the new value of operand i, which is state, and lies in its place.

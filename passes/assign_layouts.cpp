@@ -4,6 +4,7 @@
 #include <map>
 
 #include "ir/error.h"
+#include "ir/layout.h"
 #include "ir/op.h"
 #include "passes/pass.h"
 #include "passes/prepared.h"
@@ -15,7 +16,9 @@
 //                brought to it, broadcast ones stay as they are (kernels read them by strides).
 //                Where all are broadcast, the layout beside which the result is read;
 //   axis_aware   the layout of the first operand that is no prepared value;
-//   plain        row-major in and out, but transpose reads any unblocked layout.
+//   plain        row-major in and out, but transpose reads any unblocked layout, and a reshape
+//                that splits or joins axes which lie side by side keeps their order in memory,
+//                where its readers take it: [N, 2C, H, W]@acdb is [N, C, 2, H * W]@adbc.
 //
 //   before   %1 = conv(%x, %w) : f32[1, 64, 56, 56]        %2 = relu(%1)
 //   after    %3 = reorder(%x) {acdb}   %4 = reorder(%w) {Acdb64a}
@@ -29,10 +32,6 @@
 
 namespace facet {
 namespace {
-
-bool is_blocked(const Layout& layout) {
-  return std::any_of(layout.begin(), layout.end(), [](char c) { return c >= '0' && c <= '9'; });
-}
 
 class LayoutAssignment {
  public:
@@ -150,7 +149,38 @@ class LayoutAssignment {
     set_layout(node, 0, same_rank ? layout : Layout{});
   }
 
+  /// Whether the reader takes the value in a layout that is not row-major.
+  bool takes(const Use& use, const Layout& layout) const {
+    const Node& reader = *use.node;
+    if (reader.is("transpose") || reader.is("reshape")) return true;
+    switch (reader.op().layout) {
+      case LayoutRole::compute:
+        return target_.choose_layouts(reader).operands.at(static_cast<std::size_t>(use.operand)) ==
+               layout;
+      case LayoutRole::follow:
+        return reader.result_types()[0].rank() == static_cast<std::int64_t>(layout.size());
+      case LayoutRole::axis_aware:
+        return true;
+      case LayoutRole::plain:
+        return false;
+    }
+    return false;
+  }
+
+  /// Bytes that need not move do not, where all readers of the result take them as they lie.
+  void assign_reshape(Node* node) {
+    const Type& result = node->result_types()[0];
+    const std::optional<Layout> layout = reshaped_layout(node->operand(0).type(), result.shape);
+    const std::vector<Use>& uses = node->uses();
+    const bool stays =
+        layout && !layout->empty() && !graph_.is_output(node->result()) &&
+        std::ranges::all_of(uses, [&](const Use& use) { return takes(use, *layout); });
+    if (!stays) read_as(node, 0, Layout{});
+    set_layout(node, 0, stays ? *layout : Layout{});
+  }
+
   void assign_plain(Node* node) {
+    if (node->is("reshape")) return assign_reshape(node);
     for (int i = 0; i < node->operand_count(); ++i) {
       const bool any = node->is("transpose") && !is_blocked(node->operand(i).type().layout);
       if (!any) read_as(node, i, Layout{});

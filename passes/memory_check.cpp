@@ -268,12 +268,6 @@ std::size_t axis_of(const Node& node) {
   return static_cast<std::size_t>(axis < 0 ? axis + node.result_types()[0].rank() : axis);
 }
 
-bool is_dense_row_major(const Value& value, const Placement& place) {
-  const Type row_major{value.dtype(), value.shape(), {}};
-  return place.strides.size() == value.shape().size() &&
-         same_strides(static_extents(value.shape()), place.strides, dense_strides(row_major));
-}
-
 /// Whether each element of the result is the operand's by address already.
 bool Simulation::is_view(Node& node) const {
   if (!node.is("reshape") && !node.is("slice") && !node.is("reorder")) return false;
@@ -286,11 +280,11 @@ bool Simulation::is_view(Node& node) const {
   if (address(from) != address(to)) return false;
   const Placement& source = placement(from);
   const Placement& view = placement(to);
-  if (node.is("reshape")) return is_dense_row_major(from, source) && is_dense_row_major(to, view);
   if (is_blocked(from.type().layout) || is_blocked(to.type().layout)) {
     return from.type() == to.type();
   }
-  return same_strides(static_extents(to.shape()), source.strides, view.strides);
+  const auto strides = reshaped_strides(from.shape(), source.strides, to.shape());
+  return strides && same_strides(static_extents(to.shape()), *strides, view.strides);
 }
 
 bool Simulation::may_overwrite(const Node& node, int result, const Value& operand) const {

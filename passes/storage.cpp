@@ -80,12 +80,6 @@ void StoragePlanner::place_in_concat(Node& concat) {
   }
 }
 
-bool is_row_major(const Type& type) {
-  if (is_blocked(type.layout)) return false;
-  const Type plain{type.dtype, type.shape, {}};
-  return same_strides(static_extents(type.shape), dense_strides(type), dense_strides(plain));
-}
-
 /// Whether the dense bytes of operand and result are the same.
 bool keeps_bytes(const Node& node) {
   const bool is_reshape = node.op().aliasing == Aliasing::view;
@@ -93,9 +87,9 @@ bool keeps_bytes(const Node& node) {
   const Type& from = node.operand(0).type();
   const Type& to = node.result_types()[0];
   if (from.dtype != to.dtype) return false;
-  if (is_reshape) return is_row_major(from) && is_row_major(to);
   if (is_blocked(from.layout) || is_blocked(to.layout)) return from == to;
-  return same_strides(static_extents(to.shape), dense_strides(from), dense_strides(to));
+  const auto strides = reshaped_strides(from.shape, dense_strides(from), to.shape);
+  return strides && same_strides(static_extents(to.shape), *strides, dense_strides(to));
 }
 
 bool StoragePlanner::attach_view(int view, int source, const Node& node) {

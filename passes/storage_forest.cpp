@@ -105,16 +105,36 @@ bool StorageForest::attach(int child, int parent, const Link& link) {
   return false;
 }
 
-/// Places the subtree from the parent's place downwards. False where a `rename` meets gaps.
+/// The parent's gaps in the strides of a value that is its bytes under another name; none where
+/// they cannot be.
+std::optional<std::vector<std::int64_t>> StorageForest::renamed_strides(const Cell& at) const {
+  const Cell& parent = cell(at.parent);
+  if (parent.strides.empty() || at.strides.empty()) return std::nullopt;
+  auto strides = reshaped_strides(parent.value.shape(), parent.strides, at.value.shape());
+  // Along extents of 1 as in a dense value: what lies behind them.
+  for (std::size_t axis = at.extents.size(); strides && axis-- > 0;) {
+    if (at.extents[axis] != 1) continue;
+    const bool is_last = axis + 1 == at.extents.size();
+    (*strides)[axis] = is_last ? 1 : (*strides)[axis + 1] * at.extents[axis + 1];
+  }
+  return strides;
+}
+
+/// Places the subtree from the parent's place downwards. False where a `rename` meets gaps that its
+/// shape has no strides for.
 bool StorageForest::place(int index) {
   Cell& at = cell(index);
   const bool own_space = at.parent < 0 || at.link.kind == LinkKind::rename;
   if (own_space) {
-    if (at.parent >= 0 && !is_dense(at.parent)) return false;
     at.space = index;
     at.start.assign(at.extents.size(), 0);
     at.strides = dense_strides(at.value.type());
     at.offset = at.parent < 0 ? 0 : cell(at.parent).offset;
+    if (at.parent >= 0 && !is_dense(at.parent)) {
+      auto strides = renamed_strides(at);
+      if (!strides) return false;
+      at.strides = std::move(*strides);
+    }
   } else {
     const Cell& parent = cell(at.parent);
     at.space = parent.space;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -14,7 +15,7 @@ namespace facet {
 /// How a value lies in its parent.
 enum class LinkKind {
   part,    ///< a range along one axis: a concat's operand in the result, a slice in its source
-  rename,  ///< the same bytes in the same order under another shape or layout; both dense
+  rename,  ///< the same elements in the same places under another shape or layout
   same     ///< the same bytes under the same type: in place
 };
 
@@ -79,6 +80,7 @@ class StorageForest {
  private:
   void add(Value value, int first, bool is_output);
   void link_to(int child, int parent, const Link& link);
+  std::optional<std::vector<std::int64_t>> renamed_strides(const Cell& at) const;
   bool place(int index);
   bool placement_is_legal(int index) const;
   bool reader_is_legal(int index, const Use& use) const;

@@ -1,5 +1,8 @@
 #include "passes/strided_view.h"
 
+#include <utility>
+
+#include "ir/layout.h"
 #include "ir/op.h"
 
 namespace facet {
@@ -17,57 +20,12 @@ std::optional<Ints> row_major(const Shape& shape) {
   return strides;
 }
 
-/// Neighbouring axes that lie in memory as one: their elements are `count`, `stride` apart.
-struct Run {
-  Dim count;
-  std::int64_t stride;
-};
-
-/// The longest runs of a view, outermost first. A symbolic axis is a run of its own.
-std::vector<Run> runs_of(const StridedView& view) {
-  std::vector<Run> runs;
-  bool open = false;  // whether the last run may grow
-  for (std::size_t axis = 0; axis < view.shape.size(); ++axis) {
-    const Dim& extent = view.shape[axis];
-    if (extent == Dim(1)) continue;
-    if (open && extent.is_static() && runs.back().stride == view.strides[axis] * extent.factor) {
-      runs.back().count.factor *= extent.factor;
-      runs.back().stride = view.strides[axis];
-    } else {
-      runs.push_back({extent, view.strides[axis]});
-    }
-    open = extent.is_static();
-  }
-  return runs;
-}
-
 }  // namespace
 
 std::optional<StridedView> reshaped(const StridedView& view, const Shape& shape) {
-  StridedView result{view.base, shape, Ints(shape.size(), 0), view.offset};
-  std::size_t axis = 0;
-  for (const Run& run : runs_of(view)) {
-    while (axis < shape.size() && shape[axis] == Dim(1)) ++axis;
-    const std::size_t first = axis;
-    if (!run.count.is_static()) {
-      if (axis == shape.size() || !(shape[axis] == run.count)) return std::nullopt;
-      result.strides[axis++] = run.stride;
-      continue;
-    }
-    std::int64_t covered = 1;
-    for (; axis < shape.size() && covered < run.count.factor; ++axis) {
-      if (!shape[axis].is_static()) return std::nullopt;
-      covered *= shape[axis].factor;
-    }
-    if (covered != run.count.factor) return std::nullopt;
-    std::int64_t stride = run.stride;
-    for (std::size_t i = axis; i-- > first;) {
-      if (shape[i] == Dim(1)) continue;
-      result.strides[i] = stride;
-      stride *= shape[i].factor;
-    }
-  }
-  return result;
+  auto strides = reshaped_strides(view.shape, view.strides, shape);
+  if (!strides) return std::nullopt;
+  return StridedView{view.base, shape, std::move(*strides), view.offset};
 }
 
 namespace {

@@ -181,6 +181,7 @@ class CpuBackend : public Backend {
     if (family_of(node) == Family::compute) {
       return cpu::computes_on_slice(*device_, node, /*is_result=*/true, index);
     }
+    if (node.is("reshape")) return true;
     return is_strided(node) && family_of(node) != Family::backward;
   }
 
@@ -340,8 +341,8 @@ class CpuBackend : public Backend {
     return cpu::takes_direct(node) && !cpu::prefers_primitive(*device_, node);
   }
 
-  /// Own kernels read and write any strides; a reshape of a slice would have to move it, and the
-  /// zeros of an unskew reach from one row into the next.
+  /// Own kernels read and write any strides; but a reshape has strides for gaps on one side alone,
+  /// and the zeros of an unskew reach from one row into the next.
   static bool is_strided(const Node& node) {
     if (node.is("reshape") || node.is("unskew") || node.is("score_moments_bwd") ||
         node.op().aliasing == Aliasing::update)

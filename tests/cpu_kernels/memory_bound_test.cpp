@@ -18,6 +18,10 @@ TEST_P(Reduce, FollowsTheOracle) {
     samples.push_back({{wide}, {{"axes", axes}}});
     samples.push_back({{batch}, {{"axes", axes}, {"keepdims", false}}});
   }
+  // A few elements of each result side by side, one of them with tails of vectors.
+  samples.push_back({{f32({3, 5, 43, 2})}, {{"axes", Ints{3}}}});
+  samples.push_back({{f32({2, 9, 600, 2})}, {{"axes", Ints{0, 3}}}});
+  samples.push_back({{f32({3, 37, 8})}, {{"axes", Ints{2}}, {"keepdims", false}}});
   samples.push_back({{f32({1, 7, 5, 1})}, {{"axes", Ints{2, 3}}}});
   samples.push_back({{f32({40000})}, {{"axes", Ints{0}}}});
   samples.push_back({{f32({2, 2, 3, 2, 3, 2})}, {{"axes", Ints{0, 2, 4}}}});
@@ -40,6 +44,8 @@ TEST_P(Pooling, FollowsTheOracle) {
   check_everywhere(GetParam(), {sample({2, 70, 19, 23}, {3, 3}, {2, 2}, {1, 1, 1, 1}),
                                 sample({1, 600, 7, 7}, {3, 2}, {1, 1}, {0, 1, 2, 0}),
                                 sample({2, 1, 90, 100}, {2, 2}, {2, 2}, {0, 0, 0, 0}),
+                                sample({1, 3000, 6, 7}, {3, 3}, {2, 2}, {1, 1, 1, 1}),
+                                sample({1, 48, 9, 67}, {3, 3}, {2, 2}, {0, 0, 0, 0}),
                                 sample({1, 17, 1, 1}, {1, 1}, {1, 1}, {0, 0, 0, 0}),
                                 sample({1, 3, 5, 4}, {5, 4}, {3, 3}, {4, 3, 4, 3})});
 }

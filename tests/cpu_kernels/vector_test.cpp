@@ -5,10 +5,12 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -295,6 +297,51 @@ TEST_P(VectorLoopsTest, FoldsWithTails) {
       ASSERT_EQ(y[static_cast<std::size_t>(c)], column) << n << " columns, " << c;
     }
     ASSERT_EQ(y.back(), 7.5f);
+  }
+}
+
+// Windows of a row, 3 x 3 or not, are what fold_rows makes of each, NaN and all.
+TEST_P(VectorLoopsTest, WindowsFoldAsOneByOne) {
+  std::vector<float> x(9000);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 37 % 101) - 50.0f;
+  for (std::size_t i = 3; i < x.size(); i += 89) x[i] = std::numeric_limits<float>::quiet_NaN();
+  for (const std::int64_t cols : {1, 5, 16, 48, 70, 131}) {
+    for (const std::int64_t kernel : {2, 3}) {
+      const std::int64_t count[2] = {kernel, 3}, stride[2] = {2500, cols};
+      constexpr std::int64_t kWindows = 6;
+      const std::int64_t y_step = cols + 1;
+      for (int fold = 0; fold < kFolds; ++fold) {
+        std::vector<float> y(static_cast<std::size_t>(kWindows * y_step), 7.5f), one(y);
+        GetParam()->fold_windows[fold][0](x.data(), count, stride, cols, y.data(), kWindows,
+                                          2 * cols, y_step);
+        for (std::int64_t o = 0; o < kWindows; ++o) {
+          GetParam()->fold_rows[fold][0](x.data() + o * 2 * cols, count, stride, cols,
+                                         one.data() + o * y_step);
+        }
+        for (std::size_t i = 0; i < y.size(); ++i) {
+          ASSERT_EQ(std::bit_cast<std::uint32_t>(y[i]), std::bit_cast<std::uint32_t>(one[i]))
+              << cols << " columns, fold " << fold << ", kernel " << kernel << ", at " << i;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(VectorLoopsTest, FoldsElementsSideBySide) {
+  std::vector<float> x(1200);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 37 % 101) - 50.0f;
+  for (const std::int64_t count : {1, 2, 3, 8}) {
+    for (const std::int64_t n : {1, 15, 16, 33, 140}) {
+      std::vector<float> sum(static_cast<std::size_t>(n + 1), 7.5f), most(sum);
+      GetParam()->fold_side[0][0](x.data(), count, n, sum.data());
+      GetParam()->fold_side[1][0](x.data(), count, n, most.data());
+      for (std::int64_t c = 0; c < n; ++c) {
+        const float* const from = x.data() + c * count;
+        ASSERT_EQ(sum[static_cast<std::size_t>(c)], std::accumulate(from, from + count, 0.0f)) << c;
+        ASSERT_EQ(most[static_cast<std::size_t>(c)], *std::max_element(from, from + count)) << c;
+      }
+      ASSERT_EQ(sum.back(), 7.5f);
+    }
   }
 }
 

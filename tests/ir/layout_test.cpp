@@ -61,6 +61,40 @@ TEST(Layout, EndlessBlocksAreRefused) {
   EXPECT_THAT(error_of([&] { byte_size(image(tag)); }), HasSubstr("at most 4096 wide"));
 }
 
+TEST(Layout, AReshapeKeepsTheOrderInMemory) {
+  const Type map{DType::bf16, {2, 20, 5, 3}, "acdb"};
+  EXPECT_EQ(reshaped_layout(map, {2, 10, 2, 15}), "adbc");
+  EXPECT_EQ(reshaped_layout(map, {2, 20, 15}), "acb");
+  EXPECT_EQ(reshaped_layout(map, {2, 4, 5, 5, 3}), "adebc");
+  EXPECT_EQ(reshaped_layout(map, {40, 15}), std::nullopt);  // images and channels are apart
+  EXPECT_EQ(reshaped_layout(map, {2, 300}), std::nullopt);  // so are channels and pixels
+  EXPECT_EQ(reshaped_layout(map, {2, 20, 3, 5}), "acdb");
+  EXPECT_EQ(reshaped_layout({DType::f32, {2, 10, 2, 15}, "adbc"}, {2, 20, 5, 3}), "acdb");
+  // Axes of one element lie anywhere.
+  EXPECT_EQ(reshaped_layout(map, {2, 1, 20, 15}), "abdc");
+  EXPECT_EQ(reshaped_layout(map, {1, 2, 20, 15}), "abdc");
+  EXPECT_EQ(reshaped_layout({DType::f32, {2, 20, 1, 1}, "acdb"}, {2, 20}), "");
+  // What is row-major stays so, and blocks are not taken apart.
+  EXPECT_EQ(reshaped_layout({DType::f32, {2, 20, 5, 3}, ""}, {40, 15}), "");
+  EXPECT_EQ(reshaped_layout({DType::f32, {2, 20, 5, 3}, "abcd"}, {40, 15}), "");
+  EXPECT_EQ(reshaped_layout({DType::f32, {2, 32, 5, 3}, "aBcd16b"}, {2, 32, 15}), std::nullopt);
+}
+
+TEST(Layout, AReshapeOfAViewHasItsGaps) {
+  // 20 of 32 channels of each pixel.
+  const std::vector<std::int64_t> strides = {32 * 15, 1, 32 * 3, 32};
+  EXPECT_THAT(*reshaped_strides({2, 20, 5, 3}, strides, {2, 20, 15}), ElementsAre(32 * 15, 1, 32));
+  EXPECT_THAT(*reshaped_strides({2, 20, 5, 3}, strides, {2, 10, 2, 1, 15}),
+              ElementsAre(32 * 15, 2, 1, 0, 32));
+  // 4 of 8 planes of each image: no two images follow each other.
+  EXPECT_THAT(*reshaped_strides({2, 4, 3}, {24, 3, 1}, {2, 12}), ElementsAre(24, 1));
+  EXPECT_EQ(reshaped_strides({2, 4, 3}, {24, 3, 1}, {24}), std::nullopt);
+  EXPECT_EQ(reshaped_strides({2, 4, 3}, {24, 3, 1}, {2, 2, 7}), std::nullopt);
+  // A symbol is an axis of both, or none.
+  EXPECT_THAT(*reshaped_strides({"N", 4, 3}, {12, 3, 1}, {"N", 12}), ElementsAre(12, 1));
+  EXPECT_EQ(reshaped_strides({"N", 4, 3}, {12, 3, 1}, {12, "N"}), std::nullopt);
+}
+
 TEST(Layout, StridesOfSingleElementsDoNotCount) {
   EXPECT_TRUE(same_strides({1, 5}, {5, 1}, {99, 1}));
   EXPECT_FALSE(same_strides({2, 5}, {5, 1}, {99, 1}));

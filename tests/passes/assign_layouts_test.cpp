@@ -326,6 +326,45 @@ TEST(AssignLayouts, StateLiesAsTheTargetWants) {
                  context);
 }
 
+// Channels in pairs: nothing moves ahead of the sum over them, nor behind it. A reader that wants
+// rows gets them, and with it the reshape.
+TEST(AssignLayouts, AReshapeKeepsTheOrderInMemoryForReadersThatTakeIt) {
+  FakeTarget target;
+  expect_rewrite(kPass, R"(
+  %0 = input() {name = "x", type = "f32[2, 8, 3, 3]"} : f32[2, 8, 3, 3]
+  %1 = parameter() {key = "weight", type = "f32[8, 8, 1, 1]"} : f32[8, 8, 1, 1]
+  %2 = conv(%0, %1) : f32[2, 8, 3, 3]
+  %3 = reshape(%2) {shape = [2, 4, 2, 9]} : f32[2, 4, 2, 9]
+  %4 = reduce_sum(%3) {axes = [2]} : f32[2, 4, 1, 9]
+  %5 = expand(%4) {shape = [2, 4, 2, 9]} : f32[2, 4, 2, 9]
+  %6 = reshape(%5) {shape = [2, 8, 3, 3]} : f32[2, 8, 3, 3]
+  %7 = conv(%6, %1) : f32[2, 8, 3, 3]
+  %8 = reshape(%7) {shape = [2, 8, 9]} : f32[2, 8, 9]
+  %9 = matmul(%8, %8) {transpose_b = true} : f32[2, 8, 8]
+  %10 = reshape(%7) {shape = [2, 72]} : f32[2, 72]
+  %11 = relu(%10) : f32[2, 72]
+  return "a" = %9, "b" = %11
+)",
+                 R"(
+  %0 = input() {name = "x", type = "f32[2, 8, 3, 3]"} : f32[2, 8, 3, 3]
+  %1 = parameter() {key = "weight", type = "f32[8, 8, 1, 1]"} : f32[8, 8, 1, 1]
+  %2 = reorder(%0) {layout = "acdb"} : f32[2, 8, 3, 3]@acdb
+  %3 = conv(%2, %1) : f32[2, 8, 3, 3]@acdb
+  %4 = reshape(%3) {shape = [2, 4, 2, 9]} : f32[2, 4, 2, 9]@adbc
+  %5 = reduce_sum(%4) {axes = [2]} : f32[2, 4, 1, 9]@adbc
+  %6 = expand(%5) {shape = [2, 4, 2, 9]} : f32[2, 4, 2, 9]@adbc
+  %7 = reshape(%6) {shape = [2, 8, 3, 3]} : f32[2, 8, 3, 3]@acdb
+  %8 = conv(%7, %1) : f32[2, 8, 3, 3]@acdb
+  %9 = reorder(%8) {layout = ""} : f32[2, 8, 3, 3]
+  %10 = reshape(%9) {shape = [2, 8, 9]} : f32[2, 8, 9]
+  %11 = matmul(%10, %10) {transpose_b = true} : f32[2, 8, 8]
+  %12 = reshape(%9) {shape = [2, 72]} : f32[2, 72]
+  %13 = relu(%12) : f32[2, 72]
+  return "a" = %11, "b" = %13
+)",
+                 wishes(target, "acdb", ""));
+}
+
 // Refusals.
 TEST(AssignLayouts, RefusesToChangeWhatFits) {
   FakeTarget target;

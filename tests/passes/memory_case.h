@@ -72,6 +72,9 @@ class MemoryCase {
     return op("slice", {x}, {{"axis", axis}, {"start", start}, {"end", end}});
   }
   Value reshape(Value x, Ints shape) { return op("reshape", {x}, {{"shape", std::move(shape)}}); }
+  Value reshape(Value x, Ints shape, const Layout& layout) {
+    return with_layout(reshape(x, std::move(shape)).node, layout);
+  }
   Value mean(Value x) { return op("reduce_mean", {x}, {{"axes", Ints{2, 3}}}); }
   void output(Value value) {
     graph.outputs().push_back({"y" + std::to_string(graph.outputs().size()), value});

@@ -220,17 +220,45 @@ TEST(ConcatSlices, compose_with_views_of_dense_slices) {
   EXPECT_THAT(place_of(storage, image).strides, ElementsAre(16, 4, 2, 1));
 }
 
-TEST(ConcatSlices, a_reshape_of_a_slice_with_gaps_is_copied) {
+TEST(ConcatSlices, a_reshape_of_a_slice_with_gaps_is_copied_where_no_axes_have_its_strides) {
   MemoryCase c;
   const Value a = c.conv(c.input("x", {2, 4, 2, 2}), 4);
   const Value y = c.concat({a, c.conv(a, 4)});
-  const Value flat = c.reshape(a, {2, 16});
+  const Value flat = c.reshape(a, {32});
+  const Value rows = c.reshape(a, {2, 16});
   c.output(c.mean(y));
   c.output(c.op("softmax", {flat}));
+  c.output(c.op("softmax", {rows}));
   const Storage storage = c.plan();
   EXPECT_TRUE(share(storage, a, y));
   EXPECT_FALSE(is_free(storage, flat));
   EXPECT_FALSE(share(storage, flat, a));
+  EXPECT_TRUE(is_free(storage, rows));
+  EXPECT_THAT(place_of(storage, rows).strides, ElementsAre(32, 1));
+}
+
+// What ends in a concat through reshapes is written there by the step ahead of them.
+TEST(ConcatSlices, reshapes_carry_gaps_to_the_step_ahead) {
+  MemoryCase c;
+  const Value image = c.conv(c.input("x", {2, 8, 3, 3}, "acdb"), 8);
+  const Value pairs = c.reshape(image, {2, 4, 2, 9}, "adbc");
+  const Value sums = c.op("reduce_sum", {pairs}, {{"axes", Ints{2}}});
+  const Value halves = c.reshape(sums, {2, 4, 3, 3}, "acdb");
+  const Value y = c.concat({halves, c.conv(image, 4)});
+  c.output(c.mean(y));
+  const Storage storage = c.plan();
+  EXPECT_TRUE(is_free(storage, pairs));
+  EXPECT_TRUE(is_free(storage, halves));
+  EXPECT_TRUE(share(storage, sums, y));
+  EXPECT_EQ(storage.concat_copies, 0);
+  EXPECT_THAT(place_of(storage, pairs).strides, ElementsAre(72, 2, 1, 8));
+  EXPECT_THAT(place_of(storage, sums).strides, ElementsAre(72, 1, 72, 8));
+
+  c.target.writes = [](const Node& node, int) { return !node.is("reduce_sum"); };
+  const Storage copied = c.plan();
+  EXPECT_FALSE(share(copied, sums, y));
+  EXPECT_FALSE(is_free(copied, halves));
+  EXPECT_TRUE(share(copied, halves, y));
 }
 
 TEST(ConcatSlices, in_place_within_a_slice) {

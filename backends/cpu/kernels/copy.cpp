@@ -288,24 +288,16 @@ Copy plan_transpose(const Node& node, const View& x, const View& y) {
   return plan_copy(static_extents(y.type.shape), x.type.dtype, strides, y.type.dtype, y.strides);
 }
 
-/// The order of elements is row-major on both sides, so a dense side takes the other's shape.
+/// Both sides have the same elements in row-major order of their axes: one is walked along the
+/// other's.
 Copy plan_reshape(const Node& node, const View& x, const View& y) {
-  const auto row_major = [](const View& view) {
-    return dense_strides({view.type.dtype, view.type.shape, {}});
-  };
-  const auto is_dense = [&](const View& view) {
-    const Loops own = collapse(static_extents(view.type.shape), {row_major(view), view.strides}, 0);
-    return own.strides[0] == own.strides[1];
-  };
-  if (is_dense(y)) {
-    return plan_copy(static_extents(x.type.shape), x.type.dtype, x.strides, y.type.dtype,
-                     row_major(x));
+  if (const auto strides = reshaped_strides(y.type.shape, y.strides, x.type.shape)) {
+    return plan_copy(static_extents(x.type.shape), x.type.dtype, x.strides, y.type.dtype, *strides);
   }
-  if (is_dense(x)) {
-    return plan_copy(static_extents(y.type.shape), x.type.dtype, row_major(y), y.type.dtype,
-                     y.strides);
+  if (const auto strides = reshaped_strides(x.type.shape, x.strides, y.type.shape)) {
+    return plan_copy(static_extents(y.type.shape), x.type.dtype, *strides, y.type.dtype, y.strides);
   }
-  throw failure(fmt::format("reshape ({}) from {} to {}: one side has to be dense and row-major",
+  throw failure(fmt::format("reshape ({}) from {} to {}: no axes have the strides of both",
                             node.provenance().scope, to_string(x.type), to_string(y.type)));
 }
 

@@ -57,13 +57,12 @@ struct PoolingPlan {
 
   float start() const { return fold == Fold::sum ? 0 : -std::numeric_limits<float>::infinity(); }
 
-  /// Output row `row` of N * H, all channels: the windows that padding cuts one by one, those between
-  /// them in runs.
+  /// Output row `row` of N * H, all channels: the windows that padding cuts one by one, those
+  /// between them in runs.
   void pool_pixels(const std::byte* from_base, std::byte* to_base, std::int64_t row,
                    float* sums) const {
     const auto [top, bottom] = h.clip(row % h.out);
-    const std::byte* const in =
-        from_base + (row / h.out * x[0] + top * x[2]) * size_of(from);
+    const std::byte* const in = from_base + (row / h.out * x[0] + top * x[2]) * size_of(from);
     std::byte* const out = to_base + (row / h.out * y[0] + row % h.out * y[2]) * size_of(to);
     for (std::int64_t o = 0; o < w.out;) {
       const auto [left, right] = w.clip(o);
@@ -72,7 +71,8 @@ struct PoolingPlan {
       while (windows < run() && o + windows < w.out && w.is_whole(o) && w.is_whole(o + windows)) {
         ++windows;
       }
-      pool_run(in + left * x[3] * size_of(from), count, windows, out + o * y[3] * size_of(to), sums);
+      pool_run(in + left * x[3] * size_of(from), count, windows, out + o * y[3] * size_of(to),
+               sums);
       o += windows;
     }
   }

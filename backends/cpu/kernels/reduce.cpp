@@ -22,13 +22,17 @@ constexpr std::int64_t kPartElements = 8 * 1024;
 constexpr std::int64_t kMostParts = 64;
 constexpr std::int64_t kPartExtent = 16;
 
+/// Elements of a result, side by side, that are too few for a call of their own.
+constexpr std::int64_t kMostBeside = 8;
+
 struct Range {
   std::int64_t begin = 0, end = 0;
 };
 
 /// The innermost kept loop is cut into tiles of `tile` results. Where x is contiguous along it a
-/// tile is folded row by row, otherwise each of its results is folded along the innermost reduced
-/// loop.
+/// tile is folded row by row; where x has a few elements of each result side by side, and the next
+/// result's behind them, all of a tile at once; otherwise each of its results is folded along the
+/// innermost reduced loop.
 struct ReducePlan {
   Fold fold = Fold::sum;
   Float from = Float::f32;
@@ -47,6 +51,10 @@ struct ReducePlan {
     return parts == 1 ? 0 : static_cast<std::size_t>(units * parts * width_of(0)) * sizeof(float);
   }
   bool by_rows() const { return x_column == 1; }
+  bool side_by_side() const {
+    return x_column <= kMostBeside && reduced.strides[0].back() == 1 &&
+           reduced.extents.back() == x_column;
+  }
   std::int64_t width_of(std::int64_t unit) const {
     return std::min(tile, columns - unit % tiles * tile);
   }
@@ -99,6 +107,15 @@ struct ReducePlan {
       return loops.fold_rows[static_cast<int>(fold)][static_cast<int>(from)](x, count, stride,
                                                                              width, sum);
     }
+    if (side_by_side()) {
+      float more[kColumns];
+      for (std::int64_t i = 0; i < count[0]; ++i) {
+        vector_loops().fold_side[static_cast<int>(fold)][static_cast<int>(from)](
+            x + i * stride[0] * size_of(from), count[1], width, i == 0 ? sum : more);
+        for (std::int64_t c = 0; i > 0 && c < width; ++c) sum[c] = combine(sum[c], more[c]);
+      }
+      return;
+    }
     for (std::int64_t c = 0; c < width; ++c) {
       const std::byte* const column = x + c * x_column * size_of(from);
       sum[c] = fold_line(column, count[1], stride[1]);
@@ -123,7 +140,9 @@ struct ReducePlan {
   }
 
   void finish(float* sum, std::int64_t width, std::byte* y) const {
-    for (std::int64_t c = 0; c < width; ++c) sum[c] *= factor;
+    if (factor != 1) {
+      for (std::int64_t c = 0; c < width; ++c) sum[c] *= factor;
+    }
     store_floats(to, sum, y, y_column, width);
   }
 

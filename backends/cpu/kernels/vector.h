@@ -111,6 +111,8 @@ using FoldRows = void (*)(const void* x, const std::int64_t count[2], const std:
 using FoldWindows = void (*)(const void* x, const std::int64_t count[2],
                              const std::int64_t stride[2], std::int64_t cols, float* y,
                              std::int64_t windows, std::int64_t x_step, std::int64_t y_step);
+/// y[c] = fold over i < count of x[c * count + i], c < n.
+using FoldSide = void (*)(const void* x, std::int64_t count, std::int64_t n, float* y);
 /// Fold of n contiguous elements.
 using FoldRun = float (*)(const void* x, std::int64_t n);
 /// y[j * y_row + i] = x[i * x_row + j] for i < rows, j < cols. The type of x and y is the loop's.
@@ -125,6 +127,7 @@ struct VectorLoops {
   Narrow narrow[kFloats];
   FoldRows fold_rows[kFolds][kFloats];
   FoldWindows fold_windows[kFolds][kFloats];
+  FoldSide fold_side[kFolds][kFloats];
   FoldRun fold_run[kFolds][kFloats];
   Transpose transpose16;  ///< elements of 2 bytes
   Transpose transpose32;  ///< elements of 4 bytes

@@ -102,11 +102,9 @@ Move one_move(const Node& node, const View& x, const View& result) {
   const std::vector<std::int64_t> from = static_extents(x.type.shape);
   const std::vector<std::int64_t> to = static_extents(result.type.shape);
   if (node.is("reshape")) {
-    Type dense{result.type.dtype, result.type.shape, {}};
-    if (!same_strides(to, result.strides, dense_strides(dense))) {
-      throw failure("a reshape of the GPU writes dense values");
-    }
-    return whole(x, dense_view({x.type.dtype, x.type.shape, {}}), from);
+    const auto strides = reshaped_strides(result.type.shape, result.strides, x.type.shape);
+    if (!strides) throw failure("a reshape of the GPU writes what has the strides of its operand");
+    return whole(x, {{result.type.dtype, x.type.shape, {}}, *strides}, from);
   }
   Move move = whole(x, result, to);
   const Attributes& a = node.attributes();
