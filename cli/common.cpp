@@ -48,7 +48,7 @@ std::map<std::string, std::string> parse_settings(const std::vector<std::string>
 /// batch norms that are not folded need it to run.
 constexpr std::array kFusingPasses = {"split-term-sums", "fuse-attention",  "fold-batch-norm",
                                       "fuse-gate",       "fuse-epilogue",   "merge-branches",
-                                      "fuse-cotangents", "fuse-elementwise"};
+                                      "fuse-cotangents", "move-slices",     "fuse-elementwise"};
 
 bool names_file(const std::string& model) {
   return model.ends_with(".ir") || is_onnx_file(model) || model.find('/') != std::string::npos;

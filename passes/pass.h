@@ -114,6 +114,7 @@ bool fuse_gate(Graph& graph, PassContext& context);
 bool fuse_epilogue(Graph& graph, PassContext& context);
 bool merge_branches(Graph& graph, PassContext& context);
 bool fuse_cotangents(Graph& graph, PassContext& context);
+bool move_slices(Graph& graph, PassContext& context);
 bool fuse_elementwise(Graph& graph, PassContext& context);
 bool lower_to_bf16(Graph& graph, PassContext& context);
 bool lower_to_f16(Graph& graph, PassContext& context);

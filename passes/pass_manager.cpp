@@ -35,6 +35,7 @@ const std::vector<Pass>& table() {
       {"merge-branches", "Convolutions of one value become one wide convolution.", merge_branches},
       {"fuse-cotangents", "Two cotangents are added where a batch norm's gradient reads them.",
        fuse_cotangents},
+      {"move-slices", "What is cut apart is computed part by part.", move_slices},
       {"fuse-elementwise", "Chains of scalar functions become one pass over memory.",
        fuse_elementwise},
       {"lower-to-bf16", "Compute on bf16 operands; activations in bf16.", lower_to_bf16},
@@ -130,7 +131,7 @@ std::vector<Pass> optimization_pipeline() {
        {"eliminate-dead-code", "fold-constants", "canonicalize", "eliminate-common-subexpressions",
         "split-term-sums", "fuse-attention", "fold-batch-norm", "lower-batch-norm",
         "lower-score-moments", "fuse-gate", "fuse-epilogue", "merge-branches", "fuse-cotangents",
-        "fuse-elementwise", "fold-constants", "eliminate-common-subexpressions",
+        "move-slices", "fuse-elementwise", "fold-constants", "eliminate-common-subexpressions",
         "eliminate-dead-code"}) {
     passes.push_back(find_pass(name));
   }
