@@ -14,13 +14,13 @@ namespace facet::cpu {
 namespace {
 
 /// Tiles of a group: so many that its sums, which come and go once a group, are cheap beside its
-/// products, and more where they do not stay in the second-level cache.
+/// products, and so few that what is packed stays in the second-level cache.
 constexpr std::int64_t kGroupTiles = 96;
-constexpr std::int64_t kGroupTilesFar = 192;
-constexpr std::int64_t kNearSums = 512 * 1024;
 /// The same for Winograd's algorithm, whose tiles have 16 positions: what is transformed for a
-/// group stays beside the sums in the second-level cache if that leaves enough of them.
+/// group stays beside the sums in the second-level cache if that leaves enough of them, more where
+/// the sums do not stay there.
 constexpr std::int64_t kGroupBytes = 512 * 1024;
+constexpr std::int64_t kNearSums = 512 * 1024;
 constexpr std::int64_t kFewestTiles = 64;
 constexpr std::int64_t kFewestTilesFar = 256;
 /// Of the panels that are packed together: a pixel is best read at once, as memory hands out what
@@ -83,9 +83,9 @@ std::unique_ptr<Kernel> lower_weights_products(const Node& node, std::span<const
                plan.tile_count() / kFewestPartTiles),
       1, kMostParts);
   plan.parts = static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(parts)));
-  const bool is_far = plan.part_floats() * WeightsProductsPlan::kFloat > kNearSums;
-  plan.group = is_far ? kGroupTilesFar : kGroupTiles;
+  plan.group = kGroupTiles;
   if (is_winograd) {
+    const bool is_far = plan.part_floats() * WeightsProductsPlan::kFloat > kNearSums;
     const std::int64_t bytes =
         kWinogradPositions * (plan.v_row() + plan.blocks() * plan.lanes()) * plan.size;
     plan.group = std::max(kGroupBytes / bytes, is_far ? kFewestTilesFar : kFewestTiles) / 2 * 2;

@@ -16,8 +16,9 @@
 // over (winograd_loops.h); so the gradient of g is G^T [sum over tiles of (B^T d B) * (A dY A^T)]
 // G, with products at 16 positions for 36.
 //
-// Tiles are cut into parts, each with sums of its own, and a part's channels of x into ranges: a
-// unit is a part's range, done by one thread, group of tiles by group:
+// Tiles are cut into parts, each with sums of its own, and a part's channels of x, or of dy where
+// those are more, into ranges: a unit is a part's range, done by one thread, group of tiles by
+// group:
 //   1. tiles of dy, z [position][block][tile][lanes], bf16 in pairs of tiles, for all taps the
 //   same;
 // and for some panels of the range's channels
@@ -71,7 +72,9 @@ struct WeightsProductsPlan {
     return static_cast<int>(
         std::min<std::int64_t>((left + kDirectLanes - 1) / kDirectLanes, vectors));
   }
-  /// Ranges are of whole vectors.
+  /// Whether ranges are of dy's channels: each of them packs all channels of the other one.
+  bool cuts_dy() const { return out_channels > channels; }
+  /// Ranges are of whole vectors, or of dy's blocks.
   std::int64_t in_vectors() const { return (channels + kDirectLanes - 1) / kDirectLanes; }
 
   /// Elements from a tile's channels to the next tile's, and from position to position: no powers

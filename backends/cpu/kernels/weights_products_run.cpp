@@ -26,6 +26,10 @@ struct Cut {
   std::int64_t first(std::int64_t part) const { return total * part / parts; }
 };
 
+struct Range {
+  std::int64_t begin = 0, end = 0;
+};
+
 /// Pixels that are packed next, asked for one by one while products run, which leave memory idle.
 class PixelsAhead {
  public:
@@ -54,7 +58,7 @@ class PixelsAhead {
   std::int64_t count_ = 0, work_ = 1, due_ = 0;
 };
 
-/// What one thread does: some tiles for some channels of x.
+/// What one thread does: some tiles for some channels of x and some of dy's.
 class Unit {
  public:
   Unit(const WeightsProductsPlan& plan, const Addresses& addresses, std::byte* own)
@@ -65,26 +69,26 @@ class Unit {
         v_(own),
         z_(own + plan.panels * plan.panel_step() * plan.size) {}
 
-  /// Tiles [begin, end) and channels of x [first_channel, last_channel), into a part's sums.
-  void run(std::int64_t begin, std::int64_t end, std::int64_t first_channel,
-           std::int64_t last_channel, float* sums) {
+  /// Tiles, blocks of dy's channels and channels of x, into a part's sums.
+  void run(Range tiles, Range blocks, Range channels, float* sums) {
+    blocks_ = blocks;
     sums_ = sums;
     adds_ = false;
     const std::int64_t packed = p_.panels * kPanelChannels;
-    for (std::int64_t first = begin; first < end; first += p_.group) {
-      const std::int64_t count = std::min(p_.group, end - first);
+    for (std::int64_t first = tiles.begin; first < tiles.end; first += p_.group) {
+      const std::int64_t count = std::min(p_.group, tiles.end - first);
       take_dy(first, count);
-      for (channel_ = first_channel; channel_ < last_channel; channel_ += packed) {
-        width_ = std::min(packed, last_channel - channel_);
+      for (channel_ = channels.begin; channel_ < channels.end; channel_ += packed) {
+        width_ = std::min(packed, channels.end - channel_);
         take_x(first, count);
         const std::int64_t rows = (count + p_.pair() - 1) / p_.pair();
-        const bool is_last = channel_ + packed >= last_channel;
-        ask_ahead(is_last ? first + p_.group : first, is_last ? end : first + count,
-                  is_last ? first_channel : channel_ + packed, last_channel,
-                  rows * width_ * p_.positions() * p_.blocks());
+        const bool is_last = channel_ + packed >= channels.end;
+        ask_ahead(is_last ? first + p_.group : first, is_last ? tiles.end : first + count,
+                  is_last ? channels.begin : channel_ + packed, channels.end,
+                  rows * width_ * p_.positions() * (blocks.end - blocks.begin));
         for (std::int64_t c = 0; c < width_; c += kPanelChannels) {
           for (std::int64_t position = 0; position < p_.positions(); ++position) {
-            for (std::int64_t block = 0; block < p_.blocks(); ++block) {
+            for (std::int64_t block = blocks.begin; block < blocks.end; ++block) {
               multiply(c, position, block, rows);
             }
           }
@@ -95,6 +99,12 @@ class Unit {
   }
 
  private:
+  /// The first of dy's channels, and their number.
+  std::int64_t dy_channel() const { return blocks_.begin * p_.lanes(); }
+  std::int64_t dy_channels() const {
+    return std::min(blocks_.end * p_.lanes(), p_.out_channels) - dy_channel();
+  }
+
   /// Some channels of all pixels of dy or x.
   struct Image {
     const std::byte* data;
@@ -105,11 +115,11 @@ class Unit {
   /// Tiles that are multiplied together.
   using Tiles = std::array<TileCursor, 2>;
 
-  /// All channels of dy of the group's tiles.
+  /// The unit's channels of dy of the group's tiles.
   void take_dy(std::int64_t first, std::int64_t count) const {
     if (!p_.is_winograd) return pack_dy(first, count);
-    const Image dy{
-        dy_, p_.out_height, p_.out_width, p_.dy_pitch * p_.size, {1, 1}, p_.out_channels * p_.size};
+    const Image dy{dy_ + dy_channel() * p_.size, p_.out_height, p_.out_width,
+                   p_.dy_pitch * p_.size,        {1, 1},        dy_channels() * p_.size};
     for_each_pair(first, count, dy, [&](const Tiles& tiles, std::int64_t number, std::int64_t at) {
       transform_dy(tiles, number, at);
     });
@@ -135,8 +145,9 @@ class Unit {
     const std::int64_t channels = std::min(p_.panels * kPanelChannels, last_channel - channel);
     const PixelsAhead::Run x{x_ + (first * p_.x_pitch + channel) * p_.size, p_.x_pitch * p_.size,
                              channels * p_.size};
-    const PixelsAhead::Run dy{dy_ + first * p_.dy_pitch * p_.size, p_.dy_pitch * p_.size,
-                              channel > channel_ ? 0 : p_.out_channels * p_.size};
+    const PixelsAhead::Run dy{dy_ + (first * p_.dy_pitch + dy_channel()) * p_.size,
+                              p_.dy_pitch * p_.size,
+                              channel > channel_ ? 0 : dy_channels() * p_.size};
     ahead_ = PixelsAhead({dy, x}, std::min(p_.group, end - first), work);
   }
 
@@ -227,10 +238,11 @@ class Unit {
     return pack;
   }
 
-  /// All of dy's channels of tiles [first, first + count), which are pixels in their order.
+  /// The same of tiles [first, first + count), which are pixels in their order.
   void pack_dy(std::int64_t first, std::int64_t count) const {
-    PixelPack pack = pixels(dy_ + first * p_.dy_pitch * p_.size, p_.dy_pitch, count);
-    pack.channels = p_.out_channels;
+    PixelPack pack =
+        pixels(dy_ + (first * p_.dy_pitch + dy_channel()) * p_.size, p_.dy_pitch, count);
+    pack.channels = dy_channels();
     pack.block = p_.lanes();
     pack.to = z_;
     pack.to_step = p_.lanes() * p_.pair();
@@ -281,10 +293,11 @@ class Unit {
         const std::int64_t x = 2 * tile.column + p % 2;
         if (y >= p_.out_height || x >= p_.out_width) continue;
         const std::int64_t pixel = (tile.image * p_.out_height + y) * p_.out_width + x;
-        pixels[static_cast<std::size_t>(4 * i + p)] = dy_ + pixel * p_.dy_pitch * p_.size;
+        pixels[static_cast<std::size_t>(4 * i + p)] =
+            dy_ + (pixel * p_.dy_pitch + dy_channel()) * p_.size;
       }
     }
-    p_.loops->output_gradient(pixels.data(), p_.out_channels, p_.vectors,
+    p_.loops->output_gradient(pixels.data(), dy_channels(), p_.vectors,
                               z_ + at * p_.lanes() * p_.size, p_.group * p_.lanes(), p_.z_step());
   }
 
@@ -298,7 +311,8 @@ class Unit {
     float* const sums = sums_ + position * p_.u_step() + block * p_.channels * p_.lanes() +
                         (channel_ + channel) * vectors * kDirectLanes;
     const std::int64_t z_step = p_.is_winograd ? p_.z_step() : 0;
-    const std::byte* z = z_ + (position * z_step + block * p_.group * p_.lanes()) * p_.size;
+    const std::byte* z =
+        z_ + (position * z_step + (block - blocks_.begin) * p_.group * p_.lanes()) * p_.size;
     const std::byte* v =
         v_ + (channel / kPanelChannels * p_.panel_step() + position * p_.v_step()) * p_.size;
     WinogradProduct product;
@@ -329,6 +343,7 @@ class Unit {
   const std::byte* scratch_;
   std::byte* v_;
   std::byte* z_;
+  Range blocks_;                          ///< of dy's channels
   std::int64_t channel_ = 0, width_ = 0;  ///< of x, of the panels that are packed
   PixelsAhead ahead_;
   float* sums_ = nullptr;
@@ -375,7 +390,9 @@ void WeightsProductsPlan::run(const Addresses& addresses) const {
   const std::int64_t work = tile_count() * channels * out_channels;
   const Cut tile_cut{tile_count(), parts};
   const std::int64_t most = omp_get_max_threads();
-  const Cut ranges{in_vectors(), std::min((most + parts - 1) / parts, in_vectors())};
+  const bool by_blocks = cuts_dy();
+  const std::int64_t pieces_of_part = by_blocks ? blocks() : in_vectors();
+  const Cut ranges{pieces_of_part, std::min((most + parts - 1) / parts, pieces_of_part)};
   parallel_for(parts * ranges.parts, work, [&](std::int64_t begin, std::int64_t end) {
     const std::int64_t thread = omp_get_thread_num();
     std::vector<std::byte> own;  // more threads than when the kernel was made
@@ -384,10 +401,12 @@ void WeightsProductsPlan::run(const Addresses& addresses) const {
               own.empty() ? scratch + threads_at() + thread * per_thread() : own.data());
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t part = i / ranges.parts;
-      const std::int64_t range = i % ranges.parts;
-      unit.run(tile_cut.first(part), tile_cut.first(part + 1), ranges.first(range) * kDirectLanes,
-               std::min(ranges.first(range + 1) * kDirectLanes, channels),
-               u + part * part_floats());
+      const Range range{ranges.first(i % ranges.parts), ranges.first(i % ranges.parts + 1)};
+      const Range some_channels{range.begin * kDirectLanes,
+                                std::min(range.end * kDirectLanes, channels)};
+      unit.run({tile_cut.first(part), tile_cut.first(part + 1)},
+               by_blocks ? range : Range{0, blocks()},
+               by_blocks ? Range{0, channels} : some_channels, u + part * part_floats());
     }
   });
   constexpr std::int64_t kMost = 28;  // channels at once
