@@ -30,8 +30,8 @@ constexpr std::int64_t kManyImageProducts = 64 << 20;
 constexpr std::int64_t kMostWeightBytes = 5 << 20;
 constexpr std::int64_t kMostTrainedBytes = 20 << 20;
 /// Transformed patches of a group of tiles and the sums of a block, to stay in the second-level
-/// cache.
-constexpr std::int64_t kGroupBytes = 512 * 1024;
+/// cache beside transformed weights.
+constexpr std::int64_t kGroupBytes = 256 * 1024;
 /// Transformed weights that do not stay there with them are read again for every group, which must
 /// have this many tiles to hide it.
 constexpr std::int64_t kCachedWeightBytes = 1 << 20;

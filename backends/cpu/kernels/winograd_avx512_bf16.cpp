@@ -19,7 +19,12 @@ struct Bf16 {
     return _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(-0x10000)));
   }
   static __m512 lower(__m512i bits) { return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16)); }
-  static __m512i rounded(__m512 v) { return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(v)); }
+  /// Elements 0, second, 1, second + 1, ... for a permutation.
+  static __m512i turns(int second) {
+    alignas(64) std::uint16_t places[32];
+    for (int i = 0; i < 32; ++i) places[i] = static_cast<std::uint16_t>(i / 2 + i % 2 * second);
+    return _mm512_load_si512(places);
+  }
   static __m512 load(const std::uint16_t* x, __mmask16 mask) {
     return lower(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x)));
   }
@@ -33,7 +38,22 @@ struct Bf16 {
     v[1] = upper(bits);
   }
   static void store_pair(std::uint16_t* y, const __m512 (&v)[2]) {
-    _mm512_storeu_si512(y, _mm512_or_si512(rounded(v[0]), _mm512_slli_epi32(rounded(v[1]), 16)));
+    _mm512_storeu_si512(y, _mm512_permutexvar_epi16(turns(16), narrow(v[0], v[1])));
+  }
+  /// Channels of a register: the even ones are the lower halves of its lanes, the odd ones the
+  /// upper.
+  static constexpr std::int64_t kHalves = 32;
+  using Narrow = __m512i;
+  static __m512 even(const std::uint16_t* x) { return lower(_mm512_loadu_si512(x)); }
+  static __m512 odd(const std::uint16_t* x) { return upper(_mm512_loadu_si512(x)); }
+  /// 16 values of a, then 16 of b.
+  static __m512i narrow(__m512 a, __m512 b) { return (__m512i)_mm512_cvtne2ps_pbh(b, a); }
+  /// Of a and of b, narrowed together: the even channels and the odd ones in turns.
+  static void store_halves(std::uint16_t* a, std::uint16_t* b, __m512i even, __m512i odd) {
+    const __m512i first = turns(32);
+    const __m512i second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
+    _mm512_storeu_si512(a, _mm512_permutex2var_epi16(even, first, odd));
+    _mm512_storeu_si512(b, _mm512_permutex2var_epi16(even, second, odd));
   }
   static void join(const void* const* x, std::int64_t at, __mmask16 mask, __mmask16 second,
                    std::uint16_t* y) {
