@@ -9,8 +9,10 @@
 namespace facet {
 namespace {
 
-/// Plans that are made until one keeps to the budget.
+/// Plans that are made until one keeps to the budget, and the part of it that each asks less for
+/// than the one before, at least: one that misses by little would be made again.
 constexpr int kAttempts = 5;
+constexpr std::int64_t kLeastPart = 64;
 
 }  // namespace
 
@@ -39,7 +41,8 @@ std::shared_ptr<const Program> make_program(const Graph& graph, std::int64_t bat
   for (int i = 0; i < kAttempts && program->info().arena_bytes > chosen.recompute.bytes; ++i) {
     program = make(chosen, reserve);
     smallest = std::min(smallest, program->info().arena_bytes);
-    reserve += program->info().arena_bytes - chosen.recompute.bytes;
+    reserve += std::max(program->info().arena_bytes - chosen.recompute.bytes,
+                        chosen.recompute.bytes / kLeastPart);
   }
   if (program->info().arena_bytes > chosen.recompute.bytes) {
     throw usage_error(fmt::format(

@@ -107,7 +107,8 @@ TEST(Show, NoFusionLeavesOutTheFusingPassesAndNoOthers) {
   };
   for (const Pass& pass : all_passes()) {
     const bool fuses = pass.name.starts_with("fuse-") || pass.name.starts_with("merge-") ||
-                       pass.name == "fold-batch-norm" || pass.name == "split-term-sums";
+                       pass.name == "fold-batch-norm" || pass.name == "split-term-sums" ||
+                       pass.name == "move-slices";
     const bool is_absent = fuses || pass.name == "lower-to-f16";
     const Outcome outcome = call(pass.name);
     EXPECT_EQ(outcome.code, is_absent ? 2 : 0) << pass.name << "\n" << outcome.error;

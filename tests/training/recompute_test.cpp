@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -118,6 +119,16 @@ TEST(RecomputeStep, SmallerBudgetsTakeMoreFlopsAndLessMemory) {
     EXPECT_LT(program.arena_bytes, bytes) << policy;
     flops = program.recomputed.flops;
     bytes = program.arena_bytes;
+  }
+}
+
+// What a smaller budget shows to be possible is found for a larger one, too.
+TEST(RecomputeStep, EveryBudgetAboveOneThatIsMetIsMet) {
+  const Graph step = step_of("lesa_small");
+  const std::int64_t plain = two_steps(step, "none").program.arena_bytes;
+  for (int percent = 46; percent <= 70; percent += 3) {
+    const ProgramInfo program = two_steps(step, fmt::format("budget:0.{}", percent)).program;
+    EXPECT_LE(program.arena_bytes, plain * percent / 100 + 1) << percent;
   }
 }
 
