@@ -80,6 +80,35 @@ TEST(MoveSlices, BroadcastOperands) {
 )");
 }
 
+// What it is for: each part is computed inside of its reader, and the whole is gone.
+TEST(MoveSlices, PartsMoveIntoTheirReaders) {
+  Graph graph = testing::parse_body(R"(
+  %0 = input() {name = "x", type = "f32[2, 6, 3, 3]"} : f32[2, 6, 3, 3]
+  %1 = input() {name = "a", type = "f32[2, 3, 3, 3]"} : f32[2, 3, 3, 3]
+  %2 = sigmoid(%0) : f32[2, 6, 3, 3]
+  %3 = slice(%2) {axis = 1, end = 3, start = 0} : f32[2, 3, 3, 3]
+  %4 = slice(%2) {axis = 1, end = 6, start = 3} : f32[2, 3, 3, 3]
+  %5 = add(%3, %1) : f32[2, 3, 3, 3]
+  %6 = mul(%4, %1) : f32[2, 3, 3, 3]
+  return "p" = %5, "q" = %6
+)");
+  PassContext context;
+  EXPECT_TRUE(move_slices(graph, context));
+  EXPECT_TRUE(fuse_elementwise(graph, context));
+  int fused = 0;
+  for (Node* node : graph.node_list()) {
+    if (node->is("input")) continue;
+    if (node->is("slice")) {
+      EXPECT_TRUE(node->operand(0).node->is("input"));
+      continue;
+    }
+    EXPECT_TRUE(node->is("elementwise")) << node->kind();
+    EXPECT_EQ(node->attributes().strings("program").size(), 2u);
+    ++fused;
+  }
+  EXPECT_EQ(fused, 2);
+}
+
 // Refusals: each changes one thing of a graph that is taken apart.
 std::string parts(const std::string& first, const std::string& second, const std::string& rest,
                   const std::string& outputs) {
