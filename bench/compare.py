@@ -131,6 +131,9 @@ def parse(arguments):
     parser.add_argument("--peers", type=names, metavar="P,...",
                         help=f"some of {', '.join(NEEDS)}; default: all that can")
     parser.add_argument("--train", action="store_true", help="time whole training steps")
+    parser.add_argument("--recompute", default="none", metavar="POLICY",
+                        help="with --train: what Facet's step computes again in place of keeping it, as for "
+                             "`facet bench`, e.g. budget:0.8 (default: %(default)s)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu",
                         help="what to compute on (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
@@ -162,6 +165,8 @@ def parse(arguments):
             parser.error(f"unknown precision {name}; choose from f32, bf16")
     if min(args.rounds, args.threads, *args.batches) < 1 or args.seconds <= 0:
         parser.error("--rounds, --threads, --batches and --seconds take numbers above 0")
+    if args.recompute != "none" and not args.train:
+        parser.error("--recompute is of training steps; give --train, too")
     if args.memory and args.device != "cpu":
         parser.error("--memory is of processes on the CPU; a GPU's memory is in a table of its own")
     if args.json and not args.json.parent.is_dir():

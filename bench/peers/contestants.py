@@ -174,7 +174,9 @@ def start_peers(args, stack):
             skipped[name] = f"not installed: {', '.join(missing)}"
         elif name in OURS:
             if os.access(args.facet, os.X_OK):
-                options = [*OURS[name], "--device", args.device, *["--train"] * args.train]
+                options = [*OURS[name], "--device", args.device]
+                if args.train:
+                    options += ["--train", "--recompute", args.recompute]
                 peers[name] = Facet(args.facet, args.threads, options)
             else:
                 skipped[name] = f"no command at {args.facet}; build it or give --facet"
