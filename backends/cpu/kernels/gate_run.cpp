@@ -17,6 +17,12 @@ namespace {
 
 /// Pixels whose rows stay in the first-level cache between two loops over them.
 constexpr std::int64_t kTile = 16;
+/// Bytes a prefetch asks for, and by how many it runs ahead: rows of a pixel are too short, and in
+/// a slice too far apart, for the machine to see what comes next.
+constexpr std::int64_t kLine = 64;
+constexpr std::int64_t kAhead = 4096;
+/// Bytes of all images from which on that is worth it: fewer are still in the second-level cache.
+constexpr std::int64_t kFar = 1 << 20;
 /// Elements that pass through f32 at once where rows are not read as they are.
 constexpr std::int64_t kChunk = 256;
 
@@ -132,7 +138,8 @@ class Image {
         own_(own),
         type_(static_cast<int>(run.read_type())),
         x_(run.addresses_.operands[0] + n * plan_.x.image * size_of(plan_.x.type)),
-        y_(run.addresses_.results[0] + n * plan_.y.image * size_of(plan_.y.type)) {
+        y_(run.addresses_.results[0] + n * plan_.y.image * size_of(plan_.y.type)),
+        far_(plan_.images * gate_.pixels() * gate_.channels * size_of(plan_.x.type) > kFar) {
     if (gate_.residual >= 0) {
       residual_ = run.addresses_.operands[static_cast<std::size_t>(gate_.residual)] +
                   n * plan_.residual.image * size_of(plan_.residual.type);
@@ -157,7 +164,15 @@ class Image {
       }
     }
     if (gate_.stages.back() != GateStage::pixels) {
-      each_part([&](std::int64_t, std::int64_t first, std::int64_t end) { write(first, end); });
+      // x was read by the stages; what it is added to, and where the sum goes, was not.
+      const auto ask = [&](std::int64_t p) __attribute__((always_inline)) {
+        if (residual_ != nullptr) ask_for(residual_, plan_.residual, p);
+        ask_for<true>(y_, plan_.y, p);
+      };
+      each_part([&](std::int64_t, std::int64_t first, std::int64_t end) {
+        each_tile(first, end, ask,
+                  [&](std::int64_t p, std::int64_t tile_end) { write(p, tile_end); });
+      });
     }
   }
 
@@ -221,6 +236,39 @@ class Image {
     }
   }
 
+  /// body(first, end) for tiles of the pixels [first, end), each when `ask` was called for pixels
+  /// kAhead bytes behind it.
+  template <class Ask, class Body>
+  void each_tile(std::int64_t first, std::int64_t end, const Ask& ask, const Body& body) const {
+    const std::int64_t row = gate_.channels * size_of(plan_.x.type);
+    const std::int64_t ahead = (kAhead + row - 1) / row;
+    std::int64_t asked = far_ ? first : end;
+    for (std::int64_t p = first; p < end; p += kTile) {
+      const std::int64_t tile_end = std::min(p + kTile, end);
+      for (; asked < std::min(tile_end + ahead, end); ++asked) ask(asked);
+      body(p, tile_end);
+    }
+  }
+  /// Asks for a pixel of `view`, to be read or, with `kWrite`, to be written.
+  template <bool kWrite = false>
+  [[gnu::always_inline]] void ask_for(const std::byte* image, const GateView& view,
+                                      std::int64_t pixel) const {
+    if (!view.direct) return;
+    const std::byte* const row = image + pixel * view.pixel * size_of(view.type);
+    for (std::int64_t at = 0; at < gate_.channels * size_of(view.type); at += kLine) {
+      __builtin_prefetch(row + at, kWrite ? 1 : 0, 2);
+    }
+  }
+
+  /// Where nobody has read x yet.
+  template <class Body>
+  void each_tile_of_x(std::int64_t first, std::int64_t end, const Body& body) const {
+    const auto ask = [&](std::int64_t p) __attribute__((always_inline)) {
+      ask_for(x_, plan_.x, p);
+    };
+    each_tile(first, end, ask, body);
+  }
+
   void fold(std::int64_t part, std::int64_t first, std::int64_t end) const {
     run_.loops_.fold[type_](pixels(first, end), map() + first, sums(part), maxima(part));
   }
@@ -231,20 +279,21 @@ class Image {
                         own_ + plan_.slot.pixel_w2, run_.number(gate_.pixel_b2, 0),
                         run_.padded_hidden()};
     each_part([&](std::int64_t part, std::int64_t first, std::int64_t end) {
-      for (std::int64_t p = first; p < end; p += kTile) {
-        const std::int64_t tile_end = std::min(p + kTile, end);
+      each_tile_of_x(first, end, [&](std::int64_t p, std::int64_t tile_end) {
         run_.loops_.map[type_](pixels(p, tile_end), stage, map() + p);
         if (folds_next_) fold(part, p, tile_end);
         if (last_) write(p, tile_end);
-      }
+      });
     });
     folded_ = folds_next_;
   }
 
   void vote() {
     if (!folded_) {
-      each_part(
-          [&](std::int64_t part, std::int64_t first, std::int64_t end) { fold(part, first, end); });
+      each_part([&](std::int64_t part, std::int64_t first, std::int64_t end) {
+        each_tile_of_x(first, end,
+                       [&](std::int64_t p, std::int64_t tile_end) { fold(part, p, tile_end); });
+      });
     }
     team_.barrier();
     merge_parts();
@@ -362,6 +411,7 @@ class Image {
   int type_;
   const std::byte* x_;
   std::byte* y_;
+  bool far_;
   const std::byte* residual_ = nullptr;
   bool last_ = false, folds_next_ = false, folded_ = false;
 };

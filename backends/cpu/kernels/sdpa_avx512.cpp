@@ -87,9 +87,58 @@ void join_bf16(const std::uint16_t* low, const std::uint16_t* high, std::uint32_
   }
 }
 
+/// e^x for x <= 0, no smaller than e^-87, within 5.4e-6 of it: bf16 rounds by 2e-3.
+inline __m512 short_exp(__m512 x) {
+  const __m512 kRound = _mm512_set1_ps(12582912.0f);
+  // A NaN stays. All lanes, as GCC 12 warns of what the form without a mask leaves undefined.
+  x = _mm512_maskz_max_ps(0xFFFF, _mm512_set1_ps(-87.0f), x);
+  const __m512 shifted = _mm512_fmadd_ps(x, _mm512_set1_ps(1.44269504f), kRound);
+  const __m512 r =
+      _mm512_fnmadd_ps(_mm512_sub_ps(shifted, kRound), _mm512_set1_ps(0.693147181f), x);
+  __m512 p = _mm512_fmadd_ps(r, _mm512_set1_ps(0.0412777475f), _mm512_set1_ps(0.167535142f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.50005116f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+  return (__m512)times_power_of_2((Floats)p, (Floats)shifted);
+}
+
+__attribute__((target("avx512bf16"))) void narrow_to(Floats x, std::uint16_t* to) {
+  const __m256bh halves = _mm512_cvtneps_pbh((__m512)x);
+  __builtin_memcpy(to, &halves, sizeof(halves));
+}
+
+__attribute__((target("avx512bf16"))) void pair_exponentials(const Exponentials& e, bool normalized,
+                                                             std::uint16_t* weights) {
+  float largest[kMostRows];
+  find_largest(e, largest);
+  for (std::int64_t r = 0; r < e.rows; ++r) {
+    float* const s = e.scores + r * e.row;
+    std::uint16_t* const w = weights + r * e.row;
+    Floats sum = {};
+    for (std::int64_t j = 0; j < e.padded; j += kLanes) {
+      const auto power = (Floats)short_exp((__m512)(Full::load(s + j) - largest[r]));
+      sum += power;
+      if (normalized) {
+        Full::store(s + j, power);
+      } else {
+        narrow_to(power, w + j);
+      }
+    }
+    e.sums[r] = fold_lanes<FoldSum>(sum);
+    if (normalized) {
+      const float part = 1.0f / e.sums[r];
+      for (std::int64_t j = 0; j < e.padded; j += kLanes) {
+        narrow_to(Full::load(s + j) * part, w + j);
+      }
+    }
+    for (std::int64_t j = e.count; j < e.padded; ++j) w[j] = 0;
+  }
+}
+
 constexpr SdpaLoops make_bf16_table() {
   SdpaLoops loops = make_sdpa_table("avx512_bf16");
   loops.pair_product = product<Tile16>;
+  loops.pair_exponentials = pair_exponentials;
   loops.join_floats = join_floats;
   loops.join_bf16 = join_bf16;
   return loops;

@@ -87,13 +87,16 @@ class Worker {
     if (s_.bias >= 0) add_bias();
     float sums[kMostRows];
     const Exponentials rows{scores(), p_.scores_row, rows_, s_.keys, p_.padded_keys, sums};
-    p_.loops->exponentials(rows);
-    if (p_.weights) {  // what is kept is what is multiplied
-      p_.loops->normalize(rows);
-      std::fill_n(sums, rows_, 1.0f);
+    if (p_.pairs) {
+      p_.loops->pair_exponentials(rows, p_.weights.has_value(), pair_weights(0));
+    } else {
+      p_.loops->exponentials(rows);
+      if (p_.weights) p_.loops->normalize(rows);
     }
-    if (p_.pairs) narrow_weights();
-    if (p_.weights) keep_weights();
+    if (p_.weights) {  // what is kept is what is multiplied
+      std::fill_n(sums, rows_, 1.0f);
+      keep_weights();
+    }
     multiply_values();
     sum_outputs(sums);
     if (joins_outputs()) return join_outputs();
@@ -123,7 +126,11 @@ class Worker {
   /// The weights of the block's first query, from key -`before` on.
   const void* weights(std::int64_t before) const {
     if (!p_.pairs) return scores() - before;
-    return reinterpret_cast<const std::uint16_t*>(own_ + p_.at.weights) + kPanel - before;
+    return pair_weights(0) - before;
+  }
+  /// Those of row `r` in bf16.
+  std::uint16_t* pair_weights(std::int64_t r) const {
+    return reinterpret_cast<std::uint16_t*>(own_ + p_.at.weights) + kPanel + r * p_.scores_row;
   }
   /// The distances of the block: those of its last query come first.
   std::int64_t window() const { return s_.queries - first_ - rows_; }
@@ -131,12 +138,16 @@ class Worker {
 
   /// k . relative_key for all keys and the distances of the block. The last kPanel - 1 of the block
   /// before, which had `before` queries, are the first of this one.
-  void multiply_key_places(std::int64_t before) const {
+  void multiply_key_places(std::int64_t before) {
     const float* const table = tables_ + p_.at.key;
     const std::int64_t skip = before > 0 ? kBefore : 0;
+    const std::int64_t seen = before > 0 ? strip_ + before : 0;
+    const bool fits = (seen + kBefore + kMostRows) * kPanel <= p_.key_sums_panel;
+    strip_ = fits ? seen : 0;
     for (std::int64_t j = 0; j < p_.padded_keys; j += kPanel) {
-      float* const sums = own_ + p_.at.key_sums + j / kPanel * p_.key_sums_panel;
-      if (before > 0) std::copy_n(sums + before * kPanel, kBefore * kPanel, sums);
+      float* const strip = own_ + p_.at.key_sums + j / kPanel * p_.key_sums_panel;
+      if (!fits) std::copy_n(strip + seen * kPanel, kBefore * kPanel, strip);
+      float* const sums = strip + strip_ * kPanel;
       const std::int64_t row = first_ - j + s_.keys - 1 + skip;
       multiply({table + row * p_.score_depth, query_row(), own_ + p_.at.keys + j, p_.keys_row,
                 sums + skip * kPanel, kPanel, rows_ + kBefore - skip, kPanel, p_.score_depth});
@@ -159,7 +170,7 @@ class Worker {
     if (s_.relative_key >= 0) {
       factor += s_.heads;
       sum.key = *factor;
-      sum.keys = own_ + p_.at.key_sums;
+      sum.keys = own_ + p_.at.key_sums + strip_ * kPanel;
       sum.keys_panel = p_.key_sums_panel;
     }
     if (s_.clamp) {
@@ -209,25 +220,21 @@ class Worker {
     return own_ + p_.at.output + part * p_.loops->block_rows * p_.values_row;
   }
 
-  void narrow_weights() const {
-    auto* const to = reinterpret_cast<std::byte*>(own_ + p_.at.weights);
-    for (std::int64_t r = 0; r < rows_; ++r) {
-      store_floats(Float::bf16, scores() + r * p_.scores_row, to + 2 * (kPanel + r * p_.scores_row),
-                   1, p_.padded_keys);
-    }
-  }
-
   void keep_weights() const {
     const SdpaWeights& kept = *p_.weights;
     const bool copies = p_.pairs && kept.type == Float::bf16 && kept.strides[3] == 1;
     for (std::int64_t r = 0; r < rows_; ++r) {
       std::byte* const to = addresses_.results[1] + kept.row(image_, head_, first_ + r);
+      float* const row = scores() + r * p_.scores_row;
       if (copies) {
-        const auto* const row = static_cast<const std::uint16_t*>(weights(0)) + r * p_.scores_row;
-        std::memcpy(to, row, static_cast<std::size_t>(2 * s_.keys));
-      } else {
-        store_floats(kept.type, scores() + r * p_.scores_row, to, kept.strides[3], s_.keys);
+        std::memcpy(to, pair_weights(r), static_cast<std::size_t>(2 * s_.keys));
+        continue;
       }
+      if (p_.pairs) {
+        load_floats(Float::bf16, reinterpret_cast<const std::byte*>(pair_weights(r)), 1, row,
+                    s_.keys);
+      }
+      store_floats(kept.type, row, to, kept.strides[3], s_.keys);
     }
   }
 
@@ -309,6 +316,7 @@ class Worker {
   float* own_;
   std::int64_t image_ = 0, head_ = 0;
   std::int64_t first_ = 0, rows_ = 0;  ///< of the last block
+  std::int64_t strip_ = 0;             ///< row of its products of keys and places
 };
 
 }  // namespace

@@ -129,6 +129,10 @@ struct SdpaLoops {
   void (*exponentials)(const Exponentials&);
   /// Divides the rows of exponentials by their sums.
   void (*normalize)(const Exponentials&);
+  /// Beside pair_product: `exponentials` as bf16 into `weights`, rows as far apart as those of the
+  /// scores, which it overwrites with what is not specified; with `normalized` divided by their
+  /// sums.
+  void (*pair_exponentials)(const Exponentials&, bool normalized, std::uint16_t* weights);
   void (*softmax_gradient)(const SoftmaxGradient&);
   void (*sum_outputs)(const OutputSum&);
   /// to[c] += factor * from[c]; `count` is a multiple of kPanel here and below.
