@@ -200,7 +200,6 @@ TEST_P(SdpaKernel, InterleavedResults) {
 }
 
 TEST_P(SdpaKernel, OtherNumbersOfQueriesThanOfKeys) {
-  // 600: more than the scratch keeps products of keys and places for.
   for (const std::int64_t queries : {1, 3, 30, 600}) {
     const std::int64_t keys = 75, d = 7, dv = 9;
     for (const std::int64_t axis : {1, -1}) {

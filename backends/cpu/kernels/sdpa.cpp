@@ -71,7 +71,7 @@ void lay_out(SdpaPlan& p) {
   p.keys_row = spread_row(s.keys);
   p.values_row = panels_of(s.value.size);
   p.scores_row = p.padded_keys + kPanel;
-  p.key_sums_panel = (kPanel - 1 + std::min(s.queries, kKeySumQueries) + kMostRows) * kPanel;
+  p.key_sums_panel = (kMostRows + kPanel - 1) * kPanel;
   p.rows_columns = on_map ? panels_of(2 * s.height - 1) : 0;
   // A window of distances ends behind the table; a line of a map is read in whole vectors.
   p.query_sums_row =

@@ -125,7 +125,11 @@ __attribute__((target("avx512bf16"))) void pair_exponentials(const Exponentials&
       }
     }
     e.sums[r] = fold_lanes<FoldSum>(sum);
+  }
+  for (std::int64_t r = 0; r < e.rows; ++r) {
+    std::uint16_t* const w = weights + r * e.row;
     if (normalized) {
+      const float* const s = e.scores + r * e.row;
       const float part = 1.0f / e.sums[r];
       for (std::int64_t j = 0; j < e.padded; j += kLanes) {
         narrow_to(Full::load(s + j) * part, w + j);

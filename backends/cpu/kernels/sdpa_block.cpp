@@ -138,16 +138,12 @@ class Worker {
 
   /// k . relative_key for all keys and the distances of the block. The last kPanel - 1 of the block
   /// before, which had `before` queries, are the first of this one.
-  void multiply_key_places(std::int64_t before) {
+  void multiply_key_places(std::int64_t before) const {
     const float* const table = tables_ + p_.at.key;
     const std::int64_t skip = before > 0 ? kBefore : 0;
-    const std::int64_t seen = before > 0 ? strip_ + before : 0;
-    const bool fits = (seen + kBefore + kMostRows) * kPanel <= p_.key_sums_panel;
-    strip_ = fits ? seen : 0;
     for (std::int64_t j = 0; j < p_.padded_keys; j += kPanel) {
-      float* const strip = own_ + p_.at.key_sums + j / kPanel * p_.key_sums_panel;
-      if (!fits) std::copy_n(strip + seen * kPanel, kBefore * kPanel, strip);
-      float* const sums = strip + strip_ * kPanel;
+      float* const sums = own_ + p_.at.key_sums + j / kPanel * p_.key_sums_panel;
+      if (before > 0) std::copy_n(sums + before * kPanel, kBefore * kPanel, sums);
       const std::int64_t row = first_ - j + s_.keys - 1 + skip;
       multiply({table + row * p_.score_depth, query_row(), own_ + p_.at.keys + j, p_.keys_row,
                 sums + skip * kPanel, kPanel, rows_ + kBefore - skip, kPanel, p_.score_depth});
@@ -170,7 +166,7 @@ class Worker {
     if (s_.relative_key >= 0) {
       factor += s_.heads;
       sum.key = *factor;
-      sum.keys = own_ + p_.at.key_sums + strip_ * kPanel;
+      sum.keys = own_ + p_.at.key_sums;
       sum.keys_panel = p_.key_sums_panel;
     }
     if (s_.clamp) {
@@ -316,7 +312,6 @@ class Worker {
   float* own_;
   std::int64_t image_ = 0, head_ = 0;
   std::int64_t first_ = 0, rows_ = 0;  ///< of the last block
-  std::int64_t strip_ = 0;             ///< row of its products of keys and places
 };
 
 }  // namespace

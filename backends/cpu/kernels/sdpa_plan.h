@@ -38,10 +38,6 @@ struct SdpaWeights {
   }
 };
 
-/// Queries whose products of keys and places follow each other in the scratch, before those that
-/// the next block reads again go back to the front.
-inline constexpr std::int64_t kKeySumQueries = 256;
-
 /// `n` rounded up to whole panels.
 std::int64_t panels_of(std::int64_t n);
 /// A row of whole panels whose number is odd, so that a column does not fall on few cache sets.
@@ -68,7 +64,7 @@ struct SdpaScratch {
   std::int64_t weights = 0;     ///< the same in bf16; equal to `scores` without pairs
   std::int64_t query_sums = 0;  ///< products of the queries and the places
   std::int64_t spread = 0;      ///< the same for every key of a map
-  std::int64_t key_sums = 0;    ///< products of the keys and their places, a strip for each panel
+  std::int64_t key_sums = 0;    ///< products of the keys and their places, panel by panel
   std::int64_t bias = 0;        ///< one row
   std::int64_t output = 0;  ///< of the block: content, places and, interleaved, room to turn one
   std::int64_t thread = 0;  ///< end of the part
