@@ -64,6 +64,9 @@ class Backend : public Target {
   /// Threads that lower nodes at the same time, each node by one of them: more than 1 where it
   /// takes a compiler's time.
   virtual int lowering_threads() const { return 1; }
+  /// Gives back memory that only lowering needs, when a program is going to run. More may be
+  /// lowered afterwards, also at the same time: it takes longer.
+  virtual void end_lowering() const {}
   /// The device's ceilings, measured now, which takes below a second; nothing where that is not
   /// done here (the host: backends/cpu/peaks.h) or the device's memory has no room for it.
   virtual std::optional<Ceilings> measure_ceilings() const { return std::nullopt; }

@@ -30,13 +30,6 @@ double milliseconds_since(Clock::time_point start) {
 
 constexpr std::size_t kProgramsKept = 8;
 
-/// What compiling and the making of weights left behind would count against the arena's peak.
-void return_free_memory() {
-#if defined(__GLIBC__)
-  malloc_trim(0);
-#endif
-}
-
 /// Compiled for a Backend: programs by batch size over one set of weights.
 class CompiledExecutable final : public Executable,
                                  public std::enable_shared_from_this<CompiledExecutable> {
@@ -75,6 +68,15 @@ class CompiledExecutable final : public Executable,
     return std::make_shared<State>(graph_, std::exchange(initial_, {}), device());
   }
   std::unique_ptr<Context> make_context(std::shared_ptr<State> state) const override;
+
+  /// What compiling and the making of weights left behind would count against the arena's peak.
+  void return_free_memory() const {
+    device().end_lowering();
+    host().end_lowering();
+#if defined(__GLIBC__)
+    malloc_trim(0);
+#endif
+  }
 
   const Backend& device() const { return *backends_.device; }
   /// What computes prepared weights.
@@ -267,7 +269,7 @@ class CompiledContext final : public Context {
     if (instances_.size() >= kProgramsKept) forget_instances();
     Instance instance;
     instance.program = executable_->shared_program(batch);
-    return_free_memory();
+    executable_->return_free_memory();
     instance.arena = allocate_arena(*instance.program);
     std::byte* const arena = instance.arena.get();
     instance.replay = queue_->record(instance.program->bind(*queue_, arena, *state_));

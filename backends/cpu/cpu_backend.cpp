@@ -143,6 +143,7 @@ class EmptyKernel final : public Kernel {
 class CpuBackend : public Backend {
  public:
   std::string_view name() const override { return "cpu"; }
+  void end_lowering() const override { device_->cache.clear(); }
 
   bool supports(const Node& node) const override {
     if (writes_nothing(node)) return true;

@@ -37,4 +37,10 @@ std::optional<PrimitiveDesc> PrimitiveCache::get(const std::string& key,
   return made;
 }
 
+void PrimitiveCache::clear() {
+  const std::lock_guard lock(mutex_);
+  entries_.clear();
+  age_.clear();
+}
+
 }  // namespace facet::cpu

@@ -24,6 +24,8 @@ class PrimitiveCache {
   /// key.
   std::optional<PrimitiveDesc> get(const std::string& key,
                                    const std::function<PrimitiveDesc()>& make);
+  /// Forgets all: a descriptor may take 120 KB.
+  void clear();
 
  private:
   static constexpr std::size_t kCapacity = 2048;

@@ -88,7 +88,7 @@ void join_bf16(const std::uint16_t* low, const std::uint16_t* high, std::uint32_
 }
 
 /// e^x for x <= 0, no smaller than e^-87, within 5.4e-6 of it: bf16 rounds by 2e-3.
-inline __m512 short_exp(__m512 x) {
+inline __m512 exp_for_bf16(__m512 x) {
   const __m512 kRound = _mm512_set1_ps(12582912.0f);
   // A NaN stays. All lanes, as GCC 12 warns of what the form without a mask leaves undefined.
   x = _mm512_maskz_max_ps(0xFFFF, _mm512_set1_ps(-87.0f), x);
@@ -116,7 +116,7 @@ __attribute__((target("avx512bf16"))) void pair_exponentials(const Exponentials&
     std::uint16_t* const w = weights + r * e.row;
     Floats sum = {};
     for (std::int64_t j = 0; j < e.padded; j += kLanes) {
-      const auto power = (Floats)short_exp((__m512)(Full::load(s + j) - largest[r]));
+      const auto power = (Floats)exp_for_bf16((__m512)(Full::load(s + j) - largest[r]));
       sum += power;
       if (normalized) {
         Full::store(s + j, power);
