@@ -23,7 +23,7 @@ above the baselines, as the ratios do. Facet's arena (activations) and weights (
 --train times whole training steps (forward, loss, backward, SGD with momentum and weight decay; batch
 16 unless asked otherwise) of Facet and eager PyTorch in channels-last, bf16 by autocast; peers/training.py
 says which loss. The golden files are checked before, in inference mode; a step must give a finite loss.
-With --recompute budget:0.8, say, Facet's step computes again what fits into that part of its arena.
+With --recompute budget:0.8, say, Facet's step computes again what makes its arena that part of what it was.
 
 --device cuda times an NVIDIA GPU. Facet gets the option, too; the peers are eager PyTorch, compiled
 PyTorch (max-autotune, which has CUDA graphs) and eager PyTorch captured in one CUDA graph, all in

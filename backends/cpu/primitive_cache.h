@@ -20,8 +20,9 @@ bool is_fast(const PrimitiveDesc& descriptor);
 /// remembered too. Keeps the 2048 youngest. Thread-safe.
 class PrimitiveCache {
  public:
-  /// `make` throws dnnl::error when there is no implementation. The number of threads joins the
-  /// key.
+  /// Nothing where `make` throws a dnnl::error by which oneDNN says that it has no such primitive:
+  /// "unimplemented", or "invalid arguments" for a combination that it refuses. Any other error
+  /// goes on to the caller and is not remembered. The number of threads joins the key.
   std::optional<PrimitiveDesc> get(const std::string& key,
                                    const std::function<PrimitiveDesc()>& make);
   /// Forgets all: a descriptor may take 120 KB.
